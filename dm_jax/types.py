@@ -1,0 +1,119 @@
+"""The words that every module shares: shapes, value ranges, protocols, errors.
+
+Shape alphabet, used in every docstring:
+
+  C  classes
+  S  synthetic images per class
+  B  real images per class in one step
+  H, W, D  height and width in pixels, channels
+  F  features of one image (flattened)
+  N  all images of a set
+  M  networks of an evaluation
+
+Value ranges, part of every contract:
+
+  uint8       [0, 255], at rest
+  unit        float [0, 1]
+  normalised  float, per-channel mean 0 and deviation 1 over the training set
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import difflib
+from typing import Any, Protocol
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+Variables = Any  # A pytree; for Linen modules {'params': …, 'batch_stats': …}.
+
+
+class InputError(ValueError):
+  """A value that a person gave cannot be used; the message names the remedy."""
+
+
+def choose(what: str, value: Any, known: Iterable[str]) -> None:
+  """Raises InputError, naming near ones, if `value` is not in `known`."""
+  known = tuple(known)
+  if value in known:
+    return
+  near = difflib.get_close_matches(str(value), known, n=3)
+  hint = f'did you mean {" or ".join(near)}? ' if near else ''
+  raise InputError(
+    f'unknown {what} {value!r}: {hint}known are {", ".join(known)}'
+  )
+
+
+class Diverged(FloatingPointError):
+  """The loss or the synthetic images stopped being finite.
+
+  Attributes:
+    step: the first step with a loss that is not finite.
+    state: the last `CondenseState` that was finite throughout.
+  """
+
+  def __init__(self, message: str, step: int, state: Any):
+    super().__init__(message)
+    self.step = step
+    self.state = state
+
+
+class TrainableLogits(Protocol):
+  """Classifies images; in training also moves running statistics on."""
+
+  def __call__(
+    self, variables: Variables, images: Array, *, train: bool
+  ) -> tuple[Array, Variables]:
+    """Returns (logits [N, C], variables).
+
+    Args:
+      variables: as `Network.init` makes them.
+      images: float, normalised [N, H, W, D].
+      train: batch norm uses the batch's statistics and moves its running
+        averages on; otherwise it uses the running averages and the variables
+        come back unchanged.
+    """
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A network as three pure functions.
+
+  Attributes:
+    init: key -> variables.
+    embed: (variables, images [N, H, W, D]) -> features [N, F], the layer before
+      the classifier, in training mode.
+    logits: see `TrainableLogits`.
+    mixes_images: True if an image's features depend on the batch around it
+      (batch norm): then all classes are embedded as one batch.
+  """
+
+  init: Callable[[Key], Variables]
+  embed: Callable[[Variables, Array], Array]
+  logits: TrainableLogits
+  mixes_images: bool = False
+
+
+class Discrepancy(Protocol):
+  """How far the synthetic features of one class are from the real ones."""
+
+  def __call__(self, real: Array, synthetic: Array, weights: Array) -> Array:
+    """Returns a scalar, 0 where both sets agree.
+
+    Args:
+      real: features [B, F].
+      synthetic: features [S, F].
+      weights: [B], 1 for a real image and 0 for padding.
+    """
+    ...
+
+
+# key -> the variables of the network that embeds one step's images.
+Embedder = Callable[[Key], Variables]
+
+# Stored images [S, H, W, D] -> images to train on [S', H, W, D], one class.
+Decoder = Callable[[Array], Array]
+
+Json = Mapping[str, Any]
