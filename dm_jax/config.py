@@ -103,6 +103,7 @@ class CondenseConfig:
     discrepancy: how two sets of features are compared.
     micro_batch: real images embedded at a time; 0 chooses by platform. Speed
       and memory only.
+    log_every: steps between two lines of metrics; changes no result.
   """
 
   images_per_class: int = 10
@@ -114,6 +115,7 @@ class CondenseConfig:
   augment: str = ALL_OPERATIONS
   discrepancy: str = 'mean'
   micro_batch: int = 0
+  log_every: int = 100
 
   def __post_init__(self):
     _at_least(
@@ -121,6 +123,7 @@ class CondenseConfig:
       **{
         'condense.images_per_class': self.images_per_class,
         'condense.batch_real': self.batch_real,
+        'condense.log_every': self.log_every,
       },
     )
     _at_least(
@@ -195,26 +198,18 @@ class OutputConfig:
   """What a run writes and how often. Changes no result.
 
   Attributes:
-    log_every: steps between two lines of metrics.jsonl.
     checkpoint_seconds: seconds between two checkpoints; 0 saves after every
       compiled call.
     checkpoints_kept: the newest ones stay.
     pictures: grids drawn between the start and the end.
   """
 
-  log_every: int = 100
   checkpoint_seconds: float = 60.0
   checkpoints_kept: int = 3
   pictures: int = 3
 
   def __post_init__(self):
-    _at_least(
-      1,
-      **{
-        'output.log_every': self.log_every,
-        'output.checkpoints_kept': self.checkpoints_kept,
-      },
-    )
+    _at_least(1, **{'output.checkpoints_kept': self.checkpoints_kept})
     _at_least(
       0,
       **{

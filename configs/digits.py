@@ -1,0 +1,28 @@
+"""Scikit-learn's handwritten digits: the whole path, offline, within 90 s.
+
+  python launch.py --config=configs/digits.py --workdir=runs/digits
+
+Needs nothing but the installed package: the 1,797 images of 8×8 pixels are part
+of scikit-learn. A ConvNet of width 32 and two layers, 10 images per class.
+
+The paper has no figure for this set.
+"""
+
+from configs import default
+
+
+def get_config(argument=None):
+  config = default.get_config()
+  config.data.name = 'digits'
+  config.network.width = 32
+  config.network.depth = 2
+  config.condense.images_per_class = default.read_ipc(argument, 10)
+  config.condense.steps = 1000
+  config.condense.batch_real = 64
+  config.condense.log_every = 20
+  default.set_augment(config, default.DIGIT_OPERATIONS)
+  config.evaluate.networks = 5
+  config.evaluate.epochs = 300
+  config.evaluate.whole_set = True
+  config.evaluate.whole_set_epochs = 30
+  return config

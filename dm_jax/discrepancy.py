@@ -1,0 +1,33 @@
+"""How far two sets of features are apart: (real, synthetic, weights) -> scalar.
+
+A discrepancy is written for one class. The loss of a step is its sum over the
+classes.
+"""
+
+import jax.numpy as jnp
+
+from dm_jax.types import Array, Discrepancy, choose
+
+
+def mean_difference(real: Array, synthetic: Array, weights: Array) -> Array:
+  """The paper's: ‖mean(real) − mean(synthetic)‖², summed over features.
+
+  Args:
+    real: features of the real images [B, F].
+    synthetic: features of the synthetic images [S, F].
+    weights: [B], 1 for a real image and 0 for padding.
+
+  Returns:
+    A scalar ≥ 0; 0 where the means agree (Eq. 4 with ψ's mean, one class).
+  """
+  real_mean = weights @ real / weights.sum()
+  return jnp.square(real_mean - synthetic.mean(0)).sum()
+
+
+DISCREPANCIES: dict[str, Discrepancy] = {'mean': mean_difference}
+
+
+def get_discrepancy(name: str) -> Discrepancy:
+  """Returns a discrepancy; raises InputError, naming near ones, if unknown."""
+  choose('discrepancy', name, DISCREPANCIES)
+  return DISCREPANCIES[name]

@@ -1,0 +1,193 @@
+"""Judges a synthetic set: trains fresh networks on it alone and tests them."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import time
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from dm_jax import training
+from dm_jax.augment import parse
+from dm_jax.config import EvalConfig, NetworkConfig
+from dm_jax.data.arrays import check_images, check_labels
+from dm_jax.networks import make_network
+from dm_jax.parallel import on_one_device
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import Array, InputError, Key, Network
+
+_SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalResult:
+  """Test accuracies of networks that were trained on one set.
+
+  Attributes:
+    accuracies: one for each network, in [0, 1], after the last epoch.
+  """
+
+  accuracies: tuple[float, ...]
+
+  @property
+  def mean(self) -> float:
+    return float(np.mean(self.accuracies))
+
+  @property
+  def std(self) -> float:
+    """The deviation over the networks (of this population, as the paper's)."""
+    return float(np.std(self.accuracies))
+
+
+class _Inputs(NamedTuple):
+  """What training and testing read and never change."""
+
+  images: Array
+  labels: Array
+  keys: Key
+  test_images: Array
+  test_labels: Array
+
+
+def evaluate(
+  synthetic: SyntheticSet,
+  test_images: Array,
+  test_labels: Array,
+  config: EvalConfig = EvalConfig(),
+  *,
+  key: Key,
+  network: Network | None = None,
+  callback: Callable[[int, int], None] | None = None,
+) -> EvalResult:
+  """Trains fresh networks on a set alone and tests each after its last epoch.
+
+  Args:
+    synthetic: what to train on, with the statistics that normalised it.
+    test_images: uint8 [N, H, W, D] or float in [0, 1].
+    test_labels: int [N].
+    config: the protocol; its default is the original's.
+    key: every draw follows from it; is consumed.
+    network: what to train; None is the ConvNet that `config.network` describes,
+      the paper's where it says nothing.
+    callback: gets (epochs done, epochs in all), summed over the networks,
+      between compiled calls. What it raises ends the evaluation.
+
+  Returns:
+    The accuracy of every network.
+
+  Raises:
+    InputError: the test data do not fit the set, or a setting is unknown.
+
+  Example:
+    result = dm_jax.evaluate(synthetic, test_images, test_labels,
+                             dm_jax.EvalConfig(networks=5, epochs=300),
+                             key=jax.random.key(1))
+  """
+  parse(config.augment)
+  test_images = check_images(test_images, 'test images')
+  test_labels = check_labels(
+    test_labels,
+    'test labels',
+    count=len(test_images),
+    classes=synthetic.classes,
+  )
+  if test_images.shape[1:] != synthetic.image_shape:
+    raise InputError(
+      f'the synthetic images have shape {synthetic.image_shape}, the test'
+      f' images {test_images.shape[1:]}: evaluate on the data it was made from'
+    )
+  network = network or make_network(
+    config.network.resolve(NetworkConfig()),
+    image_shape=synthetic.image_shape,
+    classes=synthetic.classes,
+  )
+  padded = training.pad_test(jnp.asarray(test_images), test_labels)
+  fold = jax.vmap(jax.random.fold_in, (None, 0))
+  keys = fold(key, jnp.arange(config.networks, dtype=jnp.int32))
+  inputs = on_one_device(
+    _Inputs(synthetic.images, synthetic.labels, keys, *padded)
+  )
+  statistics = (synthetic.mean, synthetic.std)
+  counts = _train_and_test(network, config, inputs, statistics, callback)
+  accuracies = np.asarray(counts) / len(test_labels)
+  return EvalResult(tuple(accuracies.tolist()))
+
+
+def _train_and_test(
+  network: Network, config: EvalConfig, inputs: _Inputs, statistics, callback
+) -> Array:
+  """Returns the correctly classified test images of each network, int32 [M].
+
+  The networks are trained one after the other inside a compiled call: mapping
+  over their parameters would turn every convolution into a grouped one.
+  """
+  init, advance, test = _programs(network, config, statistics)
+  states = init(inputs.keys)
+  done, total, count = 0, config.epochs + 1, 1
+  while done < total:
+    started = time.perf_counter()
+    states = advance(states, inputs, jnp.int32(done), jnp.int32(count))
+    jax.block_until_ready(states)
+    seconds = (time.perf_counter() - started) / count
+    done += count
+    if callback is not None:
+      callback(done * config.networks, total * config.networks)
+    count = max(1, min(int(_SECONDS / seconds), total - done))
+  return test(states, inputs)
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(network: Network, config: EvalConfig, statistics):
+  """Jitted init, advance and test: equal settings share what is compiled."""
+  return (
+    jax.jit(functools.partial(_init, network, config)),
+    jax.jit(functools.partial(_advance, network, config), donate_argnums=0),
+    jax.jit(functools.partial(_test, network, statistics)),
+  )
+
+
+def _init(network: Network, config: EvalConfig, keys: Key):
+  def one(key):
+    return training.init_training(network, config, jax.random.split(key)[0])
+
+  return jax.vmap(one)(keys)
+
+
+def _advance(network, config, states, inputs: _Inputs, first, count):
+  """Trains every network for `count` epochs from epoch `first` on."""
+
+  def one(args):
+    state, key = args
+    train_key = jax.random.split(key)[1]
+
+    def body(epoch, state):
+      return training.train_epoch(
+        network,
+        config,
+        state,
+        inputs.images,
+        inputs.labels,
+        epoch,
+        jax.random.fold_in(train_key, epoch),
+      )
+
+    return lax.fori_loop(first, first + count, body, state)
+
+  return lax.map(one, (states, inputs.keys))
+
+
+def _test(network, statistics, states, inputs: _Inputs) -> Array:
+  def one(state):
+    return training.count_correct(
+      network,
+      state.variables,
+      inputs.test_images,
+      inputs.test_labels,
+      *statistics,
+    )
+
+  return lax.map(one, states)

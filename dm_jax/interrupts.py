@@ -1,0 +1,47 @@
+"""SIGTERM and Ctrl-C as a request that a run meets at its next safe point."""
+
+from collections.abc import Iterator
+import contextlib
+import signal
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(Exception):  # noqa: N818: a request that was met, no error.
+  """A run stopped because a signal asked it to.
+
+  Attributes:
+    signal: its number.
+  """
+
+  def __init__(self, message: str, number: int):
+    super().__init__(message)
+    self.signal = number
+
+
+class Request:
+  """Whether a signal has come; `number` is 0 until then."""
+
+  number: int = 0
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Request]:
+  """Turns the first signal into a `Request`; a second one acts as ever."""
+  request = Request()
+  previous = {number: signal.getsignal(number) for number in _SIGNALS}
+
+  def restore():
+    for number, handler in previous.items():
+      signal.signal(number, handler)
+
+  def handle(number, frame):
+    request.number = number
+    restore()
+
+  for number in _SIGNALS:
+    signal.signal(number, handle)
+  try:
+    yield request
+  finally:
+    restore()

@@ -1,0 +1,199 @@
+"""Keeps what a condensing run leaves while it goes on, and can go on from."""
+
+from collections.abc import Callable
+import math
+import os
+from pathlib import Path
+import resource
+import statistics
+import sys
+import time
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from dm_jax import loop
+from dm_jax.checkpoint import Checkpoints
+from dm_jax.condense import CondenseState
+from dm_jax.config import RunConfig
+from dm_jax.data.class_data import ClassData, denormalise
+from dm_jax.interrupts import Interrupted, Request
+from dm_jax.metrics import MetricsWriter, read_metrics
+from dm_jax.pictures import draw_grid, save_png
+from dm_jax.progress import Progress
+from dm_jax.types import Json
+
+
+class Recorder:
+  """Checkpoints, metrics, pictures and the progress bar of one run.
+
+  Enter it, `restore` once, `draw` the first state of a run that starts anew,
+  then pass `record` as the callback of condensing.
+  """
+
+  def __init__(
+    self,
+    folder: Path,
+    config: RunConfig,
+    data: ClassData,
+    request: Request,
+    say: Callable[[str], None],
+  ):
+    """Opens the run's checkpoints; writes nothing yet.
+
+    Args:
+      folder: the workdir.
+      config: of the run.
+      data: class names and statistics for the pictures.
+      request: ends the run at the next `record`, after a checkpoint.
+      say: gets each line for the person who watches.
+    """
+    self._folder = folder
+    self._config = config
+    self._data = data
+    self._request = request
+    self._say = say
+    self._resumed: list[int] = []
+    self._losses: list[np.ndarray] = []
+    self._seconds = 0.0
+    self._compile_seconds = 0.0
+
+  def __enter__(self) -> Self:
+    output = self._config.output
+    self._checkpoints = Checkpoints(
+      self._folder / 'checkpoints', output.checkpoints_kept, self._say
+    )
+    self._metrics: MetricsWriter | None = None
+    self._progress: Progress | None = None
+    self._saved_at = time.monotonic()
+    return self
+
+  def __exit__(self, *error) -> None:
+    if self._progress is not None:
+      self._progress.__exit__(*error)
+    if self._metrics is not None:
+      self._metrics.close()
+    self._checkpoints.close()
+
+  def restore(self, begin: Callable[[], CondenseState]) -> CondenseState | None:
+    """Returns the newest whole state, or None; opens metrics and bar there."""
+    state = self._checkpoints.restore(begin)
+    step = 0 if state is None else int(state.step)
+    self._metrics = MetricsWriter(self._folder, resume_step=step)
+    self._progress = Progress(
+      self._config.condense.steps, description='condense', initial=step
+    )
+    if 0 < step < self._config.condense.steps:
+      self._resumed = [step]
+      self._say(f'resuming at step {step}')
+    return state
+
+  def record(self, state: CondenseState, metrics: loop.Metrics) -> None:
+    """The callback of condensing.
+
+    Raises:
+      Interrupted: a signal asked for it; the state was saved.
+    """
+    self._losses.append(metrics.losses)
+    self._seconds += metrics.seconds
+    self._compile_seconds = metrics.compile_seconds
+    rate = len(metrics.losses) * self._images_per_step / metrics.seconds
+    loss = float(metrics.losses.mean())
+    self._progress.update(metrics.step, loss=loss, images_per_second=rate)
+    last = metrics.step == self._config.condense.steps
+    if last or metrics.step % self._config.condense.log_every == 0:
+      self._log(metrics.step)
+    if last or metrics.step in self._picture_steps:
+      self.draw(state)
+    pause = self._config.output.checkpoint_seconds
+    due = time.monotonic() - self._saved_at >= pause
+    if last or due or self._request.number:
+      self.save(state)
+    if self._request.number and not last:
+      raise Interrupted(
+        f'stopped at step {metrics.step}, which was saved; the same command'
+        ' goes on from there',
+        self._request.number,
+      )
+
+  def save(self, state: CondenseState) -> None:
+    """Writes a checkpoint."""
+    self._checkpoints.save(int(state.step), state)
+    self._saved_at = time.monotonic()
+
+  def draw(self, state: CondenseState) -> None:
+    """Draws the synthetic images as images/step_NNNNNN.png."""
+    step = int(state.step)
+    images = denormalise(state.images, self._data.mean, self._data.std)
+    grid = draw_grid(
+      np.asarray(images), self._data.class_names, title=f'step {step:,}'
+    )
+    folder = self._folder / 'images'
+    folder.mkdir(exist_ok=True)
+    save_png(grid, folder / f'step_{step:06d}.png')
+    self._metrics.write_image('synthetic', step, grid)
+
+  def results(self, before: Json) -> dict[str, Any]:
+    """Returns what `results.json` says about condensing.
+
+    Args:
+      before: the same of the run so far, if it was resumed.
+    """
+    rows = read_metrics(self._folder)
+    timed = [row for row in rows if row.get('steps')]
+    results: dict[str, Any] = {
+      'resumed_from': [*before.get('resumed_from', []), *self._resumed],
+      'compile_seconds': self._compile_seconds
+      or before.get('compile_seconds', 0.0),
+    }
+    if timed:
+      per_step = [row['seconds'] / row['steps'] for row in timed]
+      results |= {
+        'seconds_per_step': statistics.median(per_step),
+        'images_per_second': self._images_per_step
+        / statistics.median(per_step),
+        'condense_seconds': sum(row['seconds'] for row in timed),
+        'final_loss': rows[-1]['loss'],
+      }
+    return results
+
+  def _log(self, step: int) -> None:
+    losses = np.concatenate(self._losses)
+    self._metrics.write(
+      step,
+      loss=float(losses.mean()),
+      steps=len(losses),
+      seconds=self._seconds,
+      images_per_second=len(losses) * self._images_per_step / self._seconds,
+    )
+    self._losses, self._seconds = [], 0.0
+
+  @property
+  def _images_per_step(self) -> int:
+    """Images embedded in a step, padding of small classes left out."""
+    config = self._config.condense
+    real = np.minimum(self._data.counts, config.batch_real).sum()
+    return int(real) + self._data.classes * config.images_per_class
+
+  @property
+  def _picture_steps(self) -> set[int]:
+    """Evenly spread, moved on to the next multiple of `log_every`."""
+    config, count = self._config.condense, self._config.output.pictures
+    spread = (config.steps * (i + 1) / (count + 1) for i in range(count))
+    every = config.log_every
+    return {math.ceil(step / every) * every for step in spread}
+
+
+def describe_machine() -> dict[str, Any]:
+  """Returns `device` and `peak_bytes` of this process, as far as known."""
+  devices = jax.local_devices()
+  first = devices[0]
+  kind = f'{os.cpu_count()} cores' if first.platform == 'cpu' else 'device'
+  name = f'{len(devices)} × {first.device_kind} ({first.platform}, {kind})'
+  peaks = [(d.memory_stats() or {}).get('peak_bytes_in_use') for d in devices]
+  peak = max((p for p in peaks if p), default=0)
+  if not peak:
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = used if sys.platform == 'darwin' else used * 1024
+  return {'device': name, 'peak_bytes': peak}

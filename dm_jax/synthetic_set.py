@@ -1,0 +1,188 @@
+"""`SyntheticSet`: what condensing gives, in memory and as a file."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dm_jax.data.class_data import ClassData, denormalise, normalise
+from dm_jax.files import write_atomically
+from dm_jax.types import Array, InputError, Json
+from dm_jax.version import __version__
+
+_FORMAT = 1
+_ARRAYS = (
+  'images',
+  'images_uint8',
+  'labels',
+  'class_names',
+  'mean',
+  'std',
+  'provenance',
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SyntheticSet:
+  """A small labelled image set, and where it came from.
+
+  Attributes:
+    images: as they are trained on, normalised float32 [N, H, W, D].
+    labels: int32 [N], ordered by class.
+    mean: per-channel mean in unit range, D values; what normalised the images
+      and must normalise test images.
+    std: per-channel deviation, D values.
+    class_names: C names.
+    provenance_json: config, seed and versions; see `provenance`.
+  """
+
+  images: Array
+  labels: Array
+  mean: tuple[float, ...] = dataclasses.field(metadata={'static': True})
+  std: tuple[float, ...] = dataclasses.field(metadata={'static': True})
+  class_names: tuple[str, ...] = dataclasses.field(metadata={'static': True})
+  provenance_json: str = dataclasses.field(
+    default='{}', metadata={'static': True}
+  )
+
+  @classmethod
+  def from_classes(
+    cls, images: Array, data: ClassData, provenance: Json
+  ) -> Self:
+    """Makes a set of [C, S, H, W, D] normalised images of the classes."""
+    classes, per_class = images.shape[:2]
+    labels = np.repeat(np.arange(classes, dtype=np.int32), per_class)
+    return cls(
+      images=images.reshape(-1, *images.shape[2:]),
+      labels=jnp.asarray(labels),
+      mean=data.mean,
+      std=data.std,
+      class_names=data.class_names,
+      provenance_json=json.dumps(provenance, sort_keys=True),
+    )
+
+  @classmethod
+  def from_whole(cls, data: ClassData) -> Self:
+    """Makes a set of all real images; four bytes a value instead of one."""
+    counts = np.asarray(data.counts)
+    images = [
+      np.asarray(normalise(images[:count], data.mean, data.std))
+      for images, count in zip(data.images, counts, strict=True)
+    ]
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    return cls(
+      images=jnp.asarray(np.concatenate(images)),
+      labels=jnp.asarray(labels),
+      mean=data.mean,
+      std=data.std,
+      class_names=data.class_names,
+    )
+
+  def with_provenance(self, **provenance: Any) -> Self:
+    """Returns the same set with `provenance` replaced; values as in JSON."""
+    text = json.dumps(provenance, sort_keys=True)
+    return dataclasses.replace(self, provenance_json=text)
+
+  @property
+  def provenance(self) -> dict[str, Any]:
+    """How the set was made: `config`, `seed`, `versions`, where known."""
+    return json.loads(self.provenance_json)
+
+  @property
+  def classes(self) -> int:
+    return len(self.class_names)
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    return self.images.shape[1:]
+
+  @property
+  def images_uint8(self) -> np.ndarray:
+    """The images to look at: uint8 [N, H, W, D], clipped to [0, 255]."""
+    return np.asarray(denormalise(self.images, self.mean, self.std))
+
+  def save(self, path: str | os.PathLike) -> None:
+    """Writes an .npz, whole or not at all; equal sets give equal bytes.
+
+    It holds `images`, `images_uint8`, `labels`, `class_names`, `mean`, `std`
+    and `provenance` (JSON text), and is read with `numpy.load` alone.
+    """
+    arrays = {
+      'format': np.int32(_FORMAT),
+      'images': np.asarray(self.images, np.float32),
+      'images_uint8': self.images_uint8,
+      'labels': np.asarray(self.labels, np.int32),
+      'class_names': np.array(self.class_names, dtype=np.str_),
+      'mean': np.array(self.mean, np.float64),
+      'std': np.array(self.std, np.float64),
+      'provenance': np.array(self.provenance_json),
+    }
+    write_atomically(path, lambda file: np.savez(file, **arrays))
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> Self:
+    """Reads what `save` wrote; never unpickles.
+
+    Raises:
+      InputError: no such file, or not a synthetic set.
+    """
+    arrays = _read(Path(path))
+    images, labels = arrays['images'], arrays['labels']
+    names = tuple(arrays['class_names'].tolist())
+    mean, std = arrays['mean'], arrays['std']
+    fits = (
+      images.ndim == 4
+      and images.dtype == np.float32
+      and labels.shape == images.shape[:1]
+      and mean.shape == std.shape == images.shape[-1:]
+      and labels.size > 0
+      and 0 <= labels.min() <= labels.max() < len(names)
+    )
+    if not fits:
+      raise InputError(
+        f'{path} is not a whole synthetic set: images {images.dtype}'
+        f' {images.shape}, labels {labels.shape}, {len(names)} class names'
+      )
+    return cls(
+      images=jnp.asarray(images),
+      labels=jnp.asarray(labels, jnp.int32),
+      mean=tuple(mean.tolist()),
+      std=tuple(std.tolist()),
+      class_names=names,
+      provenance_json=str(arrays['provenance']),
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      missing = [name for name in _ARRAYS if name not in file.files]
+      if missing:
+        raise InputError(
+          f'{path} is not a synthetic set: it lacks {", ".join(missing)};'
+          ' give a synthetic.npz that a run wrote'
+        )
+      return {name: file[name] for name in _ARRAYS}
+  except FileNotFoundError:
+    raise InputError(f'there is no synthetic set at {path}') from None
+  except InputError:
+    raise
+  except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    raise InputError(
+      f'{path} cannot be read as a synthetic set: {error}'
+    ) from error
+
+
+def package_versions() -> dict[str, str]:
+  """Returns the versions of what computes a result."""
+  names = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+  versions = {name: importlib.metadata.version(name) for name in names}
+  return {'dm_jax': __version__, **versions}

@@ -1,0 +1,181 @@
+"""Trains and tests one network by the original protocol; pure functions.
+
+Everything is written for one network and one epoch; `evaluate` maps it.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+from dm_jax import augment
+from dm_jax.config import EvalConfig
+from dm_jax.data.class_data import normalise
+from dm_jax.types import Array, Key, Network, Variables
+
+_TEST_BATCH = 256  # Images classified at a time.
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+  """One network in training.
+
+  Attributes:
+    variables: of the network.
+    momentum: the optimiser's state.
+  """
+
+  variables: Variables
+  momentum: Any
+
+
+def learning_rate(epoch: Array, config: EvalConfig) -> Array:
+  """The rate of epoch 0, 1, ..., E: tenfold lower after ⌊E/2⌋ + 1."""
+  low = epoch > config.epochs // 2 + 1
+  return jnp.float32(config.learning_rate) * jnp.where(low, 0.1, 1.0)
+
+
+def init_training(
+  network: Network, config: EvalConfig, key: Key
+) -> TrainingState:
+  """Returns a fresh network; `key` is consumed."""
+  variables = network.init(key)
+  momentum = _optimizer(config).init(variables['params'])
+  return TrainingState(variables, momentum)
+
+
+def train_epoch(
+  network: Network,
+  config: EvalConfig,
+  state: TrainingState,
+  images: Array,
+  labels: Array,
+  epoch: Array,
+  key: Key,
+) -> TrainingState:
+  """Passes once over the images in random order.
+
+  Args:
+    network: what is trained.
+    config: the protocol.
+    state: before the epoch.
+    images: normalised float32 [N, H, W, D].
+    labels: int32 [N].
+    epoch: int32 [], from 0.
+    key: of this epoch and network; is consumed.
+  """
+  order_key, batches_key = jax.random.split(key)
+  order = jax.random.permutation(order_key, len(labels))
+  rate = learning_rate(epoch, config)
+  fresh = epoch == config.epochs // 2 + 2
+  momentum = jax.tree.map(
+    lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.momentum
+  )
+  state = TrainingState(state.variables, momentum)
+
+  def step(state, args):
+    number, indices = args
+    batch_key = jax.random.fold_in(batches_key, number)
+    batch = _augment_batch(images[indices], config, batch_key)
+    return _update(network, config, state, batch, labels[indices], rate), None
+
+  # The last batch of an epoch is smaller where the images do not divide:
+  # padding it would enter a batch norm's statistics.
+  size = min(config.batch_size, len(labels))
+  full = len(labels) // size
+  numbers = jnp.arange(full, dtype=jnp.int32)
+  batches = order[: full * size].reshape(full, size)
+  state, _ = lax.scan(step, state, (numbers, batches))
+  if full * size < len(labels):
+    state, _ = step(state, (jnp.int32(full), order[full * size :]))
+  return state
+
+
+def count_correct(
+  network: Network,
+  variables: Variables,
+  images: Array,
+  labels: Array,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+) -> Array:
+  """Counts the images that a network classifies correctly: int32 [].
+
+  Args:
+    network: what classifies.
+    variables: of it.
+    images: uint8 [N, H, W, D]; N is a multiple of the batch, see `pad_test`.
+    labels: int32 [N], -1 for padding.
+    mean: per-channel mean in unit range.
+    std: per-channel deviation.
+  """
+
+  def one_batch(args) -> Array:
+    images, labels = args
+    normalised = normalise(images, mean, std)
+    logits, _ = network.logits(variables, normalised, train=False)
+    return (logits.argmax(-1) == labels).sum(dtype=jnp.int32)
+
+  batched = images.reshape(-1, _TEST_BATCH, *images.shape[1:])
+  batches = (batched, labels.reshape(-1, _TEST_BATCH))
+  return lax.map(one_batch, batches).sum(dtype=jnp.int32)
+
+
+def pad_test(images: Array, labels: Array) -> tuple[Array, Array]:
+  """Pads a test set to whole batches; padding has the label -1."""
+  surplus = -len(labels) % _TEST_BATCH
+  rows = ((0, surplus),)
+  images = jnp.pad(images, rows + ((0, 0),) * (images.ndim - 1))
+  labels = jnp.pad(jnp.asarray(labels, jnp.int32), rows, constant_values=-1)
+  return images, labels
+
+
+def _optimizer(config: EvalConfig) -> optax.GradientTransformation:
+  """PyTorch's SGD, but for the learning rate, which changes by epoch."""
+  return optax.chain(
+    optax.add_decayed_weights(config.weight_decay),
+    optax.trace(config.momentum),
+  )
+
+
+def _augment_batch(images: Array, config: EvalConfig, key: Key) -> Array:
+  """One operation for the batch, its values drawn for each image."""
+  operations = augment.parse(config.augment)
+  operation_key, values_key = jax.random.split(key)
+  operation = augment.sample_operation(operation_key, operations)
+  draw = functools.partial(
+    augment.sample_values,
+    operation=operation,
+    operations=operations,
+    image_shape=images.shape[1:],
+  )
+  values = jax.vmap(draw)(jax.random.split(values_key, len(images)))
+  return jax.vmap(
+    lambda value, image: augment.apply(
+      augment.Augmentation(operation, value), image, operations
+    )
+  )(values, images)
+
+
+def _update(network, config, state, images, labels, rate) -> TrainingState:
+  rest = {k: v for k, v in state.variables.items() if k != 'params'}
+
+  def loss(params):
+    logits, variables = network.logits(
+      {'params': params, **rest}, images, train=True
+    )
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean(), variables
+
+  params = state.variables['params']
+  gradient, variables = jax.grad(loss, has_aux=True)(params)
+  updates, momentum = _optimizer(config).update(
+    gradient, state.momentum, params
+  )
+  params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+  return TrainingState({**variables, 'params': params}, momentum)

@@ -1,0 +1,90 @@
+"""The folder of one run: whose it is, and that no other run writes into it."""
+
+from collections.abc import Iterator
+import contextlib
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dm_jax.config import RunConfig, differences
+from dm_jax.files import write_atomically
+from dm_jax.types import InputError, Json
+
+# Where data lie and what is written how often: they change no result.
+_MAY_DIFFER = ('output.', 'data.dir:', 'condense.log_every:')
+
+
+def write_json(path: Path, values: Json) -> None:
+  text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + '\n'
+  write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+  """Returns {} where there is no such file; raises InputError for another."""
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except FileNotFoundError:
+    return {}
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f'{path} cannot be read ({error}): use another --workdir'
+    ) from error
+
+
+@contextlib.contextmanager
+def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
+  """Holds a run's folder, made if need be, for as long as the context lasts.
+
+  Args:
+    path: of the folder.
+    config: of the run; kept as `config.json`, so that a later run sees it.
+    inputs: digests of what the run reads, kept beside the config.
+
+  Raises:
+    InputError: the folder belongs to another config or other data, another run
+      is in it, or it cannot be written.
+  """
+  identity = {**config.to_dict(), 'inputs': dict(inputs)}
+  _refuse_others(path, identity)  # Before anything is written.
+  with contextlib.ExitStack() as stack:
+    try:
+      path.mkdir(parents=True, exist_ok=True)
+      lock = stack.enter_context(open(path / '.lock', 'a', encoding='utf-8'))
+    except OSError as error:
+      raise InputError(
+        f'workdir {path} cannot be written: {error.strerror}; choose another'
+        ' with --workdir'
+      ) from error
+    try:
+      # The kernel lets go when the process ends, however it ends.
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise InputError(
+        f'another run is in workdir {path}: wait for it or choose another'
+        ' with --workdir'
+      ) from None
+    _refuse_others(path, identity)
+    write_json(path / 'config.json', identity)
+    yield
+
+
+def _refuse_others(path: Path, identity: Json) -> None:
+  if path.exists() and not path.is_dir():
+    raise InputError(f'workdir {path} is a file: choose another with --workdir')
+  if not os.access(path, os.R_OK) and path.exists():
+    raise InputError(f'workdir {path} cannot be read: check its permissions')
+  old = read_json(path / 'config.json')
+  if not old:
+    return
+  changed = [
+    line
+    for line in differences(old, json.loads(json.dumps(identity)))
+    if not line.startswith(_MAY_DIFFER)
+  ]
+  if changed:
+    raise InputError(
+      f'workdir {path} belongs to another config ({"; ".join(changed)}): choose'
+      ' another with --workdir, or give the old settings to go on'
+    )

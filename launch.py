@@ -1,0 +1,82 @@
+"""Condenses a labelled image set: flags and a config in, one run out.
+
+python launch.py --config=configs/digits.py --workdir=runs/digits
+"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from dm_jax.config import RunConfig
+from dm_jax.types import Diverged, InputError
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config',
+  None,
+  'What to do: a file under configs/, with an argument where it takes one'
+  ' (configs/cifar10.py:ipc=50). Each field can be set beside it:'
+  ' --config.condense.steps=1000.',
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'The folder of the run. The same command resumes in it.'
+)
+_MODE = flags.DEFINE_enum(
+  'mode',
+  'run',
+  ['run', 'condense', 'evaluate'],
+  'run: condense, then evaluate; evaluate: judge the set in --synthetic.',
+)
+_SYNTHETIC = flags.DEFINE_string(
+  'synthetic', None, 'In mode evaluate: the synthetic.npz of a run.'
+)
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses the flags; a config that cannot be read becomes one line."""
+  try:
+    rest = app.parse_flags_with_usage(argv)
+    if len(rest) > 1:
+      raise InputError(f'unexpected argument {rest[1]!r}: flags begin with --')
+    if _CONFIG.value is None:
+      raise InputError('give --config=FILE, e.g. --config=configs/digits.py')
+    _CONFIG.value.lock()  # A file that could not be read says so here.
+    if _WORKDIR.value is None:
+      raise InputError('give --workdir=FOLDER, where the run is kept')
+  except Exception as error:  # A config file is a program: any kind may come.
+    _fail(error)
+  return rest
+
+
+def _fail(error: Exception) -> None:
+  """Ends the program with the error's own line, without a traceback."""
+  lines = str(error).strip().splitlines() or [type(error).__name__]
+  # ml_collections puts a traceback before the message of a config's error.
+  print(f'error: {lines[-1].split("InputError: ")[-1]}', file=sys.stderr)
+  sys.exit(1)
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  # JAX and the data's libraries: --help and a wrong flag need not wait.
+  from dm_jax import run
+  from dm_jax.interrupts import Interrupted
+
+  try:
+    run.run(
+      RunConfig.from_dict(_CONFIG.value.to_dict()),
+      mode=_MODE.value,
+      folder=_WORKDIR.value,
+      synthetic=_SYNTHETIC.value,
+      command=' '.join(['python', *sys.argv]),
+    )
+  except (InputError, Diverged, OSError) as error:
+    _fail(error)
+  except Interrupted as stop:
+    print(stop, file=sys.stderr)
+    sys.exit(128 + stop.signal)
+
+
+if __name__ == '__main__':
+  flags.FLAGS.verbosity = logging.WARNING  # Orbax tells of every file.
+  app.run(main, flags_parser=_parse)
