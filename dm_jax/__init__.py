@@ -1,1 +1,60 @@
-"""dm_jax."""
+"""Dataset condensation with distribution matching, in JAX.
+
+Makes a labelled image set tiny: a few synthetic images per class on which
+networks train almost as well (Zhao & Bilen, WACV 2023).
+"""
+
+from dm_jax.condense import (
+  CondenseState,
+  Problem,
+  condense,
+  condense_classes,
+  init_state,
+  make_problem,
+  make_step,
+)
+from dm_jax.config import (
+  CondenseConfig,
+  DataConfig,
+  EvalConfig,
+  NetworkChoice,
+  NetworkConfig,
+  RunConfig,
+)
+from dm_jax.data import ClassData, Dataset
+from dm_jax.data import load as load_data
+from dm_jax.evaluate import EvalResult, evaluate
+from dm_jax.loop import Metrics
+from dm_jax.networks import make_network, network_from_linen
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import Diverged, InputError, Network
+from dm_jax.version import __version__
+
+__all__ = [
+  'ClassData',
+  'CondenseConfig',
+  'CondenseState',
+  'DataConfig',
+  'Dataset',
+  'Diverged',
+  'EvalConfig',
+  'EvalResult',
+  'InputError',
+  'Metrics',
+  'Network',
+  'NetworkChoice',
+  'NetworkConfig',
+  'Problem',
+  'RunConfig',
+  'SyntheticSet',
+  '__version__',
+  'condense',
+  'condense_classes',
+  'evaluate',
+  'init_state',
+  'load_data',
+  'make_network',
+  'make_problem',
+  'make_step',
+  'network_from_linen',
+]

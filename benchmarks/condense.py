@@ -1,0 +1,129 @@
+"""What a condensing step costs, beside what its arithmetic must cost.
+
+  python benchmarks/condense.py --config=configs/cifar10.py --random_data
+
+Any config and any of its fields can be given, as for launch.py. The least cost
+of a step is that of the operations it cannot do without (the forward pass of
+the real images, the forward and the backward pass of the synthetic ones) at the
+rate at which this machine multiplies matrices, measured in the same process
+between the steps.
+"""
+
+import statistics
+import time
+
+from absl import app, flags
+import jax
+import jax.numpy as jnp
+from ml_collections import config_flags
+import numpy as np
+
+from dm_jax import condense, data, loop
+from dm_jax.config import RunConfig
+from dm_jax.networks import make_network
+from dm_jax.recorder import describe_machine
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'As for launch.py.')
+_SECONDS = flags.DEFINE_float('seconds', 30.0, 'How long to measure.')
+_RANDOM = flags.DEFINE_boolean(
+  'random_data', False, 'Random pixels of --shape instead of a data set.'
+)
+_SHAPE = flags.DEFINE_list(
+  'shape', ['10', '5000', '32', '32', '3'], 'C, images per class, H, W, D.'
+)
+_SIDE = 2048  # Of the matrices that are multiplied.
+
+
+class _Enough(Exception):  # noqa: N818: ends the measurement.
+  pass
+
+
+def matrix_rate() -> float:
+  """FLOP/s of a float32 matrix product; the median of nine."""
+  matrix = jnp.ones((_SIDE, _SIDE), jnp.float32)
+  product = jax.jit(lambda a: a @ a)
+  product(matrix).block_until_ready()
+  seconds = []
+  for _ in range(9):
+    started = time.perf_counter()
+    product(matrix).block_until_ready()
+    seconds.append(time.perf_counter() - started)
+  return 2 * _SIDE**3 / statistics.median(seconds)
+
+
+def embed_flops(network, image_shape) -> float:
+  """Operations of one image's forward pass, as XLA counts them."""
+  variables = network.init(jax.random.key(0))
+  image = jnp.zeros((1, *image_shape), jnp.float32)
+  compiled = jax.jit(network.embed).lower(variables, image).compile()
+  return compiled.cost_analysis()['flops']
+
+
+def load(config: RunConfig) -> data.ClassData:
+  if not _RANDOM.value:
+    return data.load(config.data).train
+  classes, count, *shape = map(int, _SHAPE.value)
+  draw = np.random.default_rng(0).integers
+  pixels = draw(0, 256, (classes * count, *shape), np.uint8)
+  return data.ClassData.from_arrays(
+    pixels, np.repeat(np.arange(classes), count)
+  )
+
+
+def measure(train, config: RunConfig, network) -> tuple[list, list, float]:
+  """Returns seconds per step, matrix rates between, and seconds to compile."""
+  per_step: list[float] = []
+  rates = [matrix_rate()]
+  compiled: list[float] = []
+  deadline = time.monotonic() + _SECONDS.value
+
+  def callback(_, metrics: loop.Metrics) -> None:
+    compiled.append(metrics.compile_seconds)
+    if metrics.step > 1:  # The first step also touches all memory first.
+      per_step.append(metrics.seconds / len(metrics.losses))
+    rates.append(matrix_rate())
+    if time.monotonic() > deadline and len(per_step) >= 7:
+      raise _Enough
+
+  try:
+    condense.condense_classes(
+      train,
+      config.condense,
+      key=jax.random.key(config.seed),
+      network=network,
+      callback=callback,
+    )
+  except _Enough:
+    pass
+  return per_step, rates, compiled[0]
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  config = RunConfig.from_dict(_CONFIG.value.to_dict())
+  train = load(config)
+  network = make_network(
+    config.network, image_shape=train.image_shape, classes=train.classes
+  )
+  per_step, rates, compile_seconds = measure(train, config, network)
+  real = int(np.minimum(train.counts, config.condense.batch_real).sum())
+  synthetic = train.classes * config.condense.images_per_class
+  # Only the synthetic pixels need a gradient: backward costs one more pass.
+  flops = embed_flops(network, train.image_shape) * (real + 2 * synthetic)
+  seconds = statistics.median(per_step)
+  rate = statistics.median(rates)
+  machine = describe_machine()
+  print(f'device            {machine["device"]}, jax {jax.__version__}')
+  print(f'compile           {compile_seconds:.1f} s')
+  print(f'step              {seconds * 1e3:.1f} ms (median of {len(per_step)})')
+  print(f'images            {(real + synthetic) / seconds:,.0f} a second')
+  print(f'needed            {flops / 1e9:.1f} GFLOP a step')
+  print(f'achieved          {flops / seconds / 1e9:.1f} GFLOP/s')
+  print(f'matrix product    {rate / 1e9:.1f} GFLOP/s (median of {len(rates)})')
+  print(f'step / least cost {seconds * rate / flops:.2f}')
+  print(f'peak memory       {machine["peak_bytes"] / 2**20:,.0f} MiB')
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('config')
+  app.run(main)
