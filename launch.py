@@ -35,7 +35,7 @@ _SYNTHETIC = flags.DEFINE_string(
 def _parse(argv: list[str]) -> list[str]:
   """Parses the flags; a config that cannot be read becomes one line."""
   try:
-    rest = app.parse_flags_with_usage(argv)
+    rest = flags.FLAGS(argv)
     if len(rest) > 1:
       raise InputError(f'unexpected argument {rest[1]!r}: flags begin with --')
     if _CONFIG.value is None:
@@ -50,9 +50,13 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _fail(error: Exception) -> None:
   """Ends the program with the error's own line, without a traceback."""
-  lines = str(error).strip().splitlines() or [type(error).__name__]
-  # ml_collections puts a traceback before the message of a config's error.
-  print(f'error: {lines[-1].split("InputError: ")[-1]}', file=sys.stderr)
+  # ml_collections hands on the text of a KeyError, which is quoted.
+  text = str(error).strip('\'"').replace('\\n', ' ').replace("\\'", "'")
+  lines = text.strip().splitlines() or [type(error).__name__]
+  if len(lines) > 2:  # ml_collections puts a traceback before the message.
+    lines = lines[-1:]
+  line = ' '.join(map(str.strip, lines)).split('InputError: ')[-1]
+  print(f'error: {line}', file=sys.stderr)
   sys.exit(1)
 
 
@@ -75,6 +79,9 @@ def main(argv: list[str]) -> None:
   except Interrupted as stop:
     print(stop, file=sys.stderr)
     sys.exit(128 + stop.signal)
+  except KeyboardInterrupt:
+    print('stopped; the same command goes on', file=sys.stderr)
+    sys.exit(130)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ rate at which this machine multiplies matrices, measured in the same process
 between the steps.
 """
 
+import contextlib
 import statistics
 import time
 
@@ -18,7 +19,8 @@ import jax.numpy as jnp
 from ml_collections import config_flags
 import numpy as np
 
-from dm_jax import condense, data, loop
+from dm_jax import data, loop
+from dm_jax.condense import condense_classes
 from dm_jax.config import RunConfig
 from dm_jax.networks import make_network
 from dm_jax.recorder import describe_machine
@@ -34,8 +36,8 @@ _SHAPE = flags.DEFINE_list(
 _SIDE = 2048  # Of the matrices that are multiplied.
 
 
-class _Enough(Exception):  # noqa: N818: ends the measurement.
-  pass
+class _Enough(Exception):
+  """Ends the measurement."""
 
 
 def matrix_rate() -> float:
@@ -85,16 +87,14 @@ def measure(train, config: RunConfig, network) -> tuple[list, list, float]:
     if time.monotonic() > deadline and len(per_step) >= 7:
       raise _Enough
 
-  try:
-    condense.condense_classes(
+  with contextlib.suppress(_Enough):
+    condense_classes(
       train,
       config.condense,
       key=jax.random.key(config.seed),
       network=network,
       callback=callback,
     )
-  except _Enough:
-    pass
   return per_step, rates, compiled[0]
 
 

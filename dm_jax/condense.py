@@ -247,7 +247,7 @@ def condense_classes(
   Raises:
     InputError, Diverged: as for `condense`.
   """
-  check(config, data)
+  check_condensable(config, data)
   network = network or default_network(data)
   if network.mixes_images:
     # All classes are one batch: they cannot be dealt out.
@@ -286,7 +286,7 @@ def default_network(data: ClassData) -> Network:
   )
 
 
-def check(config: CondenseConfig, data: ClassData) -> None:
+def check_condensable(config: CondenseConfig, data: ClassData) -> None:
   """Raises InputError if these images cannot be condensed so."""
   augment.parse(config.augment)
   get_discrepancy(config.discrepancy)

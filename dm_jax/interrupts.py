@@ -7,7 +7,7 @@ import signal
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Interrupted(Exception):  # noqa: N818: a request that was met, no error.
+class Interrupted(Exception):
   """A run stopped because a signal asked it to.
 
   Attributes:

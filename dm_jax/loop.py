@@ -87,7 +87,7 @@ def run(
   done = int(state.step)
   if done >= steps:
     return state
-  dealt = layout.deal(state, axes[0])
+  dealt = layout.deal(state, axes[0], donated=True)
   held = layout.deal(problem, axes[1])
   started = time.perf_counter()
   compiled = layout.compile(

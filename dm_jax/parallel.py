@@ -64,12 +64,17 @@ class ClassLayout:
     )
     return mapped.lower(*args).compile()
 
-  def deal(self, tree: Any, axes: Any) -> Any:
-    """Puts a pytree onto the devices; see `compile` for `axes`.
+  def deal(self, tree: Any, axes: Any, *, donated: bool = False) -> Any:
+    """Puts a pytree onto the devices.
 
-    Never aliases its argument: what it returns may be donated.
+    Args:
+      tree: arrays of all classes.
+      axes: see `compile`.
+      donated: copies even where that is not needed, so that the caller's own
+        arrays outlive the call that takes these.
     """
-    return _map_prefix(self._deal_leaf, axes, tree)
+    leaf = functools.partial(self._deal_leaf, donated)
+    return _map_prefix(leaf, axes, tree)
 
   def gather(self, tree: Any, axes: Any) -> Any:
     """Undoes `deal`: [C, ...] again, on the first device; a copy."""
@@ -82,11 +87,10 @@ class ClassLayout:
     joined = np.concatenate(np.asarray(array), axis=-1)
     return joined[..., : self.classes]
 
-  def _deal_leaf(self, axis, leaf):
-    device = self.devices[0]
+  def _deal_leaf(self, donated, axis, leaf):
     if len(self.devices) == 1:
-      # device_put alone may alias; a copy keeps the caller's array alive.
-      return jnp.copy(jax.device_put(leaf, device))
+      alias = False if donated else None
+      return jax.device_put(leaf, self.devices[0], may_alias=alias)
     if axis is None:
       return leaf
     padded = len(self.devices) * self.per_device

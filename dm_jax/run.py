@@ -11,10 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from dm_jax import augment, condense, data, evaluate, interrupts, workdir
+from dm_jax import augment, data, interrupts, workdir
+from dm_jax.condense import (
+  CondenseState,
+  check_condensable,
+  condense_classes,
+  init_state,
+)
 from dm_jax.config import EvalConfig, RunConfig
 from dm_jax.data import Dataset
 from dm_jax.discrepancy import get_discrepancy
+from dm_jax.evaluate import evaluate
 from dm_jax.interrupts import Interrupted
 from dm_jax.networks import make_network
 from dm_jax.progress import Progress
@@ -122,7 +129,7 @@ def _prepare(config, mode, folder, synthetic, command, say) -> Job:
   dataset = data.load(config.data)
   train = dataset.train
   if loaded is None:
-    condense.check(config.condense, train)
+    check_condensable(config.condense, train)
     networks = (config.network, config.evaluation_network)
   else:
     _check_fits(loaded, dataset)
@@ -190,8 +197,8 @@ def _condense(job: Job, request, results: dict[str, Any]) -> SyntheticSet:
   config, train = job.config, job.dataset.train
   key = job.key(_CONDENSE)
 
-  def begin() -> condense.CondenseState:
-    return condense.init_state(train, config.condense, key)
+  def begin() -> CondenseState:
+    return init_state(train, config.condense, key)
 
   with Recorder(job.folder, config, train, request, job.say) as recorder:
     state = recorder.restore(begin)
@@ -199,7 +206,7 @@ def _condense(job: Job, request, results: dict[str, Any]) -> SyntheticSet:
       state = begin()
       recorder.draw(state)
     try:
-      synthetic = condense.condense_classes(
+      synthetic = condense_classes(
         train,
         config.condense,
         key=key,
@@ -230,7 +237,7 @@ def _evaluate_all(
 
   def random_real() -> SyntheticSet:
     chosen = dataclasses.replace(job.config.condense, init='real')
-    state = condense.init_state(train, chosen, job.key(_CHOOSE_RANDOM))
+    state = init_state(train, chosen, job.key(_CHOOSE_RANDOM))
     return SyntheticSet.from_classes(state.images, train, {})
 
   if config.random_baseline:
@@ -283,7 +290,7 @@ def _evaluate(
           request.number,
         )
 
-    result = evaluate.evaluate(
+    result = evaluate(
       make_set(),
       job.dataset.test_images,
       job.dataset.test_labels,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 import contextlib
 import fcntl
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
     return {}
+  except NotADirectoryError:
+    raise InputError(
+      f'{path.parent} is not a folder: choose another --workdir'
+    ) from None
   except (OSError, ValueError) as error:
     raise InputError(
-      f'{path} cannot be read ({error}): use another --workdir'
+      f'{path} cannot be read ({error}): choose another --workdir'
     ) from error
 
 
@@ -73,8 +76,6 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
 def _refuse_others(path: Path, identity: Json) -> None:
   if path.exists() and not path.is_dir():
     raise InputError(f'workdir {path} is a file: choose another with --workdir')
-  if not os.access(path, os.R_OK) and path.exists():
-    raise InputError(f'workdir {path} cannot be read: check its permissions')
   old = read_json(path / 'config.json')
   if not old:
     return
