@@ -4,6 +4,7 @@ python launch.py --config=configs/digits.py --workdir=runs/digits
 """
 
 import sys
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -45,10 +46,11 @@ def _parse(argv: list[str]) -> list[str]:
       raise InputError('give --workdir=FOLDER, where the run is kept')
   except Exception as error:  # A config file is a program: any kind may come.
     _fail(error)
-  return rest
+  else:
+    return rest
 
 
-def _fail(error: Exception) -> None:
+def _fail(error: Exception) -> NoReturn:
   """Ends the program with the error's own line, without a traceback."""
   # ml_collections hands on the text of a KeyError, which is quoted.
   text = str(error).strip('\'"').replace('\\n', ' ').replace("\\'", "'")
@@ -70,7 +72,7 @@ def main(argv: list[str]) -> None:
     run.run(
       RunConfig.from_dict(_CONFIG.value.to_dict()),
       mode=_MODE.value,
-      folder=_WORKDIR.value,
+      folder=_WORKDIR.value or '',
       synthetic=_SYNTHETIC.value,
       command=' '.join(['python', *sys.argv]),
     )

@@ -58,13 +58,14 @@ def embed_flops(network, image_shape) -> float:
   variables = network.init(jax.random.key(0))
   image = jnp.zeros((1, *image_shape), jnp.float32)
   compiled = jax.jit(network.embed).lower(variables, image).compile()
-  return compiled.cost_analysis()['flops']
+  costs = compiled.cost_analysis() or {}
+  return float(costs['flops'])
 
 
 def load(config: RunConfig) -> data.ClassData:
   if not _RANDOM.value:
     return data.load(config.data).train
-  classes, count, *shape = map(int, _SHAPE.value)
+  classes, count, *shape = map(int, _SHAPE.value or [])
   draw = np.random.default_rng(0).integers
   pixels = draw(0, 256, (classes * count, *shape), np.uint8)
   return data.ClassData.from_arrays(

@@ -17,7 +17,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from dm_jax.types import Array, InputError, Key, choose
+from dm_jax.types import Array, ImageShape, InputError, Key, choose
 
 _SCALE = 1.2
 _ROTATE = 15.0  # Degrees.
@@ -134,6 +134,9 @@ def _crop_shift(side: int) -> int:
   return int(side * _CROP + 0.5)
 
 
+Bounds = list[tuple[float, float]]
+
+
 class Operation(NamedTuple):
   """One operation.
 
@@ -144,35 +147,35 @@ class Operation(NamedTuple):
   """
 
   apply: Callable[[Array, Array], Array]
-  bounds: Callable[[int, int], list[tuple[float, float]]]
+  bounds: Callable[[int, int], Bounds]
   whole: bool = False
 
 
-def _color_bounds(height: int, width: int):
+def _color_bounds(height: int, width: int) -> Bounds:
   return [(-0.5, 0.5), (0.0, 2.0), (0.5, 1.5)]
 
 
-def _crop_bounds(height: int, width: int):
+def _crop_bounds(height: int, width: int) -> Bounds:
   most = _crop_shift(height), _crop_shift(width)
   return [(-shift, shift + 1) for shift in most]
 
 
-def _cutout_bounds(height: int, width: int):
+def _cutout_bounds(height: int, width: int) -> Bounds:
   # An even square may also be centred on the edge beyond the last pixel.
   return [
     (0, side + 1 - int(side * _CUTOUT + 0.5) % 2) for side in (height, width)
   ]
 
 
-def _flip_bounds(height: int, width: int):
+def _flip_bounds(height: int, width: int) -> Bounds:
   return [(0, 2)]
 
 
-def _scale_bounds(height: int, width: int):
+def _scale_bounds(height: int, width: int) -> Bounds:
   return [(1 / _SCALE, _SCALE)] * 2
 
 
-def _rotate_bounds(height: int, width: int):
+def _rotate_bounds(height: int, width: int) -> Bounds:
   return [(-math.radians(_ROTATE), math.radians(_ROTATE))]
 
 
@@ -211,7 +214,7 @@ def sample_values(
   key: Key,
   operation: Array,
   operations: tuple[str, ...],
-  image_shape: tuple[int, int, int],
+  image_shape: ImageShape,
 ) -> Array:
   """Draws the values of one operation for one image: float32 [3]."""
   rows, whole = [[(0.0, 0.0)] * _VALUES], [False]
@@ -228,7 +231,7 @@ def sample_values(
 
 
 def sample(
-  key: Key, operations: tuple[str, ...], image_shape: tuple[int, int, int]
+  key: Key, operations: tuple[str, ...], image_shape: ImageShape
 ) -> Augmentation:
   """Draws an augmentation for all images of a class.
 

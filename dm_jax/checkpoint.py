@@ -91,7 +91,11 @@ class Checkpoints:
     )
 
   def _restore(self, step: int, template: Any) -> Any:
-    abstract = _name_leaves(template)
+    # NumPy templates: the arrays come to the host, wherever they were saved.
+    abstract = {
+      name: np.empty(leaf.shape, leaf.dtype)
+      for name, leaf in _name_leaves(template).items()
+    }
     items = ocp.args.Composite(
       state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
     )
@@ -130,5 +134,5 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
   for name in sorted(arrays):
     array = np.ascontiguousarray(arrays[name])
     digest.update(f'{name} {array.dtype} {array.shape}'.encode())
-    digest.update(array)
+    digest.update(array.data)
   return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from dm_jax.discrepancy import get_discrepancy
 from dm_jax.networks import make_network
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.types import (
+  AnyArray,
   Array,
   Decoder,
   Embedder,
@@ -62,8 +63,11 @@ class Problem:
   embedder: Embedder
 
 
-_STATE_AXES = CondenseState(step=None, images=0, optimizer=0)
-_PROBLEM_AXES = Problem(data=0, network_key=None, class_keys=0, embedder=None)
+# Which leaves have a class axis; pytree prefixes, see `parallel`.
+_STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0)
+_PROBLEM_AXES = cast(Any, Problem)(
+  data=0, network_key=None, class_keys=0, embedder=None
+)
 
 
 Callback = Callable[[CondenseState, loop.Metrics], None]
@@ -101,7 +105,7 @@ def init_state(
     images = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
   else:
     images = jax.lax.map(
-      lambda args: _draw_images(*args, per_class), (data, keys)
+      lambda args: _draw_images(args[0], args[1], per_class), (data, keys)
     )
   optimizer = optimizer or make_optimizer(config)
   opt_state = jax.vmap(optimizer.init)(images)
@@ -167,15 +171,15 @@ def make_step(
     updates, opt_state = jax.vmap(optimizer.update)(
       gradient, state.optimizer, state.images
     )
-    images = optax.apply_updates(state.images, updates)
+    images = cast(Array, optax.apply_updates(state.images, updates))
     return CondenseState(state.step + 1, images, opt_state), losses
 
   return step
 
 
 def condense(
-  images: Array,
-  labels: Array,
+  images: AnyArray,
+  labels: AnyArray,
   config: CondenseConfig = CondenseConfig(),
   *,
   key: Key,

@@ -18,7 +18,7 @@ from dm_jax.data.arrays import check_images, check_labels
 from dm_jax.networks import make_network
 from dm_jax.parallel import on_one_device
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.types import Array, InputError, Key, Network
+from dm_jax.types import AnyArray, Array, InputError, Key, Network
 
 _SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
 
@@ -55,8 +55,8 @@ class _Inputs(NamedTuple):
 
 def evaluate(
   synthetic: SyntheticSet,
-  test_images: Array,
-  test_labels: Array,
+  test_images: AnyArray,
+  test_labels: AnyArray,
   config: EvalConfig = EvalConfig(),
   *,
   key: Key,
@@ -105,7 +105,7 @@ def evaluate(
     image_shape=synthetic.image_shape,
     classes=synthetic.classes,
   )
-  padded = training.pad_test(jnp.asarray(test_images), test_labels)
+  padded = training.pad_test(test_images, test_labels)
   fold = jax.vmap(jax.random.fold_in, (None, 0))
   keys = fold(key, jnp.arange(config.networks, dtype=jnp.int32))
   inputs = on_one_device(

@@ -14,7 +14,15 @@ import jax.numpy as jnp
 
 from dm_jax import augment
 from dm_jax.data.class_data import ClassData, normalise
-from dm_jax.types import Array, Decoder, Discrepancy, Key, Network, Variables
+from dm_jax.types import (
+  AnyArray,
+  Array,
+  Decoder,
+  Discrepancy,
+  Key,
+  Network,
+  Variables,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Target(NamedTuple):
 
 
 def draw(
-  key: Key, count: Array, capacity: int, size: int
+  key: Key, count: AnyArray, capacity: int, size: int
 ) -> tuple[Array, Array]:
   """Draws images of one class without replacement.
 

@@ -1,6 +1,5 @@
 """Keeps what a condensing run leaves while it goes on, and can go on from."""
 
-from collections.abc import Callable
 import math
 import os
 from pathlib import Path
@@ -28,8 +27,8 @@ from dm_jax.types import Json
 class Recorder:
   """Checkpoints, metrics, pictures and the progress bar of one run.
 
-  Enter it, `restore` once, `draw` the first state of a run that starts anew,
-  then pass `record` as the callback of condensing.
+  Enter it, `draw` the first state of a run that starts anew, and pass `record`
+  as the callback of condensing.
   """
 
   def __init__(
@@ -37,57 +36,41 @@ class Recorder:
     folder: Path,
     config: RunConfig,
     data: ClassData,
+    checkpoints: Checkpoints,
+    step: int,
     request: Request,
-    say: Callable[[str], None],
   ):
-    """Opens the run's checkpoints; writes nothing yet.
+    """Opens the metrics and the bar.
 
     Args:
       folder: the workdir.
       config: of the run.
       data: class names and statistics for the pictures.
+      checkpoints: of the run.
+      step: where the run goes on; 0 where it starts anew.
       request: ends the run at the next `record`, after a checkpoint.
-      say: gets each line for the person who watches.
     """
     self._folder = folder
     self._config = config
     self._data = data
+    self._checkpoints = checkpoints
     self._request = request
-    self._say = say
-    self._resumed: list[int] = []
+    self._resumed = [step] if 0 < step < config.condense.steps else []
     self._losses: list[np.ndarray] = []
     self._seconds = 0.0
     self._compile_seconds = 0.0
+    self._saved_at = time.monotonic()
+    self._metrics = MetricsWriter(folder, resume_step=step)
+    self._progress = Progress(
+      config.condense.steps, description='condense', initial=step
+    )
 
   def __enter__(self) -> Self:
-    output = self._config.output
-    self._checkpoints = Checkpoints(
-      self._folder / 'checkpoints', output.checkpoints_kept, self._say
-    )
-    self._metrics: MetricsWriter | None = None
-    self._progress: Progress | None = None
-    self._saved_at = time.monotonic()
     return self
 
   def __exit__(self, *error) -> None:
-    if self._progress is not None:
-      self._progress.__exit__(*error)
-    if self._metrics is not None:
-      self._metrics.close()
-    self._checkpoints.close()
-
-  def restore(self, begin: Callable[[], CondenseState]) -> CondenseState | None:
-    """Returns the newest whole state, or None; opens metrics and bar there."""
-    state = self._checkpoints.restore(begin)
-    step = 0 if state is None else int(state.step)
-    self._metrics = MetricsWriter(self._folder, resume_step=step)
-    self._progress = Progress(
-      self._config.condense.steps, description='condense', initial=step
-    )
-    if 0 < step < self._config.condense.steps:
-      self._resumed = [step]
-      self._say(f'resuming at step {step}')
-    return state
+    self._progress.__exit__(*error)
+    self._metrics.close()
 
   def record(self, state: CondenseState, metrics: loop.Metrics) -> None:
     """The callback of condensing.

@@ -10,6 +10,7 @@ from html import escape
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dm_jax.report_scores import Score, percent
 
@@ -27,7 +28,11 @@ def bars(scores: Sequence[Score], chance: float | None = None) -> str:
     scores: at least one, drawn in this order.
     chance: accuracy of guessing, in [0, 1]; None draws no line for it.
   """
-  highest = max(max(s.mean + (s.deviation or 0), *s.accuracies) for s in scores)
+  highest = max(
+    accuracy
+    for score in scores
+    for accuracy in (score.mean + (score.deviation or 0), *score.accuracies)
+  )
   top = next(t for t in (0.1, 0.2, 0.5, 1.0) if highest <= t or t == 1)
   rows = [_bar(score, chance, top) for score in scores]
   ticks = [
@@ -66,17 +71,17 @@ def _bar(score: Score, chance: float | None, top: float) -> str:
     f'<small>{escape(score.detail)}</small></div>'
     f'<div class="track"><div class="fill" style="width:{at(score.mean)}">'
     f'</div>{"".join(marks)}</div>'
-    f'<div class="value"><b>{percent(score.mean)}</b>{spread}%</div></div>\n'
+    f'<div class="value"><b>{percent(score.mean)}</b> {spread}%</div></div>\n'
   )
 
 
-def curve(steps: Sequence[float], losses: Sequence[float]) -> str:
+def curve(steps: ArrayLike, losses: ArrayLike) -> str:
   """Returns a loss curve, as measured and smoothed.
 
   The vertical axis is logarithmic if the losses span a factor above 20.
 
   Args:
-    steps: at least two, ascending.
+    steps: at least two numbers, ascending.
     losses: finite, one for each step.
   """
   x = np.asarray(steps, np.float64)
@@ -97,11 +102,12 @@ def curve(steps: Sequence[float], losses: Sequence[float]) -> str:
 
   y_ticks = [(float(down(t)), t) for t in ticks]
   x_ticks = [(float(right(t)), t) for t in _linear_ticks(x[0], x[-1])]
+  wild = _extremes(y)
   few = np.unique(np.linspace(0, len(x) - 1, MAX_POINTS).astype(int))
   return _plot(
     log,
     ''.join(f'M0 {_HEIGHT * p:.1f}H{_WIDTH}' for p, _ in y_ticks),
-    _path(*(f(v) for f, v in zip((right, down), _extremes(x, y), strict=True))),
+    _path(right(x[wild]), down(y[wild])),
     _path(right(x[few]), down(smooth[few])),
     x_ticks,
     y_ticks,
@@ -133,14 +139,15 @@ def _path(across: np.ndarray, down: np.ndarray) -> str:
   return 'M' + 'L'.join(f'{x:.1f} {y:.1f}' for x, y in points)
 
 
-def _extremes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the curve in fewer points that keep its highs and lows."""
-  if len(x) <= 2 * MAX_POINTS:
-    return x, y
+def _extremes(y: np.ndarray) -> np.ndarray:
+  """Returns the places of few points that keep the curve's highs and lows."""
+  places = np.arange(len(y))
+  if len(y) <= 2 * MAX_POINTS:
+    return places
   kept = []
-  for part in np.array_split(np.arange(len(x)), MAX_POINTS):
+  for part in np.array_split(places, MAX_POINTS):
     kept += sorted({part[y[part].argmin()], part[y[part].argmax()]})
-  return x[kept], y[kept]
+  return np.array(kept)
 
 
 def _smoothed(y: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ def read_scores(results: Json) -> list[Score]:
   Args:
     results: as in results.json.
   """
-  per_class = f'{results.get("images_per_class", "?")} per class'
+  per_class = f'{results.get("images_per_class") or "?"} per class'
   images = (results.get('data') or {}).get('train_images')
   everything = f'{images:,} images' if images else 'all images'
   sets = (

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from html import escape
-import shlex
 from typing import Any
 
 from dm_jax.progress import format_seconds
@@ -25,7 +24,7 @@ def run_tables(results: Json) -> str:
       'device': results.get('device'),
       'resumed from step': _each('{:,}', results.get('resumed_from')),
       'one step': _maybe(format_seconds, results.get('seconds_per_step')),
-      'real images': _maybe(_per_second, results.get('images_per_second')),
+      'speed': _maybe(_per_second, results.get('images_per_second')),
       'peak memory': _maybe(format_bytes, results.get('peak_bytes')),
     },
     'Time': {
@@ -104,8 +103,6 @@ def _class_names(data: Json) -> str:
 
 def _command(results: Json) -> str:
   command = results.get('command') or ''
-  if not isinstance(command, str):
-    command = shlex.join(command)
   return f'<h3>Command</h3><pre>{marked(command)}</pre>' if command else ''
 
 
@@ -114,7 +111,7 @@ def _maybe(show: Callable[[Any], str], value: Any) -> str | None:
 
 
 def _per_second(count: float) -> str:
-  return f'{count:,.0f} per second'
+  return f'{count:,.0f} images per second'
 
 
 def _each(form: str, values: Iterable | None, between: str = ', ') -> str:

@@ -1,6 +1,7 @@
 """One run of `launch.py`: condense, evaluate, report; resumes by itself."""
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 
 from dm_jax import augment, data, interrupts, workdir
+from dm_jax.checkpoint import Checkpoints
 from dm_jax.condense import (
   CondenseState,
   check_condensable,
@@ -54,7 +56,7 @@ class Job:
   config: RunConfig
   mode: str
   dataset: Dataset
-  networks: tuple[Network, Network]
+  networks: tuple[Network, ...]
   synthetic: SyntheticSet | None
   folder: Path
   command: str
@@ -94,8 +96,8 @@ def run(
   job = _prepare(config, mode, Path(folder), synthetic, command, say)
   inputs = {'data': data.fingerprint(job.dataset)}
   if job.synthetic is not None:
-    images = np.ascontiguousarray(job.synthetic.images)
-    inputs['synthetic'] = hashlib.sha256(images).hexdigest()
+    pixels = np.asarray(job.synthetic.images).tobytes()
+    inputs['synthetic'] = hashlib.sha256(pixels).hexdigest()
   with (
     workdir.claim(job.folder, config, inputs),
     interrupts.deferred() as request,
@@ -136,11 +138,11 @@ def _prepare(config, mode, folder, synthetic, command, say) -> Job:
     networks = (config.evaluation_network, config.evaluation_network)
   if mode == 'run' and config.evaluate.random_baseline:
     _check_baseline(config, train)
-  made = [
+  made = tuple(
     make_network(n, image_shape=train.image_shape, classes=train.classes)
     for n in networks
-  ]
-  return Job(config, mode, dataset, tuple(made), loaded, folder, command, say)
+  )
+  return Job(config, mode, dataset, made, loaded, folder, command, say)
 
 
 def _check_fits(synthetic: SyntheticSet, dataset: Dataset) -> None:
@@ -200,23 +202,20 @@ def _condense(job: Job, request, results: dict[str, Any]) -> SyntheticSet:
   def begin() -> CondenseState:
     return init_state(train, config.condense, key)
 
-  with Recorder(job.folder, config, train, request, job.say) as recorder:
-    state = recorder.restore(begin)
-    if state is None:
-      state = begin()
-      recorder.draw(state)
-    try:
-      synthetic = condense_classes(
-        train,
-        config.condense,
-        key=key,
-        network=job.networks[0],
-        state=state,
-        callback=recorder.record,
-      )
-    except Diverged as error:
-      recorder.save(error.state)
-      raise
+  kept = config.output.checkpoints_kept
+  checkpoints = Checkpoints(job.folder / 'checkpoints', kept, job.say)
+  with contextlib.closing(checkpoints):
+    restored = checkpoints.restore(begin)
+    state = begin() if restored is None else restored
+    recorder = Recorder(
+      job.folder, config, train, checkpoints, int(state.step), request
+    )
+    with recorder:
+      if restored is None:
+        recorder.draw(state)
+      elif int(state.step) < config.condense.steps:
+        job.say(f'resuming at step {int(state.step)}')
+      synthetic = _condense_recorded(job, key, state, recorder)
     results |= recorder.results(results)
   synthetic = synthetic.with_provenance(
     config=config.to_dict(), seed=config.seed, versions=package_versions()
@@ -224,6 +223,23 @@ def _condense(job: Job, request, results: dict[str, Any]) -> SyntheticSet:
   synthetic.save(job.folder / 'synthetic.npz')
   _save(job, results)
   return synthetic
+
+
+def _condense_recorded(
+  job: Job, key: Key, state: CondenseState, recorder: Recorder
+) -> SyntheticSet:
+  try:
+    return condense_classes(
+      job.dataset.train,
+      job.config.condense,
+      key=key,
+      network=job.networks[0],
+      state=state,
+      callback=recorder.record,
+    )
+  except Diverged as error:
+    recorder.save(error.state)
+    raise
 
 
 def _evaluate_all(

@@ -14,7 +14,7 @@ import numpy as np
 
 from dm_jax.data.class_data import ClassData, denormalise, normalise
 from dm_jax.files import write_atomically
-from dm_jax.types import Array, InputError, Json
+from dm_jax.types import Array, ImageShape, InputError, Json
 from dm_jax.version import __version__
 
 _FORMAT = 1
@@ -101,7 +101,7 @@ class SyntheticSet:
     return len(self.class_names)
 
   @property
-  def image_shape(self) -> tuple[int, int, int]:
+  def image_shape(self) -> ImageShape:
     return self.images.shape[1:]
 
   @property

@@ -15,7 +15,7 @@ import optax
 from dm_jax import augment
 from dm_jax.config import EvalConfig
 from dm_jax.data.class_data import normalise
-from dm_jax.types import Array, Key, Network, Variables
+from dm_jax.types import AnyArray, Array, Key, Network, Variables
 
 _TEST_BATCH = 256  # Images classified at a time.
 
@@ -126,11 +126,11 @@ def count_correct(
   return lax.map(one_batch, batches).sum(dtype=jnp.int32)
 
 
-def pad_test(images: Array, labels: Array) -> tuple[Array, Array]:
+def pad_test(images: AnyArray, labels: AnyArray) -> tuple[Array, Array]:
   """Pads a test set to whole batches; padding has the label -1."""
   surplus = -len(labels) % _TEST_BATCH
   rows = ((0, surplus),)
-  images = jnp.pad(images, rows + ((0, 0),) * (images.ndim - 1))
+  images = jnp.pad(jnp.asarray(images), rows + ((0, 0),) * (images.ndim - 1))
   labels = jnp.pad(jnp.asarray(labels, jnp.int32), rows, constant_values=-1)
   return images, labels
 

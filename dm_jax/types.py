@@ -23,8 +23,11 @@ import difflib
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 
 Array = jax.Array
+AnyArray = jax.Array | np.ndarray
+ImageShape = tuple[int, ...]  # (H, W, D)
 Key = jax.Array
 Variables = Any  # A pytree; for Linen modules {'params': …, 'batch_stats': …}.
 

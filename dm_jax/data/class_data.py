@@ -1,11 +1,17 @@
 """`ClassData`: a labelled image set, grouped by class, ready for a device."""
 
+from collections.abc import Sequence
 import dataclasses
+import hashlib
+import math
+from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.types import Array
+from dm_jax.data.arrays import channel_statistics, check_images, check_labels
+from dm_jax.types import Array, ImageShape, InputError
 
 
 @jax.tree_util.register_dataclass
@@ -33,8 +39,57 @@ class ClassData:
     return self.images.shape[0]
 
   @property
-  def image_shape(self) -> tuple[int, int, int]:
-    return self.images.shape[-3:]
+  def image_shape(self) -> ImageShape:
+    height, width, channels = self.images.shape[-3:]
+    return height, width, channels
+
+  @classmethod
+  def from_arrays(
+    cls,
+    images: Any,
+    labels: Any,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] | None = None,
+  ) -> Self:
+    """Groups images by label, within a class in their order of appearance.
+
+    Args:
+      images: [N, H, W, D], uint8, or float in [0, 1], which is quantised to 256
+        levels by rounding x * 255. JAX images stay on their device, all others
+        become NumPy. Never modified or donated.
+      labels: integers [N] in 0 to C - 1; each class needs an image.
+      mean: per-channel mean in unit range, D values; None computes it.
+      std: the same for the deviation. A constant channel gets 1.
+      class_names: C names; None is '0', '1', …
+
+    Returns:
+      The training set, with counts as NumPy.
+
+    Raises:
+      InputError: naming the value and the remedy, if an argument breaks the
+        above.
+
+    Example:
+      >>> images = np.zeros((3, 8, 8, 1), np.uint8)
+      >>> ClassData.from_arrays(images, [1, 0, 1]).counts
+      array([1, 2], dtype=int32)
+    """
+    images = check_images(images)
+    labels = check_labels(labels, count=len(images))
+    names = _check_class_names(labels, class_names)
+    if mean is None or std is None:
+      computed = channel_statistics(images)
+      mean = computed[0] if mean is None else mean
+      std = computed[1] if std is None else std
+    channels = images.shape[-1]
+    mean = _check_statistic('mean', mean, channels)
+    std = _check_statistic('std', std, channels)
+    if min(std) <= 0:
+      raise InputError(f'std must be above 0, got {std}: use 1 for a constant')
+    counts = np.bincount(labels, minlength=len(names)).astype(np.int32)
+    return cls(_group(images, labels, counts), counts, mean, std, names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,3 +105,164 @@ class Dataset:
   train: ClassData
   test_images: np.ndarray
   test_labels: np.ndarray
+
+  @classmethod
+  def from_arrays(
+    cls,
+    train_images: Any,
+    train_labels: Any,
+    test_images: Any,
+    test_labels: Any,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] | None = None,
+  ) -> Self:
+    """Checks both sets and groups the training set by class.
+
+    Args:
+      train_images: as in `ClassData.from_arrays`, as are all below.
+      train_labels: [N].
+      test_images: of the same height, width and channels.
+      test_labels: of classes in the training set, but not of all of them.
+      mean: D values or None.
+      std: D values or None.
+      class_names: C names or None.
+
+    Returns:
+      The two sets, the test set on the host.
+
+    Raises:
+      InputError: naming the value and the remedy.
+    """
+    train = ClassData.from_arrays(
+      train_images, train_labels, mean=mean, std=std, class_names=class_names
+    )
+    images = np.asarray(check_images(test_images, 'test_images'))
+    if images.shape[1:] != train.image_shape:
+      raise InputError(
+        f'test_images must be {train.image_shape} like the training images, '
+        f'got {images.shape[1:]}'
+      )
+    labels = check_labels(
+      test_labels, 'test_labels', count=len(images), classes=train.classes
+    )
+    return cls(train, images, labels)
+
+
+def normalise(
+  images: Array | np.ndarray, mean: Sequence[float], std: Sequence[float]
+) -> Array:
+  """Returns (images / 255 - mean) / std.
+
+  Args:
+    images: uint8 [..., D].
+    mean: per channel, in unit range, D values.
+    std: the same for the deviation.
+
+  Returns:
+    float32, normalised [..., D].
+  """
+  unit = jnp.asarray(images).astype(jnp.float32) / 255
+  return (unit - _per_channel(mean, unit.ndim)) / _per_channel(std, unit.ndim)
+
+
+def denormalise(
+  images: Array | np.ndarray, mean: Sequence[float], std: Sequence[float]
+) -> Array:
+  """Inverts `normalise`, rounding to the nearest level and clipping.
+
+  Args:
+    images: float, normalised [..., D].
+    mean: per channel, in unit range, D values.
+    std: the same for the deviation.
+
+  Returns:
+    uint8 [..., D].
+  """
+  images = jnp.asarray(images).astype(jnp.float32)
+  rank = images.ndim
+  unit = images * _per_channel(std, rank) + _per_channel(mean, rank)
+  return jnp.clip(jnp.round(unit * 255), 0, 255).astype(jnp.uint8)
+
+
+def fingerprint(dataset: Dataset) -> str:
+  """Returns a digest of the data, to see in a resumed run whether they changed.
+
+  Args:
+    dataset: both sets, on the host or on devices.
+
+  Returns:
+    SHA-256 in hexadecimal, over all images, labels, statistics and names.
+  """
+  train = dataset.train
+  counts = np.asarray(train.counts).tolist()
+  shapes = (train.image_shape, dataset.test_images.shape)
+  static = (shapes, counts, train.mean, train.std, train.class_names)
+  digest = hashlib.sha256(repr(static).encode())
+  # Class by class and without the padding: no copy of the whole set.
+  for images, count in zip(train.images, counts, strict=True):
+    digest.update(np.ascontiguousarray(np.asarray(images)[:count]).data)
+  digest.update(np.ascontiguousarray(dataset.test_images).data)
+  digest.update(np.ascontiguousarray(dataset.test_labels, '<i4').data)
+  return digest.hexdigest()
+
+
+def _check_class_names(
+  labels: np.ndarray, class_names: Sequence[str] | None
+) -> tuple[str, ...]:
+  """Returns C names, having seen that every class has an image."""
+  present = np.unique(labels)
+  highest = int(present[-1])
+  if class_names is not None and len(class_names) <= highest:
+    raise InputError(
+      f'class_names must name every class: labels reach {highest}, got '
+      f'{len(class_names)} names, not {highest + 1}'
+    )
+  classes = highest + 1 if class_names is None else len(class_names)
+  if len(present) < classes:
+    # The first place where the sorted labels are no longer 0, 1, 2, …
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    missing = int(gaps[0]) if gaps.size else len(present)
+    name = '' if class_names is None else f' ({class_names[missing]})'
+    raise InputError(
+      f'class {missing}{name} of {classes} has no images: add some, or number '
+      'the classes without gaps'
+    )
+  return tuple(map(str, range(classes) if class_names is None else class_names))
+
+
+def _check_statistic(
+  what: str, values: Sequence[float], channels: int
+) -> tuple[float, ...]:
+  """Returns D finite floats."""
+  values = tuple(float(v) for v in values)
+  if len(values) != channels or not all(map(math.isfinite, values)):
+    raise InputError(
+      f'{what} must be {channels} finite values, one for each channel, got '
+      f'{values}'
+    )
+  return values
+
+
+def _group(
+  images: Array | np.ndarray, labels: np.ndarray, counts: np.ndarray
+) -> Array | np.ndarray:
+  """Returns uint8 [C, N_max, H, W, D] where the images are."""
+  order = np.argsort(labels, kind='stable').astype(np.int32)
+  groups = np.split(order, np.cumsum(counts)[:-1])
+  if isinstance(images, jax.Array):
+    # Padding points behind the last image, where take fills in zeros.
+    index = np.full((len(counts), counts.max()), len(images), np.int32)
+    for row, group in zip(index, groups, strict=True):
+      row[: len(group)] = group
+    return jnp.take(images, index, axis=0, mode='fill', fill_value=0)
+  grouped = np.zeros((len(counts), counts.max(), *images.shape[1:]), np.uint8)
+  for row, group in zip(grouped, groups, strict=True):
+    row[: len(group)] = images[group]
+  return grouped
+
+
+def _per_channel(values: Sequence[float], rank: int) -> Array:
+  """Returns float32 [1, …, 1, D]: the caller may forbid rank promotion."""
+  return jnp.asarray(values, jnp.float32).reshape((1,) * (rank - 1) + (-1,))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from dm_jax.config import NetworkConfig
 from dm_jax.networks.convolution import Convolution, Linear
-from dm_jax.types import Array, InputError
+from dm_jax.types import Array, ImageShape, InputError
 
 _EPSILON = 1e-5  # PyTorch's, for every norm.
 
@@ -78,7 +78,7 @@ class ConvNet(nn.Module):
     return features, Linear(self.classes)(features)
 
 
-def check_convnet(config: NetworkConfig, image_shape: tuple[int, ...]) -> None:
+def check_convnet(config: NetworkConfig, image_shape: ImageShape) -> None:
   """Raises InputError if the ConvNet cannot take images of this shape."""
   side = min(image_shape[:2])
   deepest = side.bit_length() - 1

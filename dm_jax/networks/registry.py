@@ -9,7 +9,14 @@ import jax.numpy as jnp
 
 from dm_jax.config import NetworkConfig
 from dm_jax.networks.convnet import ConvNet, check_convnet
-from dm_jax.types import Array, InputError, Network, Variables, choose
+from dm_jax.types import (
+  Array,
+  ImageShape,
+  InputError,
+  Network,
+  Variables,
+  choose,
+)
 
 
 def _make_convnet(config, image_shape, classes) -> nn.Module:
@@ -23,7 +30,7 @@ MODULES: dict[str, Callable[..., nn.Module]] = {'convnet': _make_convnet}
 def make_network(
   network: str | NetworkConfig,
   *,
-  image_shape: tuple[int, int, int],
+  image_shape: ImageShape,
   classes: int,
   **options,
 ) -> Network:
@@ -61,7 +68,7 @@ def make_network(
 
 @functools.lru_cache
 def network_from_linen(
-  module: nn.Module, image_shape: tuple[int, int, int], mixes_images: bool
+  module: nn.Module, image_shape: ImageShape, mixes_images: bool
 ) -> Network:
   """Wraps a module whose call (images, train) gives (features, logits)."""
 

@@ -1,0 +1,204 @@
+"""What a caller's arrays must look like, checked once at the public edge."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dm_jax.types import Array, InputError
+
+# Values converted at a time: bounds the wide temporary copy to some 100 MB.
+_CHUNK_VALUES = 2**23
+# 255² times as many still fits 32 bits.
+_CHUNK_IMAGES = 2**16
+
+
+def check_images(images: Any, what: str = 'images') -> Array | np.ndarray:
+  """Returns images as uint8, or says what is wrong with them.
+
+  Args:
+    images: [N, H, W, D], uint8, or float in [0, 1], which is quantised to 256
+      levels by rounding x * 255. A JAX array stays on its device, anything else
+      becomes a NumPy array.
+    what: how messages call the images.
+
+  Returns:
+    uint8 [N, H, W, D]; the caller's own array if that is what it was.
+
+  Raises:
+    InputError: unless 4-D, not empty, and uint8 or float, finite in [0, 1].
+
+  Example:
+    >>> check_images(np.full((1, 1, 1, 1), 0.5))
+    array([[[[128]]]], dtype=uint8)
+  """
+  images = _as_array(images, what)
+  if images.ndim != 4:
+    remedy = ': for one channel append an axis, images[..., None]'
+    raise InputError(
+      f'{what} must be [N, H, W, D], got shape {images.shape}'
+      + (remedy if images.ndim == 3 else '')
+    )
+  if not images.size:
+    raise InputError(
+      f'{what} must hold at least one image of at least one pixel, got shape '
+      f'{images.shape}'
+    )
+  if images.dtype == np.uint8:
+    return images
+  if not jnp.issubdtype(images.dtype, jnp.floating):
+    raise InputError(
+      f'{what} must be uint8 or float in [0, 1], got {images.dtype}: convert '
+      "whole numbers of 0 to 255 by images.astype('uint8')"
+    )
+  _check_unit_range(images, what)
+  if isinstance(images, jax.Array):
+    return jax.jit(_quantise)(images)
+  quantised = np.empty(images.shape, np.uint8)
+  for part in _chunks(images.shape):
+    quantised[part] = _quantise(images[part])
+  return quantised
+
+
+def check_labels(
+  labels: Any,
+  what: str = 'labels',
+  *,
+  count: int,
+  classes: int | None = None,
+) -> np.ndarray:
+  """Returns labels as int32 on the host, or says what is wrong with them.
+
+  Args:
+    labels: integers [N], at least 0.
+    what: how messages call the labels.
+    count: the images that they belong to, N.
+    classes: labels must be below it, C; not every class needs one. None allows
+      any.
+
+  Returns:
+    int32 [N].
+
+  Raises:
+    InputError: if they are not `count` integers in [0, classes).
+  """
+  labels = np.asarray(_as_array(labels, what))
+  if labels.ndim != 1:
+    one_hot = ': for one-hot labels use labels.argmax(-1)'
+    raise InputError(
+      f'{what} must be 1-D, one for each image, got shape {labels.shape}'
+      + (one_hot if labels.ndim == 2 else '')
+    )
+  if not np.issubdtype(labels.dtype, np.integer):
+    raise InputError(
+      f'{what} must be integers, got {labels.dtype}: number the classes from 0'
+    )
+  if len(labels) != count:
+    raise InputError(
+      f'{what} must be one for each image, got {len(labels)} for {count} images'
+    )
+  low, high = labels.min(initial=0), labels.max(initial=0)
+  limit = 2**31 if classes is None else classes
+  if low < 0:
+    raise InputError(
+      f'{what} must be at least 0, got {low}: number the classes from 0'
+    )
+  if high >= limit:
+    raise InputError(
+      f'{what} must be below {limit}, the number of classes, got {high}'
+    )
+  return labels.astype(np.int32)
+
+
+def channel_statistics(
+  images: Array | np.ndarray,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Returns per-channel mean and deviation over all pixels, in unit range.
+
+  Integer sums make both exact before the last rounding, so that they depend
+  neither on the order of the images nor on the device.
+
+  Args:
+    images: uint8 [N, H, W, D].
+
+  Returns:
+    (mean, std), D values each. A constant channel has std 1.
+  """
+  pixels = math.prod(images.shape[:3])
+  total, total_squares = _sums(images)
+  mean = tuple(int(s) / (pixels * 255) for s in total)
+  # Python integers: N·Σx² and (Σx)² of a large set do not fit 64 bits.
+  variances = (
+    (pixels * int(q) - int(s) ** 2) / (pixels * 255) ** 2
+    for s, q in zip(total, total_squares, strict=True)
+  )
+  # A constant channel carries nothing: normalising must give 0, not 0 / 0.
+  return mean, tuple(math.sqrt(v) or 1.0 for v in variances)
+
+
+def _as_array(values: Any, what: str) -> Array | np.ndarray:
+  """Returns values as an array, a JAX array as it is."""
+  if isinstance(values, jax.Array):
+    return values
+  try:
+    return np.asarray(values)
+  except (TypeError, ValueError) as error:  # E.g. a list of several sizes.
+    raise InputError(
+      f'{what} must form one array, got {type(values).__name__} of unequal '
+      'parts: bring them to one shape'
+    ) from error
+
+
+def _check_unit_range(images: Array | np.ndarray, what: str) -> None:
+  """Raises InputError unless all values are in [0, 1]."""
+  low, high = float(images.min()), float(images.max())
+  if not (math.isfinite(low) and math.isfinite(high)):
+    raise InputError(
+      f'{what} hold NaN or infinite pixels: remove or repair those images'
+    )
+  if low < 0 or high > 1:
+    raise InputError(
+      f'{what} must be in [0, 1] when they are float, got {low:g} to {high:g}: '
+      'divide by 255, or undo their normalisation'
+    )
+
+
+def _chunks(shape: tuple[int, ...]) -> list[slice]:
+  """Returns slices of the first axis of about _CHUNK_VALUES values each."""
+  step = _CHUNK_VALUES // math.prod(shape[1:])
+  step = min(max(step, 1), _CHUNK_IMAGES)
+  return [slice(i, min(i + step, shape[0])) for i in range(0, shape[0], step)]
+
+
+def _quantise(images):
+  """Rounds unit range to uint8, NumPy or JAX."""
+  # Through float32: 16-bit floats cannot hold all products below 255.
+  return (images.astype(np.float32) * 255).round().astype(np.uint8)
+
+
+def _sums_over_images(images):
+  """Returns Σx, Σx² over the first axis, uint32 [H, W, D], NumPy or JAX."""
+  # JAX has no 64 bits by default; see _CHUNK_IMAGES.
+  x = images.astype(np.uint32)
+  return x.sum(0, dtype=np.uint32), (x * x).sum(0, dtype=np.uint32)
+
+
+@functools.partial(jax.jit, static_argnames='size')
+def _sums_over_part(images, start, size):
+  return _sums_over_images(jax.lax.dynamic_slice_in_dim(images, start, size))
+
+
+def _sums(images: Array | np.ndarray) -> np.ndarray:
+  """Returns [Σx, Σx²] over all pixels, int64 [2, D]."""
+  sums = np.zeros((2, images.shape[-1]), np.int64)
+  for part in _chunks(images.shape):
+    if isinstance(images, jax.Array):
+      size = part.stop - part.start
+      sums_of_part = _sums_over_part(images, np.int32(part.start), size)
+    else:
+      sums_of_part = _sums_over_images(images[part])
+    sums += [np.asarray(s).sum((0, 1), dtype=np.int64) for s in sums_of_part]
+  return sums

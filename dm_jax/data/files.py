@@ -1,0 +1,58 @@
+"""What the sources that read files share."""
+
+import io
+import os
+
+import numpy as np
+
+# Files under any of their names; what else Pillow opens is not expected here.
+_FORMATS = ('PNG', 'JPEG', 'WEBP')
+_GREY_MODES = ('1', 'L', 'LA')
+
+
+def decode_image(
+  file: str | os.PathLike | io.BytesIO,
+  *,
+  channels: int | None = None,
+  resize: int | None = None,
+) -> np.ndarray:
+  """Returns the pixels of one PNG, JPEG or WebP file.
+
+  Args:
+    file: a path or the file's bytes.
+    channels: 1 or 3 converts to grey or RGB; None keeps grey grey and makes RGB
+      of everything else. Alpha is dropped.
+    resize: pixels; to resize × resize, bicubic, with antialiasing.
+
+  Returns:
+    uint8 [H, W, D].
+
+  Raises:
+    Exception: whatever Pillow meets in a broken file.
+  """
+  from PIL import Image, UnidentifiedImageError
+
+  try:
+    opened = Image.open(file, formats=_FORMATS)
+  except UnidentifiedImageError:
+    raise ValueError('not a PNG, JPEG or WebP image') from None
+  with opened as image:
+    if image.mode[0] in 'IF':
+      raise ValueError(f'{image.mode} pixels, not 8 bits: convert the file')
+    if channels is None:
+      channels = 1 if image.mode in _GREY_MODES else 3
+    mode = 'L' if channels == 1 else 'RGB'
+    if image.mode == 'P' and 'transparency' in image.info:
+      image = image.convert('RGBA')  # Directly to RGB, Pillow warns.
+    if image.mode != mode:
+      image = image.convert(mode)
+    if resize is not None and image.size != (resize, resize):
+      image = image.resize((resize, resize), Image.Resampling.BICUBIC)
+    pixels = np.asarray(image)
+  return pixels[..., None] if channels == 1 else pixels
+
+
+def one_line(error: BaseException) -> str:
+  """Returns an error's first line, or its type where it has no message."""
+  lines = str(error).strip().splitlines()
+  return lines[0] if lines else type(error).__name__

@@ -1,0 +1,115 @@
+"""One NumPy .npz file with both sets."""
+
+import pathlib
+from typing import Any
+import zipfile
+import zlib
+
+import numpy as np
+
+from dm_jax.data.arrays import check_images, check_labels
+from dm_jax.data.class_data import Dataset
+from dm_jax.data.files import one_line
+from dm_jax.types import InputError
+
+_NEEDED = ('train_images', 'train_labels', 'test_images', 'test_labels')
+_OPTIONAL = 'class_names'
+# What NumPy raises on a file that is broken or something else.
+_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def load(path: str | None) -> Dataset:
+  """Reads train_images, train_labels, test_images, test_labels [, class_names].
+
+  Args:
+    path: the file. Images are [N, H, W, D], or [N, H, W] of one channel, uint8
+      or float in [0, 1]; labels are integers [N]; class_names are C strings.
+      Pickled objects are never loaded.
+
+  Returns:
+    Both sets, with the training set's own statistics.
+
+  Raises:
+    InputError: naming the file and what is missing or wrong.
+  """
+  if path is None:
+    raise InputError(
+      'data.dir is not set: for data.name=npz name the file, e.g. '
+      '--config.data.dir=images.npz'
+    )
+  arrays = _read(pathlib.Path(path).expanduser())
+  names = arrays.get(_OPTIONAL)
+  return Dataset.from_arrays(
+    *_images_and_labels(arrays, 'train', path),
+    *_images_and_labels(arrays, 'test', path),
+    class_names=None if names is None else _names(names, path),
+  )
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """Returns the arrays by name, all needed ones among them."""
+  if not path.is_file():
+    raise InputError(
+      f'data.dir: no file {path}: for data.name=npz it must be an .npz file'
+    )
+  # Opened here: np.load leaves the file of a broken archive open.
+  with path.open('rb') as file:
+    try:
+      archive = np.load(file, allow_pickle=False)
+    except _BROKEN as error:
+      raise InputError(
+        f'{path} is not a whole .npz file ({one_line(error)}): write it with '
+        'numpy.savez'
+      ) from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+      raise InputError(
+        f'{path} holds a single array: write {", ".join(_NEEDED)} together '
+        'with numpy.savez'
+      )
+    missing = [name for name in _NEEDED if name not in archive]
+    if missing:
+      raise InputError(
+        f'{path} has no {", ".join(missing)}: it has '
+        f'{", ".join(archive) or "nothing"}'
+      )
+    names = (*_NEEDED, *([_OPTIONAL] if _OPTIONAL in archive else []))
+    return {name: _member(archive, name, path) for name in names}
+
+
+def _images_and_labels(
+  arrays: dict[str, np.ndarray], part: str, path: str
+) -> tuple[Any, np.ndarray]:
+  """Returns one set; checked here too, for messages that name the file."""
+  images = arrays[f'{part}_images']
+  if images.ndim == 3:
+    images = images[..., None]
+  images = check_images(images, f'{part}_images in {path}')
+  labels = arrays[f'{part}_labels']
+  what = f'{part}_labels in {path}'
+  return images, check_labels(labels, what, count=len(images))
+
+
+def _member(archive, name: str, path: pathlib.Path) -> np.ndarray:
+  """Returns one array of an open file."""
+  try:
+    return archive[name]
+  except _BROKEN as error:
+    if 'allow_pickle' in str(error):
+      raise InputError(
+        f'{name} in {path} holds Python objects, which are not loaded: save an '
+        'array of numbers (names: of strings)'
+      ) from error
+    raise InputError(
+      f'{name} in {path} cannot be read ({one_line(error)}): write the file '
+      'again'
+    ) from error
+
+
+def _names(names: np.ndarray, path: str) -> list[str]:
+  """Returns C strings."""
+  if names.ndim != 1 or names.dtype.kind not in 'US':
+    raise InputError(
+      f'class_names in {path} must be strings [C], got {names.dtype} of shape '
+      f'{names.shape}'
+    )
+  return [n.decode() if isinstance(n, bytes) else str(n) for n in names]

@@ -1,0 +1,190 @@
+"""Where a tensorflow_datasets set lies on disk, and how it gets there."""
+
+import difflib
+import http.client
+import importlib.util
+import os
+import pathlib
+import re
+import shlex
+import threading
+import urllib.error
+import urllib.request
+
+from dm_jax.data.files import one_line
+from dm_jax.types import InputError
+
+# The one format that tfds reads without TensorFlow and pyarrow.
+FORMAT = 'array_record'
+_VERSION = re.compile(r'\d+\.\d+\.\d+')
+_CATALOG = 'https://www.tensorflow.org/datasets/catalog'
+_PROBE = 'https://storage.googleapis.com'
+_PROBE_SECONDS = 4.0
+
+Path = pathlib.Path
+
+
+def import_tfds():
+  """Returns the package.
+
+  Raises:
+    InputError: saying what to install.
+  """
+  try:
+    import tensorflow_datasets
+  except ImportError as error:  # Also its undeclared importlib_resources.
+    raise InputError(
+      'data.name: tensorflow-datasets cannot be imported '
+      f'({one_line(error)}): pip install tensorflow-datasets '
+      'importlib_resources, or use data.name=folder or npz'
+    ) from error
+  return tensorflow_datasets
+
+
+def open_builder(name: str, directory: str | None):
+  """Opens a prepared set, preparing it first if that can be done here.
+
+  Args:
+    name: as tfds writes it, e.g. cifar10 or imagenet_resized/64x64; or any set
+      on disk that no builder is registered for.
+    directory: tfds's data_dir; None is $TFDS_DATA_DIR or ~/tensorflow_datasets.
+
+  Returns:
+    A read-only tfds builder of the newest version, in the format `FORMAT`.
+
+  Raises:
+    InputError: within seconds, if the set is neither there nor can be prepared
+      here, naming the folder looked in and the command that prepares it.
+  """
+  tfds = import_tfds()
+  root, command = _root(directory), _command(name, directory)
+  folder = _find(root, name) or _prepare(tfds, root, name, command)
+  try:
+    builder = tfds.builder_from_directory(folder)
+  except Exception as error:
+    # JSON, protobuf and tfds's own errors, as the folder is broken.
+    raise InputError(
+      f'{folder} cannot be read ({one_line(error)}): delete it and prepare the '
+      'set again'
+    ) from error
+  formats = {f.value for f in builder.info.available_file_formats()}
+  if FORMAT not in formats:
+    raise InputError(
+      f'{folder} is prepared as {" and ".join(sorted(formats))}, which only '
+      f'TensorFlow reads: move it away and run {command}'
+    )
+  return builder
+
+
+def _root(directory: str | None) -> Path:
+  if directory is None:
+    directory = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
+  return Path(directory).expanduser()
+
+
+def _command(name: str, directory: str | None) -> str:
+  """Returns the shell command that prepares a set."""
+  root = _root(directory).absolute()
+  where = '' if directory is None else f'data_dir={str(root)!r}, '
+  code = (
+    f'import tensorflow_datasets as tfds; tfds.builder({name!r}, {where}'
+    f'file_format={FORMAT!r}).download_and_prepare()'
+  )
+  # Double quotes read better, but let the shell see these characters.
+  word = shlex.quote(code) if re.search(r'["$`\\!]', code) else f'"{code}"'
+  return f"pip install 'dm_jax[tf]' && python -c {word}"
+
+
+def _find(root: Path, name: str) -> Path | None:
+  """Returns the newest prepared version's folder, if there is one."""
+  folder = root / name
+  versions = _versions(folder)
+  if versions:
+    return max(versions, key=lambda v: tuple(map(int, v.name.split('.'))))
+  configs = [c.name for c in _folders(folder) if _versions(c)]
+  if configs:
+    # tfds would take its default configuration, seldom the one that is here.
+    raise InputError(
+      f'data.name={name} has configurations: name one of those in {root}: '
+      f'{", ".join(f"{name}/{c}" for c in configs)}'
+    )
+  return None
+
+
+def _folders(folder: Path) -> list[Path]:
+  if not folder.is_dir():
+    return []
+  return sorted(p for p in folder.iterdir() if p.is_dir())
+
+
+def _versions(folder: Path) -> list[Path]:
+  """Returns the version folders that hold a prepared dataset."""
+  return [
+    path
+    for path in _folders(folder)
+    if _VERSION.fullmatch(path.name) and (path / 'dataset_info.json').is_file()
+  ]
+
+
+def _prepare(tfds, root: Path, name: str, command: str) -> Path:
+  """Downloads and prepares a set, or says at once how to."""
+  _check_name(tfds, root, name)
+  if importlib.util.find_spec('tensorflow') is None:
+    missing = 'downloading it needs TensorFlow'
+  elif not _online():
+    missing = f'{_PROBE} does not answer'
+  else:
+    missing = None
+  if missing:
+    raise InputError(
+      f'{name} is not in {root / name}, and {missing}: where there is network, '
+      f'run {command}'
+    )
+  try:
+    builder = tfds.builder(name, data_dir=root, file_format=FORMAT)
+    builder.download_and_prepare()
+  except Exception as error:
+    # Downloads, checksums, manual steps: tfds has no common type for them.
+    raise InputError(
+      f'tfds could not prepare {name} in {root} ({one_line(error)}): to see '
+      f'more, run {command}'
+    ) from error
+  return Path(builder.data_dir)
+
+
+def _check_name(tfds, root: Path, name: str) -> None:
+  """Raises InputError, naming near ones, unless a builder has that name."""
+  # Without community sets: listing those asks the network.
+  known = tfds.list_builders(with_community_datasets=False)
+  base = name.split('/')[0]
+  if base in known:
+    return
+  here = [folder.name for folder in _folders(root)]
+  near = difflib.get_close_matches(
+    base, {'digits', 'npz', 'folder', *here, *known}
+  )
+  hint = f'did you mean {" or ".join(near)}? ' if near else ''
+  raise InputError(
+    f'unknown data.name {name!r}: {hint}known are digits, npz, folder, the '
+    f'{len(known)} sets of {_CATALOG} and those prepared in {root}'
+  )
+
+
+def _online() -> bool:
+  """Returns whether the network answers within a few seconds."""
+  answered = threading.Event()
+
+  def probe():
+    try:
+      with urllib.request.urlopen(_PROBE, timeout=_PROBE_SECONDS):
+        answered.set()
+    except urllib.error.HTTPError:
+      answered.set()  # An answer, if only "not found".
+    except (OSError, http.client.HTTPException):
+      pass
+
+  # In a thread: looking a name up has no time limit of its own.
+  thread = threading.Thread(target=probe, daemon=True)
+  thread.start()
+  thread.join(_PROBE_SECONDS)
+  return answered.is_set()

@@ -1,0 +1,156 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dm_jax.data import arrays
+from dm_jax.data.arrays import channel_statistics, check_images, check_labels
+from dm_jax.types import InputError
+
+IMAGES = np.arange(2 * 2 * 1 * 3, dtype=np.uint8).reshape(2, 2, 1, 3)
+
+
+def test_uint8_images_come_back_uncopied():
+  assert check_images(IMAGES) is IMAGES
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+def test_float_images_recover_all_256_levels(dtype):
+  levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+  unit = (levels / 255).astype(dtype)
+  before = unit.copy()
+  np.testing.assert_array_equal(check_images(unit), levels)
+  np.testing.assert_array_equal(unit, before)
+
+
+def test_float_images_round_to_the_nearest_level():
+  # 0.3 / 255 -> 0, 0.7 / 255 -> 1, 127.5 / 255 -> 128 (half to even).
+  unit = np.array([0.3 / 255, 0.7 / 255, 0.5, 1]).reshape(1, 4, 1, 1)
+  assert check_images(unit).ravel().tolist() == [0, 1, 128, 255]
+
+
+def test_float_images_are_quantised_in_chunks_as_in_one(monkeypatch):
+  unit = np.random.default_rng(0).random((7, 2, 2, 1))
+  whole = check_images(unit)
+  monkeypatch.setattr(arrays, '_CHUNK_VALUES', 8)
+  np.testing.assert_array_equal(check_images(unit), whole)
+
+
+@pytest.mark.parametrize('dtype', [jnp.uint8, jnp.float32, jnp.bfloat16])
+def test_jax_images_stay_on_their_device(dtype):
+  device = jax.devices()[-1]
+  images = jax.device_put(jnp.ones((2, 3, 3, 1), dtype), device)
+  checked = check_images(images)
+  assert isinstance(checked, jax.Array)
+  assert checked.devices() == {device}
+  assert checked.dtype == jnp.uint8
+  level = 1 if dtype == jnp.uint8 else 255
+  np.testing.assert_array_equal(checked, np.full((2, 3, 3, 1), level))
+  assert not images.is_deleted()
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+@pytest.mark.parametrize(
+  ('shape', 'value', 'dtype', 'message'),
+  [
+    ((2, 4), 0, 'uint8', r'must be \[N, H, W, D\], got shape \(2, 4\)$'),
+    ((2, 4, 4), 0, 'uint8', r'append an axis, images\[\.\.\., None\]'),
+    ((0, 4, 4, 1), 0, 'uint8', r'at least one image .* \(0, 4, 4, 1\)'),
+    ((2, 0, 4, 1), 0, 'float32', r'at least one pixel, .* \(2, 0, 4, 1\)'),
+    ((1, 2, 2, 1), 7, 'int32', r"got int32: convert .* images.astype\('uint8'"),
+    ((1, 2, 2, 1), True, 'bool', 'got bool'),
+    ((1, 2, 2, 1), math.nan, 'float32', 'NaN or infinite pixels: remove'),
+    ((1, 2, 2, 1), -math.inf, 'float32', 'NaN or infinite pixels: remove'),
+    ((1, 2, 2, 1), 255, 'float32', r'in \[0, 1\].* 255 to 255: divide by 255'),
+    ((1, 2, 2, 1), -0.5, 'float32', r'got -0.5 to -0.5'),
+  ],
+)
+def test_bad_images_are_refused(module, shape, value, dtype, message):
+  with pytest.raises(InputError, match=message) as error:
+    check_images(module.full(shape, value, dtype), 'test images')
+  assert str(error.value).startswith('test images ')
+  assert '\n' not in str(error.value)
+
+
+def test_one_bad_pixel_is_found():
+  images = np.full((3, 4, 4, 1), 0.5)
+  images[1, 2, 3, 0] = 1.25
+  with pytest.raises(InputError, match='got 0.5 to 1.25'):
+    check_images(images)
+  images[1, 2, 3, 0] = np.nan
+  with pytest.raises(InputError, match='NaN'):
+    check_images(images)
+
+
+def test_lists_of_unequal_images_are_refused():
+  ragged = [np.zeros((2, 2, 1), np.uint8), np.zeros((3, 2, 1), np.uint8)]
+  with pytest.raises(InputError, match='images must form one array, got list'):
+    check_images(ragged)
+
+
+@pytest.mark.parametrize(
+  'labels',
+  [[0, 2, 1], np.array([0, 2, 1], np.uint8), jnp.array([0, 2, 1])],
+)
+def test_labels_become_int32_on_the_host(labels):
+  checked = check_labels(labels, count=3, classes=3)
+  assert isinstance(checked, np.ndarray)
+  assert checked.dtype == np.int32
+  assert checked.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+  ('labels', 'message'),
+  [
+    (np.eye(3, dtype=int), r'1-D.*got shape \(3, 3\): for one-hot labels use'),
+    (np.array(3), r'1-D.*got shape \(\)$'),
+    ([0.0, 1.0, 2.0], 'must be integers, got float64: number the classes'),
+    (['a', 'b', 'c'], 'must be integers, got <U1'),
+    ([False, True, True], 'must be integers, got bool'),
+    ([0, 1], 'one for each image, got 2 for 3 images'),
+    ([0, -1, 2], 'at least 0, got -1'),
+    ([0, 1, 4], 'below 4, the number of classes, got 4'),
+  ],
+)
+def test_bad_labels_are_refused(labels, message):
+  with pytest.raises(InputError, match=message) as error:
+    check_labels(labels, count=3, classes=4)
+  assert str(error.value).startswith('labels ')
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+def test_statistics_by_hand(module):
+  # Two images of two pixels. Channel 0: 0, 0, 0, 255 -> mean 1/4, variance
+  # 1/4 - 1/16 = 3/16. Channel 1: 51, 51, 204, 204 = 1/5, 1/5, 4/5, 4/5 -> mean
+  # 1/2, deviation 3/10.
+  images = [[[[0, 51], [0, 51]]], [[[0, 204], [255, 204]]]]
+  mean, std = channel_statistics(module.array(images, 'uint8'))
+  assert mean == (0.25, 0.5)
+  np.testing.assert_allclose(std, [math.sqrt(3) / 4, 0.3], rtol=1e-15)
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+def test_a_constant_channel_has_deviation_one(module):
+  mean, std = channel_statistics(module.full((3, 2, 2, 1), 51, 'uint8'))
+  assert (mean, std) == ((0.2,), (1.0,))
+
+
+@pytest.mark.parametrize('chunk', [1, 100, 2**23])
+@pytest.mark.parametrize('module', [np, jnp])
+def test_statistics_are_those_of_float64(module, chunk, monkeypatch):
+  monkeypatch.setattr(arrays, '_CHUNK_VALUES', chunk)
+  images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), np.uint8)
+  mean, std = channel_statistics(module.asarray(images))
+  unit = images.astype(np.float64) / 255
+  np.testing.assert_allclose(mean, unit.mean((0, 1, 2)), rtol=1e-14)
+  np.testing.assert_allclose(std, unit.std((0, 1, 2)), rtol=1e-14)
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+def test_sums_do_not_overflow_32_bits(module):
+  # Σx² = 255² · 70,000 = 4.6e9 is above 2^32, over pixels as over images.
+  for shape in ((70_000, 1, 1, 1), (1, 700, 100, 1)):
+    images = module.full(shape, 255, 'uint8')
+    assert arrays._sums(images).tolist() == [[255 * 70_000], [255**2 * 70_000]]

@@ -1,0 +1,212 @@
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dm_jax import data
+from dm_jax.data.class_data import (
+  ClassData,
+  Dataset,
+  denormalise,
+  fingerprint,
+  normalise,
+)
+from dm_jax.types import InputError
+
+# Six images of one pixel, named by their value, in classes of 3, 1 and 2.
+PIXELS = [10, 20, 30, 40, 50, 60]
+LABELS = [2, 0, 0, 2, 1, 0]
+GROUPED = [[20, 30, 60], [50, 0, 0], [10, 40, 0]]
+
+
+def images_of(pixels, module=np):
+  return module.array(pixels, 'uint8').reshape(-1, 1, 1, 1)
+
+
+def dataset(**changes):
+  arguments: dict[str, Any] = {
+    'train_images': images_of(PIXELS),
+    'train_labels': LABELS,
+    'test_images': images_of([1, 2]),
+    'test_labels': [0, 2],
+  }
+  return Dataset.from_arrays(**(arguments | changes))
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+def test_grouping_by_hand(module):
+  images = images_of(PIXELS, module)
+  train = ClassData.from_arrays(images, module.array(LABELS))
+  assert isinstance(train.images, jax.Array) == (module is jnp)
+  assert train.images.shape == (3, 3, 1, 1, 1)
+  assert train.images.dtype == np.uint8
+  assert train.images[..., 0, 0, 0].tolist() == GROUPED
+  assert isinstance(train.counts, np.ndarray)
+  assert train.counts.dtype == np.int32
+  assert train.counts.tolist() == [3, 1, 2]
+  assert train.class_names == ('0', '1', '2')
+  assert (train.classes, train.image_shape) == (3, (1, 1, 1))
+  # The padding does not count: mean (10 + … + 60) / 6 / 255.
+  assert train.mean == (35 / 255,)
+  np.testing.assert_array_equal(images, images_of(PIXELS))
+
+
+def test_jax_images_stay_on_their_device():
+  device = jax.devices()[-1]
+  images = jax.device_put(images_of(PIXELS, jnp), device)
+  train = ClassData.from_arrays(images, LABELS)
+  assert isinstance(train.images, jax.Array)
+  assert train.images.devices() == {device}
+  assert not images.is_deleted()
+
+
+@pytest.fixture
+def x64():
+  before = jax.config.read('jax_enable_x64')
+  jax.config.update('jax_enable_x64', True)
+  yield
+  jax.config.update('jax_enable_x64', before)
+
+
+@pytest.mark.usefixtures('x64')
+@pytest.mark.parametrize('module', [np, jnp])
+def test_all_is_the_same_under_x64(module):
+  unit = module.asarray(images_of(PIXELS) / 255)
+  assert unit.dtype == np.float64
+  train = ClassData.from_arrays(unit, module.asarray(LABELS))
+  assert train.images.dtype == np.uint8
+  assert train.images[..., 0, 0, 0].tolist() == GROUPED
+  assert train.mean == (35 / 255,)
+  assert normalise(train.images, train.mean, train.std).dtype == jnp.float32
+  assert denormalise(unit, (0.5,), (0.5,)).dtype == jnp.uint8
+
+
+def test_given_statistics_and_names_are_kept():
+  train = ClassData.from_arrays(
+    images_of(PIXELS), LABELS, mean=[0.5], std=[2], class_names=['a', 'b', 'c']
+  )
+  assert (train.mean, train.std) == ((0.5,), (2.0,))
+  assert train.class_names == ('a', 'b', 'c')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'labels': [0, 1, 3, 0, 1, 3]}, '^class 2 of 4 has no images: add some'),
+    ({'labels': [1, 2, 1, 2, 1, 2]}, '^class 0 of 3 has no images'),
+    ({'labels': [0, 0, 0, 0, 0, 10**9]}, '^class 1 of 1000000001 has no'),
+    ({'labels': [0, 0, 0, 0, 0, 2**31]}, 'labels must be below 2147483648'),
+    ({'class_names': ['a', 'b', 'c', 'd']}, r'^class 3 \(d\) of 4 has no'),
+    (
+      {'class_names': ['a', 'b']},
+      'class_names must name every class: labels reach 2, got 2 names, not 3',
+    ),
+    ({'labels': LABELS[:5]}, 'labels must be one for each image, got 5 for 6'),
+    ({'images': np.zeros((6, 1))}, r'images must be \[N, H, W, D\]'),
+    ({'mean': [0.5, 0.5]}, 'mean must be 1 finite values, one for each'),
+    ({'std': [float('nan')]}, 'std must be 1 finite values'),
+    ({'std': [0]}, r'std must be above 0, got \(0.0,\): use 1'),
+  ],
+)
+def test_bad_training_sets_are_refused(changes, message):
+  arguments = {'images': images_of(PIXELS), 'labels': LABELS} | changes
+  with pytest.raises(InputError, match=message) as error:
+    ClassData.from_arrays(**arguments)
+  assert '\n' not in str(error.value)
+
+
+def test_the_test_set_need_not_hold_every_class():
+  result = dataset(test_images=images_of([7]), test_labels=[1])
+  assert result.test_labels.tolist() == [1]
+  assert result.test_labels.dtype == np.int32
+  assert result.test_images.tolist() == [[[[7]]]]
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'test_labels': [0, 3]}, 'test_labels must be below 3, .* got 3'),
+    ({'test_labels': [0]}, 'test_labels must be one for each image, got 1'),
+    ({'test_images': np.zeros((2, 1))}, 'test_images must be'),
+    (
+      {'test_images': np.zeros((2, 2, 1, 1), np.uint8)},
+      r'test_images must be \(1, 1, 1\) like .* got \(2, 1, 1\)',
+    ),
+  ],
+)
+def test_bad_test_sets_are_refused(changes, message):
+  with pytest.raises(InputError, match=message):
+    dataset(**changes)
+
+
+def test_normalise_by_hand():
+  # (51 / 255 - 0.1) / 0.5 = 0.2; (255 / 255 - 0.5) / 0.25 = 2.
+  images = np.array([[[[51, 255]]]], np.uint8)
+  result = normalise(images, (0.1, 0.5), (0.5, 0.25))
+  assert result.dtype == jnp.float32
+  np.testing.assert_allclose(result, [[[[0.2, 2]]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize('jit', [False, True])
+def test_all_levels_survive_normalising(jit):
+  levels = np.tile(np.arange(256, dtype=np.uint8)[:, None, None, None], 3)
+  mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+  def both(images):
+    return denormalise(normalise(images, mean, std), mean, std)
+
+  np.testing.assert_array_equal(
+    (jax.jit(both) if jit else both)(levels), levels
+  )
+
+
+def test_denormalise_rounds_and_clips():
+  # With mean 0.5 and deviation 1: -0.1 and 1.1 are out, 0.4995 · 255 = 127.4.
+  images = jnp.array([-0.6, -0.0005, 0.0005, 0.6]).reshape(1, 4, 1, 1)
+  result = denormalise(images, (0.5,), (1.0,))
+  assert result.dtype == jnp.uint8
+  assert result.ravel().tolist() == [0, 127, 128, 255]
+
+
+def test_one_channel_broadcasts_over_any_leading_axes():
+  images = np.zeros((2, 3, 4, 4, 1), np.uint8)
+  assert normalise(images, (0.5,), (1.0,)).shape == images.shape
+
+
+def test_the_fingerprint_is_of_the_content():
+  expected = fingerprint(dataset())
+  assert len(expected) == 64
+  assert fingerprint(dataset(train_images=images_of(PIXELS, jnp))) == expected
+  original = dataset()
+  wider = np.pad(original.train.images, [(0, 0), (0, 1)] + [(0, 0)] * 3)
+  train = dataclasses.replace(original.train, images=wider)
+  assert fingerprint(dataclasses.replace(original, train=train)) == expected
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'train_images': images_of([*PIXELS[:-1], 61])},
+    {'train_labels': [2, 0, 0, 2, 1, 1]},
+    {'test_images': images_of([1, 3])},
+    {'test_labels': [1, 2]},
+    {'mean': [0.5]},
+    {'std': [0.5]},
+    {'class_names': ['a', 'b', 'c']},
+  ],
+)
+def test_the_fingerprint_sees_every_change(changes):
+  assert fingerprint(dataset(**changes)) != fingerprint(dataset())
+
+
+def test_class_data_is_a_pytree_of_its_arrays():
+  leaves = jax.tree.leaves(dataset().train)
+  assert [leaf.shape for leaf in leaves] == [(3, 3, 1, 1, 1), (3,)]
+
+
+def test_the_package_exports_what_others_use():
+  for name in data.__all__:
+    assert hasattr(data, name)

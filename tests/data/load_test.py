@@ -1,0 +1,35 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from dm_jax.config import DataConfig
+from dm_jax.data import load
+from dm_jax.types import InputError
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize('name', ['digits', 'npz'])
+def test_resize_is_refused_where_it_would_do_nothing(name):
+  with pytest.raises(InputError, match='data.resize must be None .* got 32'):
+    load(DataConfig(name=name, resize=32))
+
+
+def test_importing_loads_no_heavy_package():
+  code = (
+    'import sys, dm_jax.data, dm_jax.data.folder, dm_jax.data.npz, '
+    'dm_jax.data.tfds_source, dm_jax.data.digits; '
+    'heavy = {"tensorflow", "tensorflow_datasets", "sklearn", "PIL", "tqdm"}; '
+    'print(sorted(heavy & set(sys.modules)))'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', code],
+    check=True,
+    timeout=60,
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  assert result.stdout == '[]\n'

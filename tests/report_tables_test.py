@@ -1,0 +1,58 @@
+import pytest
+
+from dm_jax.report_tables import (
+  config_table,
+  format_bytes,
+  marked,
+  run_tables,
+  times,
+)
+
+
+def test_config_names_are_dotted_and_grouped():
+  config = {'seed': 1, 'a': {'b': None, 'c': {'d': 'x_y'}}, 'tail': True}
+  html = config_table(config)
+  assert html.count('class="group"') == 2
+  assert '<dt>seed</dt><dd>1</dd>' in html
+  assert '<dt>a.b</dt><dd>–</dd>' in html
+  assert '<dt>a.c.d</dt><dd>x_<wbr>y</dd>' in html
+  assert config_table({}) == ''
+
+
+def test_times_end_in_their_total():
+  results = {'condense_seconds': 3.0, 'evaluate_seconds': 4.5}
+  assert times(results) == {'condense': 3.0, 'evaluate': 4.5, 'total': 7.5}
+  assert times({}) == {}
+
+
+def test_tables_without_values_are_left_out():
+  html = run_tables({'mode': 'run', 'seed': 0})
+  assert '<dt>seed</dt><dd>0</dd>' in html
+  assert html.count('<h3>') == 1
+
+
+def test_of_very_many_classes_the_first_are_named():
+  names = [f'n{i:04}' for i in range(1000)]
+  html = run_tables({'data': {'class_names': names}})
+  assert 'n0199, and 800 more' in html
+
+
+def test_flags_are_marked():
+  assert marked('run --a=<b> c') == 'run <code>--a=&lt;b&gt;</code> c'
+
+
+@pytest.mark.parametrize(
+  ('count', 'text'),
+  [
+    (0, '0 bytes'),
+    (640, '640 bytes'),
+    (6400, '6.4 kB'),
+    (91_968, '92 kB'),
+    (999_700, '1 MB'),
+    (153_600_000, '154 MB'),
+    (81.5e9, '81.5 GB'),
+    (2e12, '2,000 GB'),
+  ],
+)
+def test_bytes(count, text):
+  assert format_bytes(count) == text

@@ -1,0 +1,274 @@
+import base64
+from html.parser import HTMLParser
+import io
+import json
+import re
+from typing import Any
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from dm_jax.config import RunConfig
+from dm_jax.metrics import MetricsWriter
+from dm_jax.pictures import save_png
+from dm_jax.report import summary_lines, write_report
+
+DATA: dict[str, Any] = {
+  'name': 'digits',
+  'classes': 10,
+  'class_names': [*map(str, range(9)), '<script>alert(9)</script>'],
+  'train_images': 1437,
+  'test_images': 360,
+  'image_shape': [8, 8, 1],
+  'mean': [0.3053],
+  'std': [0.376],
+}
+
+RESULTS: dict[str, Any] = {
+  'mode': 'run',
+  'seed': 7,
+  'command': 'launch.py --config=configs/digits.py --workdir=/tmp/a&b',
+  'data': DATA,
+  'images_per_class': 10,
+  'accuracy_mean': 0.923,
+  'accuracy_std': 0.004,
+  'accuracies': [0.92, 0.92, 0.93, 0.92, 0.925],
+  'baseline_random_mean': 0.851,
+  'baseline_random_std': 0.012,
+  'whole_set_mean': 0.986,
+  'whole_set_std': 0.0,
+  'whole_set_accuracies': [0.986],
+  'seconds_per_step': 0.0624,
+  'compile_seconds': 4.2,
+  'condense_seconds': 62.4,
+  'evaluate_seconds': 31.0,
+  'images_per_second': 41_025.0,
+  'peak_bytes': 812_345_678,
+  'versions': {'jax': '0.10.2', 'dm_jax': '0.1.0'},
+  'device': 'TPU v5 <lite>',
+  'resumed_from': [200, 600],
+  'final_loss': 3.45678,
+}
+CONFIG = RunConfig().to_dict()
+
+
+class Page(HTMLParser):
+  """The visible words of a page, and its tags; fails on unbalanced ones."""
+
+  EMPTY = frozenset({'meta', 'img', 'br', 'wbr', 'path'})
+
+  def __init__(self, html):
+    super().__init__()
+    self.tags, self.open, self.text = [], [], ''
+    self.feed(html)
+    assert self.open == []
+    self.text = ' '.join(self.text.split())
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append((tag, dict(attrs)))
+    self.space(tag)
+    if tag not in self.EMPTY:
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    self.space(tag)
+    if tag not in self.EMPTY:
+      assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    if 'style' not in self.open:
+      self.text += data
+
+  def space(self, tag):
+    self.text += '' if tag == 'wbr' else ' '
+
+  def all(self, name):
+    return [attrs for tag, attrs in self.tags if tag == name]
+
+
+@pytest.fixture
+def workdir(tmp_path):
+  with MetricsWriter(tmp_path) as metrics:
+    for step in range(0, 20_001, 100):
+      metrics.write(step, loss=1000 / (1 + step / 100))
+  for step in (5000, 0, 20_000):
+    picture = Image.new('RGB', (60, 40), (step // 100, 0, 0))
+    save_png(picture, tmp_path / f'images/step_{step:06d}.png')
+  return tmp_path
+
+
+def read(workdir, results=RESULTS, config=CONFIG):
+  path = write_report(workdir, results, config)
+  assert path == workdir / 'report.html'
+  return path.read_text('utf-8')
+
+
+def without(*names):
+  return {name: v for name, v in RESULTS.items() if name not in names}
+
+
+def test_the_page_says_what_the_run_found(workdir):
+  text = Page(read(workdir)).text
+  for words in (
+    'digits, 10 images per class',
+    '1,437 real images were condensed into 100 synthetic ones.',
+    'reach 92.3 ± 0.4 % on the test set, 7.2 points above as many random real '
+    'images, 6.3 points below all real images.',
+    'synthetic 10 per class',
+    'random real 10 per class',
+    'whole set 1,437 images',
+    '85.1 ± 1.2 %',
+    '1,437 → 100 14.4 times fewer',
+    '92 kB → 6.4 kB',
+    'Loss, logarithmic',
+    'The last loss is 3.457.',
+    'compile 4.2 s',
+    'condense 1 min 2 s',
+    'evaluate 31 s',
+    'total 1 min 38 s',
+    'peak memory 812 MB',
+    'one step 62.4 ms',
+    'speed 41,025 images per second',
+    'resumed from step 200, 600',
+    'seed 7',
+    'device TPU v5 <lite>',
+    'jax 0.10.2',
+    '--workdir=/tmp/a&b',
+    'condense.batch_real 256',
+    'evaluate.network.name –',
+    'evaluate.weight_decay 0.0005',
+    'channel means 0.3053',
+    '8, <script>alert(9)</script>',
+  ):
+    assert words in text, words
+
+
+def test_the_page_is_one_file_without_scripts(workdir):
+  html = read(workdir)
+  page = Page(html)
+  assert not re.search(r'https?://|@import|url\(', html)
+  assert {tag for tag, _ in page.tags}.isdisjoint({'script', 'link', 'iframe'})
+  assert all(img['src'].startswith('data:image/') for img in page.all('img'))
+  assert '$' not in html
+  assert 'prefers-color-scheme: dark' in html
+
+
+def test_the_same_inputs_give_the_same_page(workdir):
+  assert read(workdir) == read(workdir)
+
+
+def test_pictures_come_in_order_and_as_they_are(workdir):
+  page = Page(read(workdir))
+  pictures = page.all('img')
+  assert [picture['alt'] for picture in pictures] == [
+    'Step 0, the start',
+    'Step 5,000',
+    'Step 20,000, the end',
+  ]
+  for picture, step in zip(pictures, (0, 5000, 20_000), strict=True):
+    data = picture['src'].removeprefix('data:image/png;base64,')
+    original = workdir / f'images/step_{step:06d}.png'
+    assert base64.b64decode(data) == original.read_bytes()
+    assert (picture['width'], picture['height']) == ('60', '40')
+  assert 'compressed' not in page.text
+
+
+def test_large_pictures_are_compressed_below_ten_megabytes(tmp_path):
+  noise = np.random.default_rng(0).integers(0, 256, (1000, 1200, 3), np.uint8)
+  for step in range(3):
+    save_png(Image.fromarray(noise), tmp_path / f'images/step_{step:06d}.png')
+  save_png(Image.new('RGB', (9, 9)), tmp_path / 'images/real.png')
+  html = read(tmp_path)
+  assert len(html) < 10e6
+  *large, small = Page(html).all('img')
+  assert small['alt'] == 'real'
+  assert small['src'].startswith('data:image/png')
+  for picture in large:
+    data = picture['src'].removeprefix('data:image/jpeg;base64,')
+    with Image.open(io.BytesIO(base64.b64decode(data))) as shown:
+      assert shown.width / shown.height == pytest.approx(1.2, rel=0.01)
+  assert 'Shown compressed; in full in images/step_000000.png' in html
+
+
+def test_of_many_pictures_some_are_shown(tmp_path):
+  for step in range(30):
+    save_png(Image.new('L', (2, 2)), tmp_path / f'images/step_{step:06d}.png')
+  page = Page(read(tmp_path))
+  shown = [picture['alt'] for picture in page.all('img')]
+  assert len(shown) == 9
+  assert (shown[0], shown[-1]) == ('Step 0, the start', 'Step 29')
+  assert '21 more in images/.' in page.text
+
+
+@pytest.mark.parametrize(
+  ('ours', 'random', 'warned'),
+  [(0.5, 0.4, False), (0.5, 0.5, True), (0.4, 0.5, True), (0.4, None, False)],
+)
+def test_a_warning_stands_there_iff_not_above_the_baseline(
+  workdir, ours, random, warned
+):
+  results = RESULTS | {'accuracy_mean': ours, 'baseline_random_mean': random}
+  assert ('Warning.' in Page(read(workdir, results)).text) == warned
+  said = any('no better' in line for line in summary_lines(results))
+  assert said == warned
+
+
+def test_a_run_that_only_condensed_says_so(workdir):
+  results = {'mode': 'condense', 'seed': 0, 'command': 'launch.py'}
+  page = Page(read(workdir, results, {}))
+  assert 'No accuracies yet' in page.text
+  assert '--mode=evaluate --synthetic=FILE' in page.text
+  assert 'Warning' not in page.text
+  assert summary_lines(results) == [
+    'No accuracies yet: this run only condensed. Run again with '
+    '--mode=evaluate --synthetic=FILE to train networks on its synthetic.npz.'
+  ]
+
+
+def test_every_optional_result_may_be_missing_or_none(tmp_path):
+  for name in RESULTS:
+    Page(read(tmp_path, without(name)))
+    Page(read(tmp_path, RESULTS | {name: None}))
+  for name in DATA:
+    data = {key: v for key, v in DATA.items() if key != name}
+    Page(read(tmp_path, RESULTS | {'data': data}))
+
+
+def test_everything_given_is_escaped(workdir):
+  bad = '<b title="x">&amp;'
+  results = RESULTS | {
+    'mode': bad,
+    'command': f'launch.py {bad} --workdir={bad}',
+    'device': bad,
+    'versions': {bad: bad},
+    'data': DATA | {'name': bad, 'class_names': [bad] * 10},
+  }
+  html = read(workdir, results, {bad: bad, 'data': {bad: {bad: bad}}})
+  assert '<b title' not in html
+  assert Page(html).text.count(bad) >= 18
+
+
+def test_losses_that_are_not_finite_are_counted(workdir):
+  with (workdir / 'metrics.jsonl').open('a') as file:
+    file.write('{"step": 20100, "loss": null}\n{"step": 20200, "lo')
+  assert '1 of 202 losses were not finite.' in Page(read(workdir)).text
+
+
+def test_a_run_without_metrics_has_no_curve(tmp_path):
+  html = read(tmp_path)
+  assert '<svg' not in html
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 0, "loss": 1.0}\n')
+  assert 'too few losses' in read(tmp_path)
+
+
+def test_the_summary_is_aligned():
+  assert summary_lines(RESULTS) == [
+    'synthetic (10 per class)    92.3 ± 0.4 %   5 networks',
+    'random real (10 per class)  85.1 ± 1.2 %',
+    'whole set (1,437 images)    98.6       %   1 network',
+  ]
+
+
+def test_results_may_come_from_a_file(workdir):
+  assert read(workdir, json.loads(json.dumps(RESULTS))) == read(workdir)
