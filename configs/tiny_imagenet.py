@@ -19,6 +19,7 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'folder'
+  config.data.statistics = 'tiny_imagenet'
   config.network.depth = 4
   config.condense.images_per_class = default.read_ipc(argument, 10)
   return config

@@ -39,13 +39,17 @@ class DataConfig:
     name: digits, npz, folder, or any tfds image-classification dataset.
     dir: the file (npz), the folder (folder) or the tfds data directory; None
       is tfds's own default directory.
-    resize: pixels; images of a folder are resized to resize × resize. None
-      leaves them, and then all must have one size.
+    resize: pixels; images of a folder or a tfds set are resized to resize ×
+      resize. None leaves them, and then all must have one size.
+    statistics: a set whose published mean and deviation normalise the images,
+      e.g. tiny_imagenet for a folder of it. None takes those published under
+      the set's own name, and computes them where there are none.
   """
 
   name: str = 'cifar10'
   dir: str | None = None
   resize: int | None = None
+  statistics: str | None = None
 
   def __post_init__(self):
     if not self.name:

@@ -14,16 +14,6 @@ from dm_jax.data.files import decode_image, one_line
 from dm_jax.data.tfds_prepare import FORMAT, import_tfds, open_builder
 from dm_jax.types import InputError
 
-# Per-channel mean and deviation that the paper's code normalises with; the sets
-# not listed get their own.
-_STATISTICS = {
-  'cifar10': ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-  'cifar100': ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
-  'fashion_mnist': ((0.2861,), (0.3530,)),
-  'mnist': ((0.1307,), (0.3081,)),
-  'svhn_cropped': ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
-  'tiny_imagenet': ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
 _RECORDS = 1000  # Read at a time: encoded images are small beside pixels.
 
 
@@ -52,8 +42,7 @@ def load(
       antialiasing. None takes them as they are, all of one size.
 
   Returns:
-    Both sets, normalised by the paper's constants where it has some, else by
-    the training set's own statistics.
+    Both sets, with the training set's own statistics.
 
   Raises:
     InputError: naming the folder looked in and the command that prepares the
@@ -64,23 +53,13 @@ def load(
   train, test = _splits(builder, name)
   train_images, train_labels = _read(builder, train, layout)
   test_images, test_labels = _read(builder, test, layout)
-  # Resized images have other statistics than those the constants are of.
-  mean, std = _statistics(name) if resize is None else (None, None)
   return Dataset.from_arrays(
     train_images,
     train_labels,
     test_images,
     test_labels,
-    mean=mean,
-    std=std,
     class_names=builder.info.features[layout.label].names,
   )
-
-
-def _statistics(name: str) -> tuple[Any, Any]:
-  """Returns the paper's (mean, std), or None for both."""
-  key = 'tiny_imagenet' if name.startswith('tiny_imagenet') else name
-  return _STATISTICS.get(key, (None, None))
 
 
 def _layout(builder, name: str, resize: int | None) -> _Layout:
@@ -91,8 +70,9 @@ def _layout(builder, name: str, resize: int | None) -> _Layout:
     raise InputError(f'{name} has no named features: choose another set')
   image = _feature(name, features, kinds.Image, 'image')
   label = _feature(name, features, kinds.ClassLabel, 'label')
-  height, width, channels = features[image].shape
-  dtype = np.dtype(features[image].np_dtype)
+  feature: Any = features[image]
+  height, width, channels = feature.shape
+  dtype = np.dtype(feature.np_dtype)
   if dtype != np.uint8 or channels not in (1, 3):
     raise InputError(
       f'{name} has images of {channels} channels, {dtype}: choose a set of '

@@ -9,7 +9,6 @@ import tensorflow_datasets as tfds
 
 from dm_jax.config import DataConfig
 from dm_jax.data import channel_statistics, load
-from dm_jax.data.tfds_source import _statistics
 from dm_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -117,17 +116,6 @@ def test_grey_files_of_a_coloured_set_become_rgb(write_set, tmp_path):
   features = {'image': tfds.features.Image(shape=(4, 4, 3)), 'label': LABEL}
   write_set(features=features, splits=both(grey(5, 0), grey(6, 1)))
   assert read(tmp_path).train.images[1, 0, 0, 0].tolist() == [6, 6, 6]
-
-
-def test_the_papers_constants_are_used():
-  assert _statistics('cifar10') == (
-    (0.4914, 0.4822, 0.4465),
-    (0.2023, 0.1994, 0.2010),
-  )
-  assert _statistics('mnist') == ((0.1307,), (0.3081,))
-  assert _statistics('tiny_imagenet_20') == _statistics('tiny_imagenet')
-  assert _statistics('tiny_imagenet')[0] == (0.485, 0.456, 0.406)
-  assert _statistics('imagenet_resized/64x64') == (None, None)
 
 
 def test_resized_images_have_their_own_statistics(write_set, tmp_path):
