@@ -13,6 +13,7 @@ from collections.abc import Callable
 import math
 from typing import NamedTuple
 
+import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -263,4 +264,5 @@ def apply(
     return image
   branches = [OPERATIONS[name].apply for name in operations]
   operation, values = augmentation
+  chex.assert_rank([operation, values, image], [0, 1, 3])
   return lax.switch(operation, branches, image, values)

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
+import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -144,6 +145,8 @@ def class_losses(
     float32 [C]; the loss of a step is their sum (Eq. 4).
   """
 
+  chex.assert_rank(images, 5)
+
   def one_class(args) -> Array:
     stored, augmentation = args
     training = objective.decode(stored)
@@ -152,6 +155,7 @@ def class_losses(
   training = lax.map(one_class, (images, targets.augmentation))
   embed = functools.partial(objective.network.embed, variables)
   features = _embed_all(embed, training)
+  chex.assert_equal_shape_suffix([targets.real, features], 1)
   compare = jax.vmap(objective.discrepancy)
   return compare(targets.real, features, targets.weights)
 

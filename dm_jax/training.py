@@ -7,6 +7,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -69,6 +70,7 @@ def train_epoch(
     epoch: int32 [], from 0.
     key: of this epoch and network; is consumed.
   """
+  chex.assert_rank([images, labels, epoch], [4, 1, 0])
   order_key, batches_key = jax.random.split(key)
   order = jax.random.permutation(order_key, len(labels))
   rate = learning_rate(epoch, config)
