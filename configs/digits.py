@@ -24,5 +24,5 @@ def get_config(argument=None):
   config.evaluate.networks = 5
   config.evaluate.epochs = 300
   config.evaluate.whole_set = True
-  config.evaluate.whole_set_epochs = 30
+  config.evaluate.whole_set_epochs = 200
   return config

@@ -168,8 +168,12 @@ class Recorder:
     return {math.ceil(step / every) * every for step in spread}
 
 
-def describe_machine() -> dict[str, Any]:
-  """Returns `device` and `peak_bytes` of this process, as far as known."""
+def describe_machine(earlier_peak: int = 0) -> dict[str, Any]:
+  """Returns `device` and the `peak_bytes` that this process has used so far.
+
+  Args:
+    earlier_peak: of the run before it was resumed.
+  """
   devices = jax.local_devices()
   first = devices[0]
   kind = f'{os.cpu_count()} cores' if first.platform == 'cpu' else 'device'
@@ -179,4 +183,4 @@ def describe_machine() -> dict[str, Any]:
   if not peak:
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak = used if sys.platform == 'darwin' else used * 1024
-  return {'device': name, 'peak_bytes': peak}
+  return {'device': name, 'peak_bytes': max(peak, earlier_peak)}

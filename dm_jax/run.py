@@ -3,67 +3,30 @@
 from collections.abc import Callable
 import contextlib
 import dataclasses
-import hashlib
 import os
 from pathlib import Path
 import time
 from typing import Any
 
-import jax
-import numpy as np
-
-from dm_jax import augment, data, interrupts, workdir
+from dm_jax import interrupts, workdir
 from dm_jax.checkpoint import Checkpoints
-from dm_jax.condense import (
-  CondenseState,
-  check_condensable,
-  condense_classes,
-  init_state,
-)
+from dm_jax.condense import CondenseState, condense_classes, init_state
 from dm_jax.config import EvalConfig, RunConfig
-from dm_jax.data import Dataset
-from dm_jax.discrepancy import get_discrepancy
 from dm_jax.evaluate import evaluate
 from dm_jax.interrupts import Interrupted
-from dm_jax.networks import make_network
+from dm_jax.job import (
+  CHOOSE_RANDOM,
+  CONDENSE,
+  EVALUATE,
+  Job,
+  facts,
+  prepare,
+)
 from dm_jax.progress import Progress
 from dm_jax.recorder import Recorder, describe_machine
 from dm_jax.report import summary_lines, write_report
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import Diverged, InputError, Json, Key, Network, choose
-
-MODES = ('run', 'condense', 'evaluate')
-
-# What the keys of a run are for: each is the seed's, folded with its number.
-_CONDENSE, _EVALUATE, _CHOOSE_RANDOM = range(3)
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """A run that has been checked and may start.
-
-  Attributes:
-    config: all settings.
-    mode: one of `MODES`.
-    dataset: the real images.
-    networks: the one that condenses and the one that is evaluated.
-    synthetic: what to evaluate, in mode evaluate.
-    folder: what the run writes goes here.
-    command: how the run was started, for the report.
-    say: gets each line for the person who watches.
-  """
-
-  config: RunConfig
-  mode: str
-  dataset: Dataset
-  networks: tuple[Network, ...]
-  synthetic: SyntheticSet | None
-  folder: Path
-  command: str
-  say: Callable[[str], None]
-
-  def key(self, purpose: int) -> Key:
-    return jax.random.fold_in(jax.random.key(self.config.seed), purpose)
+from dm_jax.types import Diverged, Json, Key
 
 
 def run(
@@ -93,22 +56,20 @@ def run(
     Diverged: the loss is not finite; the last good state was saved.
     Interrupted: by a signal; the state was saved.
   """
-  job = _prepare(config, mode, Path(folder), synthetic, command, say)
-  inputs = {'data': data.fingerprint(job.dataset)}
-  if job.synthetic is not None:
-    pixels = np.asarray(job.synthetic.images).tobytes()
-    inputs['synthetic'] = hashlib.sha256(pixels).hexdigest()
+  file = None if synthetic is None else Path(synthetic)
+  job = prepare(config, mode, Path(folder), file, command, say)
   with (
-    workdir.claim(job.folder, config, inputs),
+    workdir.claim(job.folder, config, job.inputs()),
     interrupts.deferred() as request,
   ):
     results = workdir.read_json(job.folder / 'results.json')
-    results |= _facts(job)
+    results |= facts(job)
     synthetic_set = job.synthetic
     if synthetic_set is None:
       synthetic_set = _condense(job, request, results)
     if mode != 'condense':
       _evaluate_all(job, request, results, synthetic_set)
+    results |= describe_machine(results.get('peak_bytes', 0))
     _save(job, results)
     page = write_report(job.folder, results, config.to_dict())
   for line in summary_lines(results):
@@ -117,87 +78,13 @@ def run(
   return results
 
 
-def _prepare(config, mode, folder, synthetic, command, say) -> Job:
-  """Refuses whatever can be refused before anything is written."""
-  choose('mode', mode, MODES)
-  if mode == 'evaluate' and synthetic is None:
-    raise InputError('mode evaluate needs a set: --synthetic=FILE')
-  if mode != 'evaluate' and synthetic is not None:
-    raise InputError(f'--synthetic goes with --mode=evaluate, not {mode}')
-  for operations in (config.condense.augment, config.evaluate.augment):
-    augment.parse(operations)
-  get_discrepancy(config.condense.discrepancy)
-  loaded = None if synthetic is None else SyntheticSet.load(synthetic)
-  dataset = data.load(config.data)
-  train = dataset.train
-  if loaded is None:
-    check_condensable(config.condense, train)
-    networks = (config.network, config.evaluation_network)
-  else:
-    _check_fits(loaded, dataset)
-    networks = (config.evaluation_network, config.evaluation_network)
-  if mode == 'run' and config.evaluate.random_baseline:
-    _check_baseline(config, train)
-  made = tuple(
-    make_network(n, image_shape=train.image_shape, classes=train.classes)
-    for n in networks
-  )
-  return Job(config, mode, dataset, made, loaded, folder, command, say)
-
-
-def _check_fits(synthetic: SyntheticSet, dataset: Dataset) -> None:
-  train = dataset.train
-  old = (synthetic.image_shape, synthetic.class_names)
-  new = (train.image_shape, train.class_names)
-  if old != new:
-    raise InputError(
-      f'the synthetic set does not fit the data: it has {synthetic.classes}'
-      f' classes of {synthetic.image_shape}, the data {train.classes} of'
-      f' {train.image_shape}, names {synthetic.class_names[:3]} against'
-      f' {train.class_names[:3]}: give the --config it was made with'
-    )
-
-
-def _check_baseline(config: RunConfig, train) -> None:
-  per_class, smallest = config.condense.images_per_class, train.counts.min()
-  if per_class > smallest:
-    raise InputError(
-      f'the random baseline needs {per_class} images of each class, the'
-      f' smallest has {smallest}: set evaluate.random_baseline False'
-    )
-
-
-def _facts(job: Job) -> dict[str, Any]:
-  train = job.dataset.train
-  return {
-    'mode': job.mode,
-    'seed': job.config.seed,
-    'command': job.command,
-    'images_per_class': job.config.condense.images_per_class
-    if job.synthetic is None
-    else len(job.synthetic.labels) // job.synthetic.classes,
-    'data': {
-      'name': job.config.data.name,
-      'classes': train.classes,
-      'class_names': list(train.class_names),
-      'train_images': int(train.counts.sum()),
-      'test_images': len(job.dataset.test_labels),
-      'image_shape': list(train.image_shape),
-      'mean': list(train.mean),
-      'std': list(train.std),
-    },
-    'versions': package_versions(),
-    **describe_machine(),
-  }
-
-
 def _save(job: Job, results: Json) -> None:
   workdir.write_json(job.folder / 'results.json', results)
 
 
 def _condense(job: Job, request, results: dict[str, Any]) -> SyntheticSet:
   config, train = job.config, job.dataset.train
-  key = job.key(_CONDENSE)
+  key = job.key(CONDENSE)
 
   def begin() -> CondenseState:
     return init_state(train, config.condense, key)
@@ -253,7 +140,7 @@ def _evaluate_all(
 
   def random_real() -> SyntheticSet:
     chosen = dataclasses.replace(job.config.condense, init='real')
-    state = init_state(train, chosen, job.key(_CHOOSE_RANDOM))
+    state = init_state(train, chosen, job.key(CHOOSE_RANDOM))
     return SyntheticSet.from_classes(state.images, train, {})
 
   if config.random_baseline:
@@ -311,7 +198,7 @@ def _evaluate(
       job.dataset.test_images,
       job.dataset.test_labels,
       config,
-      key=job.key(_EVALUATE),
+      key=job.key(EVALUATE),
       network=job.networks[1],
       callback=callback,
     )

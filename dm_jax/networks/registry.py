@@ -27,6 +27,11 @@ def _make_convnet(config, image_shape, classes) -> nn.Module:
 MODULES: dict[str, Callable[..., nn.Module]] = {'convnet': _make_convnet}
 
 
+def check_name(name: str) -> None:
+  """Raises InputError, naming near ones, for an unknown network."""
+  choose('network', name, MODULES)
+
+
 def make_network(
   network: str | NetworkConfig,
   *,
@@ -60,7 +65,7 @@ def make_network(
     network = NetworkConfig(name=network, **options)
   elif options:
     raise InputError(f'options {sorted(options)} go with a name, not a config')
-  choose('network', network.name, MODULES)
+  check_name(network.name)
   module = MODULES[network.name](network, tuple(image_shape), classes)
   mixes_images = network.norm == 'batch'
   return network_from_linen(module, tuple(image_shape), mixes_images)
