@@ -3,6 +3,7 @@
 python launch.py --config=configs/digits.py --workdir=runs/digits
 """
 
+import shlex
 import sys
 from typing import NoReturn
 
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> None:
       mode=_MODE.value,
       folder=_WORKDIR.value or '',
       synthetic=_SYNTHETIC.value,
-      command=' '.join(['python', *sys.argv]),
+      command=shlex.join(['python', *sys.argv]),
     )
   except (InputError, Diverged, OSError) as error:
     _fail(error)

@@ -176,8 +176,10 @@ def describe_machine(earlier_peak: int = 0) -> dict[str, Any]:
   """
   devices = jax.local_devices()
   first = devices[0]
-  kind = f'{os.cpu_count()} cores' if first.platform == 'cpu' else 'device'
-  name = f'{len(devices)} × {first.device_kind} ({first.platform}, {kind})'
+  if first.platform == 'cpu':
+    name = f'CPU, {os.cpu_count()} cores'
+  else:
+    name = f'{len(devices)} × {first.device_kind}'
   peaks = [(d.memory_stats() or {}).get('peak_bytes_in_use') for d in devices]
   peak = max((p for p in peaks if p), default=0)
   if not peak:
