@@ -10,23 +10,23 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dm_jax import run
 from dm_jax.config import RunConfig
+from dm_jax.job import MODES
 from dm_jax.types import Diverged, InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
-  None,
-  'What to do: a file under configs/, with an argument where it takes one'
-  ' (configs/cifar10.py:ipc=50). Each field can be set beside it:'
-  ' --config.condense.steps=1000.',
+  help_string='A file under configs/; some take an argument'
+  ' (configs/cifar10.py:ipc=50). Set fields by --config.condense.steps=1000.',
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'The folder of the run. The same command resumes in it.'
+  'workdir', '', 'The folder of the run. The same command resumes in it.'
 )
 _MODE = flags.DEFINE_enum(
   'mode',
   'run',
-  ['run', 'condense', 'evaluate'],
+  MODES,
   'run: condense, then evaluate; evaluate: judge the set in --synthetic.',
 )
 _SYNTHETIC = flags.DEFINE_string(
@@ -43,48 +43,37 @@ def _parse(argv: list[str]) -> list[str]:
     if _CONFIG.value is None:
       raise InputError('give --config=FILE, e.g. --config=configs/digits.py')
     _CONFIG.value.lock()  # A file that could not be read says so here.
-    if _WORKDIR.value is None:
+    if not _WORKDIR.value:
       raise InputError('give --workdir=FOLDER, where the run is kept')
   except Exception as error:  # A config file is a program: any kind may come.
     _fail(error)
-  else:
-    return rest
+  return rest
 
 
 def _fail(error: Exception) -> NoReturn:
-  """Ends the program with the error's own line, without a traceback."""
-  # ml_collections hands on the text of a KeyError, which is quoted.
+  """Ends the program with the error's own line."""
+  # ml_collections hands on the text of a KeyError, which is quoted, and puts
+  # a traceback before the message of an error in a config file.
   text = str(error).strip('\'"').replace('\\n', ' ').replace("\\'", "'")
   lines = text.strip().splitlines() or [type(error).__name__]
-  if len(lines) > 2:  # ml_collections puts a traceback before the message.
-    lines = lines[-1:]
-  line = ' '.join(map(str.strip, lines)).split('InputError: ')[-1]
-  print(f'error: {line}', file=sys.stderr)
-  sys.exit(1)
+  line = ' '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
+  sys.exit(f'error: {line.split("InputError: ")[-1]}')
 
 
-def main(argv: list[str]) -> None:
-  del argv
-  # JAX and the data's libraries: --help and a wrong flag need not wait.
-  from dm_jax import run
-  from dm_jax.interrupts import Interrupted
-
+def main(_: list[str]) -> None:
   try:
     run.run(
       RunConfig.from_dict(_CONFIG.value.to_dict()),
       mode=_MODE.value,
-      folder=_WORKDIR.value or '',
+      folder=_WORKDIR.value,
       synthetic=_SYNTHETIC.value,
       command=shlex.join(['python', *sys.argv]),
     )
   except (InputError, Diverged, OSError) as error:
     _fail(error)
-  except Interrupted as stop:
-    print(stop, file=sys.stderr)
-    sys.exit(128 + stop.signal)
-  except KeyboardInterrupt:
-    print('stopped; the same command goes on', file=sys.stderr)
-    sys.exit(130)
+  except (run.Interrupted, KeyboardInterrupt) as stop:
+    print(str(stop) or 'stopped; the same command goes on', file=sys.stderr)
+    sys.exit(128 + getattr(stop, 'signal', 2))
 
 
 if __name__ == '__main__':
