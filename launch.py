@@ -29,9 +29,7 @@ _MODE = flags.DEFINE_enum(
   MODES,
   'run: condense, then evaluate; evaluate: judge the set in --synthetic.',
 )
-_SYNTHETIC = flags.DEFINE_string(
-  'synthetic', None, 'In mode evaluate: the synthetic.npz of a run.'
-)
+_SYNTHETIC = flags.DEFINE_string('synthetic', None, 'For evaluate: a .npz.')
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -54,7 +52,7 @@ def _fail(error: Exception) -> NoReturn:
   """Ends the program with the error's own line."""
   # ml_collections hands on the text of a KeyError, which is quoted, and puts
   # a traceback before the message of an error in a config file.
-  text = str(error).strip('\'"').replace('\\n', ' ').replace("\\'", "'")
+  text = str(error).removeprefix("'").replace('\\n', ' ').replace("\\'", "'")
   lines = text.strip().splitlines() or [type(error).__name__]
   line = ' '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
   sys.exit(f'error: {line.split("InputError: ")[-1]}')
