@@ -3,6 +3,7 @@
 python launch.py --config=configs/digits.py --workdir=runs/digits
 """
 
+import ast
 import shlex
 import sys
 from typing import NoReturn
@@ -50,9 +51,9 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _fail(error: Exception) -> NoReturn:
   """Ends the program with the error's own line."""
-  # ml_collections hands on the text of a KeyError, which is quoted, and puts
-  # a traceback before the message of an error in a config file.
-  text = str(error).removeprefix("'").replace('\\n', ' ').replace("\\'", "'")
+  # ml_collections quotes some messages and puts tracebacks before others.
+  text = str(error)
+  text = ast.literal_eval(text) if text.startswith("'") else text
   lines = text.strip().splitlines() or [type(error).__name__]
   line = ' '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
   sys.exit(f'error: {line.split("InputError: ")[-1]}')
