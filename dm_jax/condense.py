@@ -1,67 +1,41 @@
-"""Condensing: the state, one pure step, and the loop around it."""
+"""Condensing a whole set: `condense`, and `condense_classes` below it."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
-import optax
 
-from dm_jax import augment, loop, matching, parallel
+from dm_jax import augment, loop, parallel
 from dm_jax.config import CondenseConfig, NetworkConfig
-from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.data.class_data import ClassData
 from dm_jax.discrepancy import get_discrepancy
 from dm_jax.networks import make_network
-from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import (
-  AnyArray,
-  Array,
-  Decoder,
-  Embedder,
-  InputError,
-  Key,
-  Network,
+from dm_jax.step import (
+  CondenseState,
+  Problem,
+  init_state,
+  make_optimizer,
+  make_problem,
+  make_step,
 )
+from dm_jax.synthetic_set import SyntheticSet, package_versions
+from dm_jax.types import AnyArray, InputError, Key, Network
+
+__all__ = [
+  'CondenseState',
+  'Problem',
+  'check_condensable',
+  'condense',
+  'condense_classes',
+  'default_network',
+  'init_state',
+  'make_optimizer',
+  'make_problem',
+  'make_step',
+]
 
 _CPU_MICRO_BATCH = 32  # Keeps activations in a CPU's cache.
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class CondenseState:
-  """All that a run must keep.
-
-  Attributes:
-    step: int32 [], steps done.
-    images: synthetic images as stored, normalised float32 [C, S, H, W, D].
-    optimizer: the optimiser's state, each leaf with a leading C.
-  """
-
-  step: Array
-  images: Array
-  optimizer: Any
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Problem:
-  """All that a step reads and never changes.
-
-  Attributes:
-    data: the real images.
-    network_key: the networks of all steps follow from it.
-    class_keys: [C], the draws of each class follow from its own, so that they
-      depend on neither the other classes nor the devices.
-    embedder: key -> variables, a `jax.tree_util.Partial`: the arrays that it
-      holds are arguments of the compiled step, not constants in it.
-  """
-
-  data: ClassData
-  network_key: Key
-  class_keys: Key
-  embedder: Embedder
-
 
 # Which leaves have a class axis; pytree prefixes, see `parallel`.
 _STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0)
@@ -69,112 +43,7 @@ _PROBLEM_AXES = cast(Any, Problem)(
   data=0, network_key=None, class_keys=0, embedder=None
 )
 
-
 Callback = Callable[[CondenseState, loop.Metrics], None]
-Step = Callable[[CondenseState, Problem], tuple[CondenseState, Array]]
-
-
-def make_problem(data: ClassData, key: Key, embedder: Embedder) -> Problem:
-  """Returns the `Problem` whose every draw follows from `key`."""
-  network_key, classes_key = jax.random.split(key)
-  fold = jax.vmap(jax.random.fold_in, (None, 0))
-  class_keys = fold(classes_key, jnp.arange(data.classes, dtype=jnp.int32))
-  embedder = jax.tree_util.Partial(embedder)
-  return Problem(data, network_key, class_keys, embedder)
-
-
-def init_state(
-  data: ClassData,
-  config: CondenseConfig,
-  key: Key,
-  optimizer: optax.GradientTransformation | None = None,
-) -> CondenseState:
-  """Starts from random real images, or from standard normal noise.
-
-  Args:
-    data: the real images.
-    config: `images_per_class`, `init`, and the optimiser's settings.
-    key: is consumed.
-    optimizer: as for `make_step`.
-  """
-  per_class = config.images_per_class
-  fold = jax.vmap(jax.random.fold_in, (None, 0))
-  keys = fold(key, jnp.arange(data.classes, dtype=jnp.int32))
-  if config.init == 'noise':
-    shape = (per_class, *data.image_shape)
-    images = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
-  else:
-    images = jax.lax.map(
-      lambda args: _draw_images(args[0], args[1], per_class), (data, keys)
-    )
-  optimizer = optimizer or make_optimizer(config)
-  opt_state = jax.vmap(optimizer.init)(images)
-  return CondenseState(jnp.int32(0), images, opt_state)
-
-
-def _draw_images(class_data: ClassData, key: Key, per_class: int) -> Array:
-  """Random images of one class, normalised [S, H, W, D]."""
-  indices, _ = matching.draw(
-    key, class_data.counts, class_data.images.shape[0], per_class
-  )
-  return normalise(class_data.images[indices], class_data.mean, class_data.std)
-
-
-def make_optimizer(config: CondenseConfig) -> optax.GradientTransformation:
-  """Returns the original's SGD with momentum on the pixels."""
-  return optax.sgd(config.learning_rate, config.momentum)
-
-
-def make_step(
-  network: Network,
-  config: CondenseConfig,
-  *,
-  decode: Decoder = lambda stored: stored,
-  optimizer: optax.GradientTransformation | None = None,
-) -> Step:
-  """Makes one step of Algorithm 1: pure, to be jitted, scanned or mapped.
-
-  Args:
-    network: what embeds; its variables come from `Problem.embedder`.
-    config: batch size, augmentation and discrepancy.
-    decode: stored images -> images to train on, for one class.
-    optimizer: moves the pixels of one class; None is `make_optimizer`'s.
-
-  Returns:
-    step: (state, problem) -> (state, losses [C]); losses are those before the
-    update, and their sum is what is minimised.
-
-  Raises:
-    InputError: an unknown augmentation or discrepancy.
-  """
-  optimizer = optimizer or make_optimizer(config)
-  objective = matching.Objective(
-    network=network,
-    discrepancy=get_discrepancy(config.discrepancy),
-    decode=decode,
-    operations=augment.parse(config.augment),
-    batch_real=config.batch_real,
-    micro_batch=config.micro_batch or config.batch_real,
-  )
-
-  def step(state: CondenseState, problem: Problem):
-    fold = jax.random.fold_in
-    variables = problem.embedder(fold(problem.network_key, state.step))
-    keys = jax.vmap(fold, (0, None))(problem.class_keys, state.step)
-    targets = matching.make_targets(objective, problem.data, variables, keys)
-
-    def loss(images):
-      losses = matching.class_losses(objective, images, targets, variables)
-      return losses.sum(), losses
-
-    gradient, losses = jax.grad(loss, has_aux=True)(state.images)
-    updates, opt_state = jax.vmap(optimizer.update)(
-      gradient, state.optimizer, state.images
-    )
-    images = cast(Array, optax.apply_updates(state.images, updates))
-    return CondenseState(state.step + 1, images, opt_state), losses
-
-  return step
 
 
 def condense(
@@ -258,11 +127,10 @@ def condense_classes(
     devices = (devices or jax.local_devices())[:1]
   layout = parallel.lay_out(data.classes, devices)
   resolved = _resolve(config, data, network, layout.platform)
-  init_key, steps_key = jax.random.split(key)
   if state is None:
-    state = init_state(data, config, init_key)
+    state = init_state(data, config, key)
   _check_state(state, data, config)
-  problem = make_problem(data, steps_key, network.init)
+  problem = make_problem(data, key, network.init)
   step = make_step(network, resolved)
   state = loop.run(
     step,

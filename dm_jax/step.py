@@ -1,0 +1,168 @@
+"""The state of condensing, what a step reads, and one pure step."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dm_jax import augment, matching
+from dm_jax.config import CondenseConfig
+from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.discrepancy import get_discrepancy
+from dm_jax.types import Array, Decoder, Embedder, Key, Network
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CondenseState:
+  """All that a run must keep.
+
+  Attributes:
+    step: int32 [], steps done.
+    images: synthetic images as stored, normalised float32 [C, S, H, W, D].
+    optimizer: the optimiser's state, each leaf with a leading C.
+  """
+
+  step: Array
+  images: Array
+  optimizer: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """All that a step reads and never changes.
+
+  Attributes:
+    data: the real images.
+    network_key: the networks of all steps follow from it.
+    class_keys: [C], the draws of each class follow from its own, so that they
+      depend on neither the other classes nor the devices.
+    embedder: key -> variables, a `jax.tree_util.Partial`: the arrays that it
+      holds are arguments of the compiled step, not constants in it.
+  """
+
+  data: ClassData
+  network_key: Key
+  class_keys: Key
+  embedder: Embedder
+
+
+Step = Callable[[CondenseState, Problem], tuple[CondenseState, Array]]
+
+
+def make_problem(data: ClassData, key: Key, embedder: Embedder) -> Problem:
+  """Returns the `Problem` whose every draw follows from `key`.
+
+  Args:
+    data: the real images.
+    key: of the run, the same as for `init_state`.
+    embedder: key -> variables; `network.init` gives the paper's random ones.
+  """
+  _, network_key, classes_key = jax.random.split(key, 3)
+  class_keys = _key_per_class(classes_key, data.classes)
+  embedder = jax.tree_util.Partial(embedder)
+  return Problem(data, network_key, class_keys, embedder)
+
+
+def init_state(
+  data: ClassData,
+  config: CondenseConfig,
+  key: Key,
+  optimizer: optax.GradientTransformation | None = None,
+) -> CondenseState:
+  """Starts from random real images, or from standard normal noise.
+
+  Args:
+    data: the real images.
+    config: `images_per_class`, `init`, and the optimiser's settings.
+    key: of the run, the same as for `make_problem`.
+    optimizer: as for `make_step`.
+  """
+  per_class = config.images_per_class
+  init_key, _, _ = jax.random.split(key, 3)
+  keys = _key_per_class(init_key, data.classes)
+  if config.init == 'noise':
+    shape = (per_class, *data.image_shape)
+    images = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
+  else:
+    images = jax.lax.map(
+      lambda args: _draw_images(args[0], args[1], per_class), (data, keys)
+    )
+  optimizer = optimizer or make_optimizer(config)
+  opt_state = jax.vmap(optimizer.init)(images)
+  return CondenseState(jnp.int32(0), images, opt_state)
+
+
+def _key_per_class(key: Key, classes: int) -> Key:
+  """Returns keys [C] that do not depend on how many classes there are."""
+  numbers = jnp.arange(classes, dtype=jnp.int32)
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
+def _draw_images(class_data: ClassData, key: Key, per_class: int) -> Array:
+  """Random images of one class, normalised [S, H, W, D]."""
+  indices, _ = matching.draw(
+    key, class_data.counts, class_data.images.shape[0], per_class
+  )
+  return normalise(class_data.images[indices], class_data.mean, class_data.std)
+
+
+def make_optimizer(config: CondenseConfig) -> optax.GradientTransformation:
+  """Returns the original's SGD with momentum on the pixels."""
+  return optax.sgd(config.learning_rate, config.momentum)
+
+
+def make_step(
+  network: Network,
+  config: CondenseConfig,
+  *,
+  decode: Decoder = lambda stored: stored,
+  optimizer: optax.GradientTransformation | None = None,
+) -> Step:
+  """Makes one step of Algorithm 1: pure, to be jitted, scanned or mapped.
+
+  Args:
+    network: what embeds; its variables come from `Problem.embedder`.
+    config: batch size, augmentation and discrepancy.
+    decode: stored images -> images to train on, for one class.
+    optimizer: moves the pixels of one class; None is `make_optimizer`'s.
+
+  Returns:
+    step: (state, problem) -> (state, losses [C]); losses are those before the
+    update, and their sum is what is minimised.
+
+  Raises:
+    InputError: an unknown augmentation or discrepancy.
+  """
+  optimizer = optimizer or make_optimizer(config)
+  objective = matching.Objective(
+    network=network,
+    discrepancy=get_discrepancy(config.discrepancy),
+    decode=decode,
+    operations=augment.parse(config.augment),
+    batch_real=config.batch_real,
+    micro_batch=config.micro_batch or config.batch_real,
+  )
+
+  def step(state: CondenseState, problem: Problem):
+    fold = jax.random.fold_in
+    variables = problem.embedder(fold(problem.network_key, state.step))
+    keys = jax.vmap(fold, (0, None))(problem.class_keys, state.step)
+    targets = matching.make_targets(objective, problem.data, variables, keys)
+
+    def loss(images):
+      losses = matching.class_losses(objective, images, targets, variables)
+      return losses.sum(), losses
+
+    gradient, losses = jax.grad(loss, has_aux=True)(state.images)
+    updates, opt_state = jax.vmap(optimizer.update)(
+      gradient, state.optimizer, state.images
+    )
+    images = cast(Array, optax.apply_updates(state.images, updates))
+    return CondenseState(state.step + 1, images, opt_state), losses
+
+  return step
