@@ -1,11 +1,14 @@
 """Checkpoints of a run: the full state, whole or not at all, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import hashlib
+import io
 from pathlib import Path
 import shutil
 from typing import Any
 
+from absl import logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -45,20 +48,20 @@ class Checkpoints:
     """
     if step in self._manager.all_steps():
       return
-    arrays = _to_arrays(state)
+    packed = _pack(state)
     items = ocp.args.Composite(
-      state=ocp.args.StandardSave(arrays),
-      digest=ocp.args.JsonSave({'sha256': _digest(arrays)}),
+      state=ocp.args.StandardSave({'packed': packed}),
+      digest=ocp.args.JsonSave({'sha256': _digest(packed)}),
     )
     try:
-      self._manager.save(step, args=items)
-      self._manager.wait_until_finished()
+      with _quietly():
+        self._manager.save(step, args=items)
+        self._manager.wait_until_finished()
     except Exception as error:  # Orbax passes on its writers' own kinds.
-      line = (str(error).strip().splitlines() or [type(error).__name__])[0]
       raise InputError(
         f'the checkpoint of step {step} cannot be written to'
-        f' {self._directory}: {line[:200]}; the last good one stays: make room'
-        ' and start the same command again'
+        f' {self._directory}: {_reason(error)}; the last good one stays: make'
+        ' room and start the same command again'
       ) from error
 
   def restore(self, like: Callable[[], Any]) -> Any | None:
@@ -67,16 +70,16 @@ class Checkpoints:
     Damaged ones are reported and moved aside, out of the way of later ones.
 
     Args:
-      like: makes a state of the same structure, shapes and types.
+      like: makes a state of the same structure.
     """
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    template = jax.eval_shape(like) if steps else None
-    for step in steps:
+    structure = jax.tree.structure(jax.eval_shape(like))
+    for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        return self._restore(step, template)
+        with _quietly():
+          leaves = self._restore(step)
+        return jax.tree.unflatten(structure, leaves)
       except Exception as error:  # Damage surfaces as any kind of error.
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        self._set_aside(step, line[:200])
+        self._set_aside(step, _reason(error))
     return None
 
   def close(self) -> None:
@@ -90,21 +93,16 @@ class Checkpoints:
       self._directory, options=options, item_names=('state', 'digest')
     )
 
-  def _restore(self, step: int, template: Any) -> Any:
-    # NumPy templates: the arrays come to the host, wherever they were saved.
-    abstract = {
-      name: np.empty(leaf.shape, leaf.dtype)
-      for name, leaf in _name_leaves(template).items()
-    }
+  def _restore(self, step: int) -> list[np.ndarray]:
     items = ocp.args.Composite(
-      state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
+      state=ocp.args.StandardRestore(), digest=ocp.args.JsonRestore()
     )
     restored = self._manager.restore(step, args=items)
-    arrays = {k: np.asarray(v) for k, v in restored['state'].items()}
-    if _digest(arrays) != restored['digest']['sha256']:
+    packed = np.asarray(restored['state']['packed'])
+    if _digest(packed) != restored['digest']['sha256']:
       raise ValueError('its contents do not match their digest')
-    leaves = [arrays[name] for name in sorted(arrays)]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+    with np.load(io.BytesIO(packed.tobytes()), allow_pickle=False) as arrays:
+      return [arrays[f'arr_{i}'] for i in range(len(arrays.files))]
 
   def _set_aside(self, step: int, reason: str) -> None:
     self._manager.close()
@@ -120,19 +118,34 @@ class Checkpoints:
     self._manager = self._open()
 
 
-def _name_leaves(tree: Any) -> dict[str, Any]:
-  # Plain names: Orbax then needs to know none of our or optax's classes.
-  return {f'leaf_{i:04d}': x for i, x in enumerate(jax.tree.leaves(tree))}
+def _pack(state: Any) -> np.ndarray:
+  """Returns all leaves as one array of bytes.
+
+  Where one of several arrays is damaged, Orbax reads the others to nowhere and
+  each prints a traceback; of one array there is one error.
+  """
+  file = io.BytesIO()
+  np.savez(file, *map(np.asarray, jax.tree.leaves(state)))
+  return np.frombuffer(file.getvalue(), np.uint8)
 
 
-def _to_arrays(state: Any) -> dict[str, np.ndarray]:
-  return {k: np.asarray(v) for k, v in _name_leaves(state).items()}
+def _digest(packed: np.ndarray) -> str:
+  return hashlib.sha256(packed.tobytes()).hexdigest()
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-  digest = hashlib.sha256()
-  for name in sorted(arrays):
-    array = np.ascontiguousarray(arrays[name])
-    digest.update(f'{name} {array.dtype} {array.shape}'.encode())
-    digest.update(array.data)
-  return digest.hexdigest()
+def _reason(error: Exception) -> str:
+  """Returns an error's first line; of a long one the end, with the cause."""
+  line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+  line = line.split(' [')[0]  # Where in the writers' own code it happened.
+  return line if len(line) <= 200 else f'… {line[-200:]}'
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+  """Keeps Orbax's own tracebacks off the terminal: its error says it all."""
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.FATAL)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(before)

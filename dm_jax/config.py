@@ -253,6 +253,13 @@ class RunConfig:
   def to_dict(self) -> dict[str, Any]:
     return dataclasses.asdict(self)
 
+  def settings(self) -> dict[str, Any]:
+    """Returns what determines the result: not where data lie, nor output."""
+    settings = self.to_dict()
+    del settings['output'], settings['data']['dir']
+    del settings['condense']['log_every']
+    return settings
+
 
 def _from_dict(cls, values: Json, prefix: str):
   hints = typing.get_type_hints(cls)

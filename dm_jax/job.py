@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from dm_jax import augment, data
 from dm_jax.condense import check_condensable
@@ -56,8 +54,7 @@ class Job:
     """Returns digests of what the run reads."""
     digests = {'data': data.fingerprint(self.dataset)}
     if self.synthetic is not None:
-      pixels = np.asarray(self.synthetic.images).tobytes()
-      digests['synthetic'] = hashlib.sha256(pixels).hexdigest()
+      digests['synthetic'] = self.synthetic.fingerprint()
     return digests
 
 

@@ -123,7 +123,8 @@ def _check_finite(losses, done: int, good, state, describe: str) -> None:
   images_finite = bool(jax.jit(_all_finite)(state.images))
   if finite.all() and images_finite:
     return
-  step = done + (len(losses) if finite.all() else int(np.argmin(finite)))
+  # The losses are those before each update: the last may spoil the images.
+  step = done + (len(losses) if finite.all() else 1 + int(np.argmin(finite)))
   raise Diverged(
     f'the loss is not finite at step {step} with {describe}; a smaller'
     ' learning rate helps',

@@ -92,7 +92,7 @@ class ClassLayout:
       alias = False if donated else None
       return jax.device_put(leaf, self.devices[0], may_alias=alias)
     if axis is None:
-      return leaf
+      return jnp.copy(leaf) if donated else leaf
     padded = len(self.devices) * self.per_device
     index = np.minimum(np.arange(padded), self.classes - 1)
     dealt = leaf[index].reshape(-1, self.per_device, *leaf.shape[1:])
@@ -103,7 +103,8 @@ class ClassLayout:
     if len(self.devices) == 1:
       return jnp.copy(leaf)
     if axis is None:
-      return leaf
+      # The next call takes this memory, whichever device it is on.
+      return jnp.asarray(jax.device_get(leaf))
     return jnp.asarray(_flatten(leaf))[: self.classes]
 
 

@@ -7,7 +7,7 @@ import resource
 import statistics
 import sys
 import time
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -24,6 +24,24 @@ from dm_jax.progress import Progress
 from dm_jax.types import Json
 
 
+class Saved(NamedTuple):
+  """What a checkpoint holds.
+
+  Attributes:
+    state: of condensing.
+    unlogged: float64 [3]: the sum of the losses since the last line of metrics,
+      the steps they are of, and the seconds that they took; so that a resumed
+      run's lines are those of a straight one.
+  """
+
+  state: CondenseState
+  unlogged: np.ndarray
+
+  @classmethod
+  def anew(cls, state: CondenseState) -> Self:
+    return cls(state, np.zeros(3))
+
+
 class Recorder:
   """Checkpoints, metrics, pictures and the progress bar of one run.
 
@@ -37,7 +55,7 @@ class Recorder:
     config: RunConfig,
     data: ClassData,
     checkpoints: Checkpoints,
-    step: int,
+    start: Saved,
     request: Request,
   ):
     """Opens the metrics and the bar.
@@ -47,7 +65,7 @@ class Recorder:
       config: of the run.
       data: class names and statistics for the pictures.
       checkpoints: of the run.
-      step: where the run goes on; 0 where it starts anew.
+      start: where the run goes on, or starts.
       request: ends the run at the next `record`, after a checkpoint.
     """
     self._folder = folder
@@ -55,11 +73,10 @@ class Recorder:
     self._data = data
     self._checkpoints = checkpoints
     self._request = request
-    self._resumed = [step] if 0 < step < config.condense.steps else []
-    self._losses: list[np.ndarray] = []
-    self._seconds = 0.0
+    self._unlogged = start.unlogged.copy()
     self._compile_seconds = 0.0
     self._saved_at = time.monotonic()
+    step = int(start.state.step)
     self._metrics = MetricsWriter(folder, resume_step=step)
     self._progress = Progress(
       config.condense.steps, description='condense', initial=step
@@ -78,8 +95,11 @@ class Recorder:
     Raises:
       Interrupted: a signal asked for it; the state was saved.
     """
-    self._losses.append(metrics.losses)
-    self._seconds += metrics.seconds
+    self._unlogged += (
+      metrics.losses.sum(dtype=np.float64),
+      len(metrics.losses),
+      metrics.seconds,
+    )
     self._compile_seconds = metrics.compile_seconds
     rate = len(metrics.losses) * self._images_per_step / metrics.seconds
     loss = float(metrics.losses.mean())
@@ -102,7 +122,7 @@ class Recorder:
 
   def save(self, state: CondenseState) -> None:
     """Writes a checkpoint."""
-    self._checkpoints.save(int(state.step), state)
+    self._checkpoints.save(int(state.step), Saved(state, self._unlogged))
     self._saved_at = time.monotonic()
 
   def draw(self, state: CondenseState) -> None:
@@ -126,7 +146,6 @@ class Recorder:
     rows = read_metrics(self._folder)
     timed = [row for row in rows if row.get('steps')]
     results: dict[str, Any] = {
-      'resumed_from': [*before.get('resumed_from', []), *self._resumed],
       'compile_seconds': self._compile_seconds
       or before.get('compile_seconds', 0.0),
     }
@@ -142,15 +161,15 @@ class Recorder:
     return results
 
   def _log(self, step: int) -> None:
-    losses = np.concatenate(self._losses)
+    total, steps, seconds = self._unlogged
     self._metrics.write(
       step,
-      loss=float(losses.mean()),
-      steps=len(losses),
-      seconds=self._seconds,
-      images_per_second=len(losses) * self._images_per_step / self._seconds,
+      loss=total / steps,
+      steps=int(steps),
+      seconds=seconds,
+      images_per_second=steps * self._images_per_step / seconds,
     )
-    self._losses, self._seconds = [], 0.0
+    self._unlogged[:] = 0
 
   @property
   def _images_per_step(self) -> int:

@@ -35,8 +35,8 @@ from dm_jax.types import Json
 PICTURE_BYTES = 7_000_000
 MAX_PICTURES = 9
 NOT_EVALUATED = (
-  'No accuracies yet: this run only condensed. Run again with '
-  '--mode=evaluate --synthetic=FILE to train networks on its synthetic.npz.'
+  'No accuracies yet: this run only condensed. The same command '
+  'with --mode=run goes on to train networks on its images.'
 )
 
 

@@ -23,7 +23,7 @@ from dm_jax.job import (
   prepare,
 )
 from dm_jax.progress import Progress
-from dm_jax.recorder import Recorder, describe_machine
+from dm_jax.recorder import Recorder, Saved, describe_machine
 from dm_jax.report import summary_lines, write_report
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.types import Diverged, Json, Key
@@ -86,26 +86,29 @@ def _condense(job: Job, request, results: dict[str, Any]) -> SyntheticSet:
   config, train = job.config, job.dataset.train
   key = job.key(CONDENSE)
 
-  def begin() -> CondenseState:
-    return init_state(train, config.condense, key)
+  def begin() -> Saved:
+    return Saved.anew(init_state(train, config.condense, key))
 
   kept = config.output.checkpoints_kept
   checkpoints = Checkpoints(job.folder / 'checkpoints', kept, job.say)
   with contextlib.closing(checkpoints):
     restored = checkpoints.restore(begin)
-    state = begin() if restored is None else restored
-    recorder = Recorder(
-      job.folder, config, train, checkpoints, int(state.step), request
-    )
-    with recorder:
+    start = begin() if restored is None else restored
+    state, step = start.state, int(start.state.step)
+    results.setdefault('resumed_from', [])
+    if 0 < step < config.condense.steps:
+      job.say(f'resuming at step {step}')
+      results['resumed_from'].append(step)
+      _save(job, results)
+    with Recorder(
+      job.folder, config, train, checkpoints, start, request
+    ) as recorder:
       if restored is None:
         recorder.draw(state)
-      elif int(state.step) < config.condense.steps:
-        job.say(f'resuming at step {int(state.step)}')
       synthetic = _condense_recorded(job, key, state, recorder)
     results |= recorder.results(results)
   synthetic = synthetic.with_provenance(
-    config=config.to_dict(), seed=config.seed, versions=package_versions()
+    config=config.settings(), seed=config.seed, versions=package_versions()
   )
   synthetic.save(job.folder / 'synthetic.npz')
   _save(job, results)

@@ -1,6 +1,7 @@
 """`SyntheticSet`: what condensing gives, in memory and as a file."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -18,6 +19,8 @@ from dm_jax.types import Array, ImageShape, InputError, Json
 from dm_jax.version import __version__
 
 _FORMAT = 1
+# What NumPy meets in files that are damaged or something else.
+_UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile)
 _ARRAYS = (
   'images',
   'images_uint8',
@@ -109,6 +112,14 @@ class SyntheticSet:
     """The images to look at: uint8 [N, H, W, D], clipped to [0, 255]."""
     return np.asarray(denormalise(self.images, self.mean, self.std))
 
+  def fingerprint(self) -> str:
+    """Returns a digest of all that training on the set depends on."""
+    static = (self.mean, self.std, self.class_names, self.images.shape)
+    digest = hashlib.sha256(repr(static).encode())
+    digest.update(np.asarray(self.images, np.float32).tobytes())
+    digest.update(np.asarray(self.labels, np.int32).tobytes())
+    return digest.hexdigest()
+
   def save(self, path: str | os.PathLike) -> None:
     """Writes an .npz, whole or not at all; equal sets give equal bytes.
 
@@ -136,7 +147,7 @@ class SyntheticSet:
     """
     arrays = _read(Path(path))
     images, labels = arrays['images'], arrays['labels']
-    names = tuple(arrays['class_names'].tolist())
+    names = tuple(np.atleast_1d(arrays['class_names']).tolist())
     mean, std = arrays['mean'], arrays['std']
     fits = (
       images.ndim == 4
@@ -163,7 +174,7 @@ class SyntheticSet:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
       missing = [name for name in _ARRAYS if name not in file.files]
       if missing:
         raise InputError(
@@ -175,7 +186,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     raise InputError(f'there is no synthetic set at {path}') from None
   except InputError:
     raise
-  except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+  except _UNREADABLE as error:
     raise InputError(
       f'{path} cannot be read as a synthetic set: {error}'
     ) from error

@@ -11,9 +11,6 @@ from dm_jax.config import RunConfig, differences
 from dm_jax.files import write_atomically
 from dm_jax.types import InputError, Json
 
-# Where data lie and what is written how often: they change no result.
-_MAY_DIFFER = ('output.', 'data.dir:', 'condense.log_every:')
-
 
 def write_json(path: Path, values: Json) -> None:
   text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + '\n'
@@ -23,7 +20,10 @@ def write_json(path: Path, values: Json) -> None:
 def read_json(path: Path) -> dict[str, Any]:
   """Returns {} where there is no such file; raises InputError for another."""
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
+    values = json.loads(path.read_text(encoding='utf-8'))
+    if not isinstance(values, dict):
+      raise ValueError('it holds no JSON object')
+    return values
   except FileNotFoundError:
     return {}
   except NotADirectoryError:
@@ -49,8 +49,7 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
     InputError: the folder belongs to another config or other data, another run
       is in it, or it cannot be written.
   """
-  identity = {**config.to_dict(), 'inputs': dict(inputs)}
-  _refuse_others(path, identity)  # Before anything is written.
+  _refuse_others(path, config, inputs)  # Before anything is written.
   with contextlib.ExitStack() as stack:
     try:
       path.mkdir(parents=True, exist_ok=True)
@@ -68,22 +67,43 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
         f'another run is in workdir {path}: wait for it or choose another'
         ' with --workdir'
       ) from None
-    _refuse_others(path, identity)
-    write_json(path / 'config.json', identity)
-    yield
+    _refuse_others(path, config, inputs)
+    for left in path.glob('.*.tmp'):  # By a process that was killed.
+      left.unlink()
+    write_json(
+      path / 'config.json', {**config.to_dict(), 'inputs': dict(inputs)}
+    )
+    try:
+      yield
+    except OSError as error:
+      raise InputError(
+        f'workdir {path} cannot be written: {error.strerror or error}; the last'
+        ' good checkpoint stays: make room and start the same command again'
+      ) from error
 
 
-def _refuse_others(path: Path, identity: Json) -> None:
+def _refuse_others(path: Path, config: RunConfig, inputs: Json) -> None:
   if path.exists() and not path.is_dir():
     raise InputError(f'workdir {path} is a file: choose another with --workdir')
-  old = read_json(path / 'config.json')
-  if not old:
+  file = path / 'config.json'
+  old = read_json(file)
+  if not file.exists():
+    if (path / 'checkpoints').exists():
+      raise InputError(
+        f'workdir {path} has checkpoints but no config.json to tell whose:'
+        ' choose another with --workdir'
+      )
     return
-  changed = [
-    line
-    for line in differences(old, json.loads(json.dumps(identity)))
-    if not line.startswith(_MAY_DIFFER)
-  ]
+  old_inputs = old.pop('inputs', {})
+  try:
+    old = RunConfig.from_dict(old).settings()
+  except (InputError, AttributeError, TypeError) as error:
+    raise InputError(
+      f'{file} is not the config of a run ({error}): choose another --workdir'
+    ) from error
+  changed = differences(
+    {**old, 'inputs': old_inputs}, {**config.settings(), 'inputs': dict(inputs)}
+  )
   if changed:
     raise InputError(
       f'workdir {path} belongs to another config ({"; ".join(changed)}): choose'

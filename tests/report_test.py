@@ -218,11 +218,11 @@ def test_a_run_that_only_condensed_says_so(workdir):
   results = {'mode': 'condense', 'seed': 0, 'command': 'launch.py'}
   page = Page(read(workdir, results, {}))
   assert 'No accuracies yet' in page.text
-  assert '--mode=evaluate --synthetic=FILE' in page.text
+  assert '--mode=run' in page.text
   assert 'Warning' not in page.text
   assert summary_lines(results) == [
-    'No accuracies yet: this run only condensed. Run again with '
-    '--mode=evaluate --synthetic=FILE to train networks on its synthetic.npz.'
+    'No accuracies yet: this run only condensed. The same command '
+    'with --mode=run goes on to train networks on its images.'
   ]
 
 

@@ -1,0 +1,554 @@
+"""Whatever a person may give that cannot be used, by the command's own path."""
+
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+
+from dm_jax import run
+from dm_jax.checkpoint import Checkpoints
+from dm_jax.config import RunConfig
+from dm_jax.recorder import Saved
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import Diverged, InputError
+
+SETTINGS = {
+  'data.name': 'npz',
+  'network.width': 4,
+  'network.depth': 1,
+  'condense.images_per_class': 1,
+  'condense.steps': 6,
+  'condense.batch_real': 4,
+  'condense.log_every': 2,
+  'evaluate.networks': 1,
+  'evaluate.epochs': 1,
+  'output.pictures': 0,
+}
+
+
+def make_config(changes):
+  """Returns a small run's settings, with changes by dotted name."""
+  nested: dict[str, Any] = {}
+  for name, value in (SETTINGS | changes).items():
+    *groups, field = name.split('.')
+    target = nested
+    for group in groups:
+      target = target.setdefault(group, {})
+    target[field] = value
+  return RunConfig.from_dict(nested)
+
+
+def make_arrays():
+  rng = np.random.default_rng(0)
+  return {
+    'train_images': rng.integers(0, 256, (12, 8, 8, 1), np.uint8),
+    'train_labels': np.arange(12) % 3,
+    'test_images': rng.integers(0, 256, (6, 8, 8, 1), np.uint8),
+    'test_labels': np.arange(6) % 3,
+  }
+
+
+@pytest.fixture
+def data(tmp_path):
+  """A file of twelve images in three classes."""
+  path = tmp_path / 'data.npz'
+  np.savez(path, **make_arrays())
+  return path
+
+
+@pytest.fixture
+def refuse(tmp_path):
+  """A function that starts a run and returns why it was refused."""
+
+  def refuse(mode='run', synthetic=None, **changes):
+    workdir = tmp_path / 'workdir'
+    with pytest.raises(InputError) as error:
+      run.run(
+        make_config(changes), mode=mode, folder=workdir, synthetic=synthetic
+      )
+    assert not workdir.exists()
+    message = str(error.value)
+    assert message
+    assert '\n' not in message
+    return message
+
+  return refuse
+
+
+@pytest.mark.parametrize(
+  ('name', 'value', 'message'),
+  [
+    ('data.name', 'digit', "unknown data.name 'digit': did you mean digits"),
+    ('data.name', 'cifar11', 'did you mean .*cifar10'),
+    ('network.name', 'convnt', "network 'convnt': did you mean convnet?"),
+    ('network.norm', 'instanse', "norm 'instanse': did you mean instance?"),
+    ('network.activation', 'rely', "activation 'rely': did you mean relu"),
+    ('network.pooling', 'average', 'did you mean avg|known are avg, max, none'),
+    ('condense.augment', 'color_flop', "'flop': did you mean flip"),
+    ('condense.augment', '', 'unknown augmentation'),
+    ('condense.discrepancy', 'means', "'means': did you mean mean?"),
+    ('condense.init', 'reel', "init 'reel': did you mean real?"),
+    ('evaluate.augment', 'crops', "'crops': did you mean crop?"),
+    ('evaluate.network.norm', 'bach', "norm 'bach': did you mean batch?"),
+    ('evaluate.network.name', 'convnt', "'convnt': did you mean convnet?"),
+    ('condense.stepz', 5, "'condense.stepz': did you mean condense.steps"),
+    ('condence.steps', 5, "'condence': did you mean condense"),
+    ('condense.steps', '5', 'condense.steps must be of type int'),
+    ('condense.steps', 2.5, 'condense.steps must be of type int'),
+    ('condense.steps', -1, 'condense.steps must be at least 0'),
+    ('condense.images_per_class', 0, 'images_per_class must be at least 1'),
+    ('condense.images_per_class', 5, "4 images of class '0': use at most 4"),
+    ('condense.batch_real', 0, 'batch_real must be at least 1'),
+    ('condense.learning_rate', 0.0, 'learning_rate must be above 0'),
+    ('condense.learning_rate', float('nan'), 'learning_rate must be above 0'),
+    ('condense.momentum', 1.0, r'momentum must be in \[0, 1\)'),
+    ('evaluate.networks', 0, 'evaluate.networks must be at least 1'),
+    ('network.width', 0, 'network.width must be at least 1'),
+    ('network.depth', 4, 'depth 4 is too deep for images of 8×8 .* at most 3'),
+    ('evaluate.network.depth', 4, 'depth 4 is too deep for images of 8×8'),
+    ('seed', -1, 'seed must be in'),
+    ('output.checkpoints_kept', 0, 'checkpoints_kept must be at least 1'),
+  ],
+)
+def test_a_setting_that_cannot_be_used_is_named(
+  refuse, data, name, value, message
+):
+  changes = {'data.dir': str(data)} | {name: value}
+  assert re.search(message, refuse(**changes))
+
+
+def test_more_noise_than_images_leaves_no_random_baseline(refuse, data):
+  message = refuse(
+    **{
+      'data.dir': str(data),
+      'condense.init': 'noise',
+      'condense.images_per_class': 5,
+    }
+  )
+  assert 'needs 5 images of each class, the smallest has 4' in message
+  assert 'evaluate.random_baseline' in message
+
+
+ARRAYS = make_arrays()
+PIXELS = ARRAYS['train_images'] / 255
+
+
+def with_pixel(value):
+  pixels = PIXELS.copy()
+  pixels[3, 2, 1, 0] = value
+  return pixels
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'train_labels': np.arange(12) % 3 * 2}, 'class 1 of 5 has no images'),
+    (
+      {'class_names': np.array(['a', 'b', 'c', 'd'])},
+      r'class 3 \(d\) of 4 has no images',
+    ),
+    ({'train_labels': np.arange(12.0) % 3}, 'train_labels .* must be integers'),
+    ({'train_labels': np.arange(12) % 3 - 1}, 'must be at least 0, got -1'),
+    ({'train_labels': np.arange(11) % 3}, 'got 11 for 12 images'),
+    ({'train_labels': np.eye(12, 3, dtype=int)}, 'must be 1-D, .*argmax'),
+    ({'test_labels': np.full(6, 3)}, 'test_labels must be below 3'),
+    ({'test_labels': np.arange(5)}, 'test_labels .* got 5 for 6 images'),
+    ({'train_images': with_pixel(np.nan)}, 'train_images .* hold NaN'),
+    ({'train_images': with_pixel(np.inf)}, 'train_images .* infinite'),
+    ({'test_images': with_pixel(-np.inf)[:6]}, 'test_images .* infinite'),
+    ({'train_images': with_pixel(1.5)}, r'must be in \[0, 1\] .* to 1.5'),
+    ({'train_images': with_pixel(-0.5)}, r'must be in \[0, 1\] .* -0.5 to'),
+    ({'train_images': PIXELS[:, :7]}, r'test_images must be \(7, 8, 1\)'),
+    ({'train_images': np.zeros((0, 8, 8, 1), np.uint8)}, 'at least one image'),
+    ({'train_images': None}, 'has no train_images: it has train_labels'),
+    ({'test_labels': None}, 'has no test_labels: '),
+    ({'train_images': np.array([{}], object)}, 'holds Python objects'),
+    ({'class_names': np.array([None], object)}, 'holds Python objects'),
+  ],
+)
+def test_arrays_that_cannot_be_used_are_named(refuse, data, changes, message):
+  arrays = {k: v for k, v in (ARRAYS | changes).items() if v is not None}
+  np.savez(data, **arrays)
+  assert re.search(message, refuse(**{'data.dir': str(data)}))
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """A folder of image files: three in each of two classes, one for testing."""
+  rng = np.random.default_rng(0)
+  for part, count in (('train', 3), ('test', 1)):
+    for name in ('cat', 'dog'):
+      (tmp_path / 'images' / part / name).mkdir(parents=True)
+      for i in range(count):
+        pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        path = tmp_path / 'images' / part / name / f'{i}.png'
+        Image.fromarray(pixels).save(path)
+  return tmp_path / 'images'
+
+
+def truncate(path):
+  path.write_bytes(path.read_bytes()[:60])
+
+
+def empty(path):
+  path.write_bytes(b'')
+
+
+def write_text(path):
+  path.write_text('pixels')
+
+
+def enlarge(path):
+  Image.new('RGB', (9, 8)).save(path)
+
+
+def rename(path):
+  path.rename(path.with_suffix('.bmp'))
+
+
+def empty_class(path):
+  for file in path.parent.iterdir():
+    file.unlink()
+
+
+def rename_test_class(path):
+  folder = path.parents[2] / 'test' / 'cat'
+  folder.rename(folder.with_name('cow'))
+
+
+@pytest.mark.parametrize(
+  ('spoil', 'message'),
+  [
+    (truncate, r'cannot read .*/train/dog/1\.png .*repair or remove'),
+    (empty, r'cannot read .*/train/dog/1\.png'),
+    (write_text, r'cannot read .*/train/dog/1\.png'),
+    (enlarge, r'/train/dog/1\.png is 9x8: .*--config\.data\.resize'),
+    (rename, r'dog/1\.bmp is none'),
+    (empty_class, 'no images in class folder .*/train/dog'),
+    (rename_test_class, "class 'cow' is not in train/"),
+    # Without fault: then more images are asked for than there are.
+    (pathlib.Path.unlink, "the 2 images of class 'dog'"),
+  ],
+)
+def test_image_files_that_cannot_be_used_are_named_and_not_skipped(
+  refuse, folder, spoil, message
+):
+  spoil(folder / 'train' / 'dog' / '1.png')
+  changes = {
+    'data.name': 'folder',
+    'data.dir': str(folder),
+    'condense.images_per_class': 4,
+  }
+  assert re.search(message, refuse(**changes))
+
+
+def test_a_missing_source_is_named(refuse, tmp_path):
+  for name, word in (('npz', 'file'), ('folder', 'folder')):
+    message = refuse(**{'data.name': name, 'data.dir': str(tmp_path / 'no')})
+    assert f'no {word} {tmp_path / "no"}' in message
+    assert 'data.dir is not set' in refuse(**{'data.name': name})
+
+
+# The right names, and nothing else that is right.
+SCALARS: dict[str, Any] = dict.fromkeys(
+  [
+    *('format', 'images', 'images_uint8', 'labels', 'class_names'),
+    *('mean', 'std', 'provenance'),
+  ],
+  0,
+)
+
+
+def make_synthetic(path, shape=(8, 8, 1), names=('0', '1', '2')):
+  count = len(names)
+  SyntheticSet(
+    images=jax.numpy.zeros((count, *shape)),
+    labels=jax.numpy.arange(count),
+    mean=(0.5,) * shape[-1],
+    std=(0.5,) * shape[-1],
+    class_names=names,
+  ).save(path)
+
+
+@pytest.mark.parametrize(
+  'options',
+  [
+    {'shape': (8, 8, 3)},
+    {'shape': (9, 8, 1)},
+    {'names': ('0', '1')},
+    {'names': ('0', '2', '1')},
+  ],
+)
+def test_a_synthetic_set_of_other_data_is_refused(
+  refuse, data, tmp_path, options
+):
+  make_synthetic(tmp_path / 'synthetic.npz', **options)
+  message = refuse(
+    'evaluate', tmp_path / 'synthetic.npz', **{'data.dir': str(data)}
+  )
+  assert 'the synthetic set does not fit the data' in message
+
+
+def cut_end(path):
+  path.write_bytes(path.read_bytes()[:-100])
+
+
+def change_pixels(path):
+  content = path.read_bytes()
+  assert b'\0' * 64 in content
+  path.write_bytes(content.replace(b'\0' * 64, b'\1' * 64, 1))
+
+
+def save_data(path):
+  np.savez(path, **ARRAYS)
+
+
+def save_scalars(path):
+  np.savez(path, **SCALARS)
+
+
+def save_one_array(path):
+  with open(path, 'wb') as file:
+    np.save(file, np.zeros(3))
+
+
+def make_folder(path):
+  path.unlink()
+  path.mkdir()
+
+
+@pytest.mark.parametrize(
+  'spoil',
+  [
+    *(pathlib.Path.unlink, empty, write_text, truncate, cut_end, change_pixels),
+    *(save_data, save_scalars, save_one_array, make_folder),
+  ],
+)
+def test_a_file_that_is_no_synthetic_set_is_named(
+  refuse, data, tmp_path, spoil
+):
+  path = tmp_path / 'synthetic.npz'
+  make_synthetic(path)
+  spoil(path)
+  assert str(path) in refuse('evaluate', path, **{'data.dir': str(data)})
+
+
+def test_mode_and_synthetic_set_must_fit(refuse, data, tmp_path):
+  changes = {'data.dir': str(data)}
+  assert 'mode evaluate needs a set' in refuse('evaluate', **changes)
+  path = tmp_path / 'synthetic.npz'
+  assert 'goes with --mode=evaluate' in refuse('run', path, **changes)
+  assert "unknown mode 'eval': did you mean" in refuse('eval', **changes)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_state(data, tmp_path):
+  changes = {
+    'data.dir': str(data),
+    'condense.learning_rate': 1e30,
+    # Instance norm would take any scale away.
+    'network.norm': 'none',
+  }
+  with pytest.raises(Diverged) as error:
+    run.run(make_config(changes), mode='run', folder=tmp_path / 'workdir')
+  step = error.value.step
+  assert str(error.value) == (
+    f'the loss is not finite at step {step} with condense.learning_rate 1e+30;'
+    ' a smaller learning rate helps'
+  )
+  checkpoints = Checkpoints(tmp_path / 'workdir' / 'checkpoints', 3, print)
+  saved = checkpoints.restore(lambda: Saved.anew(error.value.state))
+  checkpoints.close()
+  assert saved is not None
+  state = saved.state
+  assert int(state.step) <= step <= 6
+  for leaf in jax.tree.leaves(state):
+    assert np.isfinite(leaf).all()
+  assert not (tmp_path / 'workdir' / 'synthetic.npz').exists()
+
+
+# From here on in processes of their own.
+
+
+@pytest.fixture(scope='module')
+def start(root, tmp_path_factory):
+  """A function that starts the command with one device."""
+  compiled = tmp_path_factory.getbasetemp() / 'compiled'
+  environment = {
+    **os.environ,
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_COMPILATION_CACHE_DIR': str(compiled),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+    # Nothing listens there: no network, wherever this runs.
+    'http_proxy': 'http://127.0.0.1:9',
+    'https_proxy': 'http://127.0.0.1:9',
+  }
+  environment.pop('XLA_FLAGS', None)
+
+  def start(*arguments):
+    return subprocess.Popen(
+      [sys.executable, 'launch.py', *arguments],
+      cwd=root,
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+
+  return start
+
+
+def finish(process):
+  """Returns the one line that a run failed with."""
+  out, err = process.communicate(timeout=60)
+  assert process.returncode == 1
+  assert 'Traceback' not in out + err
+  lines = [line for line in err.splitlines() if not is_progress(line)]
+  assert len(lines) == 1, err
+  assert lines[0].startswith('error: ')
+  return lines[0]
+
+
+def is_progress(line):
+  return line.startswith('condense: ')
+
+
+SMOKE = '--config=configs/smoke.py'
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--workdir=WORKDIR'], 'give --config=FILE'),
+    ([SMOKE], 'give --workdir=FOLDER'),
+    (['--config=configs/none.py', '--workdir=WORKDIR'], 'configs/none.py'),
+    ([SMOKE + ':ipc=0', '--workdir=WORKDIR'], "from 1 up, got '0'$"),
+    ([SMOKE + ':icp=1', '--workdir=WORKDIR'], "'icp': did you mean ipc"),
+    ([SMOKE, '--workdr=WORKDIR'], "flag 'workdr'"),
+    ([SMOKE, '--workdir=WORKDIR', 'now'], "unexpected argument 'now'"),
+    ([SMOKE, '--workdir=WORKDIR', '--mode=runs'], '<run|condense|evaluate>'),
+    (
+      [SMOKE, '--workdir=WORKDIR', '--config.condense.stepz=3'],
+      '(?i)stepz.* did you mean .*steps',
+    ),
+    (
+      [SMOKE, '--workdir=WORKDIR', '--config.nothing=3'],
+      '(?i)(unknown|no) .*nothing',
+    ),
+    (
+      [SMOKE, '--workdir=WORKDIR', '--config.condense.steps=many'],
+      "condense.steps=many: .*'many'$",
+    ),
+    (
+      [SMOKE, '--workdir=WORKDIR', '--config.network.norm=bach'],
+      "unknown network.norm 'bach': did you mean batch",
+    ),
+    (
+      [SMOKE, '--workdir=WORKDIR', '--config.condense.images_per_class=1000'],
+      'more than the 139 images of class',
+    ),
+    ([SMOKE, '--workdir=/dev/null/run'], '/dev/null/run is not a folder'),
+  ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(
+  start, tmp_path, arguments, message
+):
+  workdir = str(tmp_path / 'workdir')
+  process = start(*(a.replace('WORKDIR', workdir) for a in arguments))
+  assert re.search(message, finish(process))
+  assert not (tmp_path / 'workdir').exists()
+
+
+@pytest.mark.parametrize(
+  ('body', 'message'),
+  [
+    ("raise ValueError(\"'a' is not 'b'\")", "'a' is not 'b'$"),
+    ('raise RuntimeError', 'RuntimeError$'),
+    ('import no_such_module', "No module named 'no_such_module'$"),
+    ('def get_config(:', 'invalid syntax'),
+  ],
+)
+def test_a_config_file_that_fails_is_one_line(start, tmp_path, body, message):
+  path = tmp_path / 'failing.py'
+  path.write_text(f'{body}\n')
+  process = start(f'--config={path}', f'--workdir={tmp_path / "workdir"}')
+  assert re.search(message, finish(process))
+  assert not (tmp_path / 'workdir').exists()
+
+
+def test_a_set_that_is_not_on_disk_is_refused_at_once(start, tmp_path):
+  started = time.monotonic()
+  line = finish(
+    start(
+      '--config=configs/cifar10.py',
+      f'--config.data.dir={tmp_path / "sets"}',
+      f'--workdir={tmp_path / "workdir"}',
+    )
+  )
+  assert time.monotonic() - started < 10
+  assert f'cifar10 is not in {tmp_path / "sets" / "cifar10"}, and ' in line
+  # The command can be pasted into a shell.
+  assert line.endswith(
+    "run pip install 'dm_jax[tf]' && python -c \"import tensorflow_datasets as"
+    f" tfds; tfds.builder('cifar10', data_dir='{tmp_path / 'sets'}',"
+    " file_format='array_record').download_and_prepare()\""
+  )
+  assert not (tmp_path / 'workdir').exists()
+  assert not (tmp_path / 'sets').exists()
+
+
+def test_the_command_stops_where_the_loss_is_not_finite(start, tmp_path):
+  line = finish(
+    start(
+      *(SMOKE, f'--workdir={tmp_path}', '--config.output.pictures=0'),
+      *('--config.condense.learning_rate=1e30', '--config.network.norm=none'),
+    )
+  )
+  assert re.fullmatch(
+    r'error: the loss is not finite at step \d+ with condense.learning_rate'
+    r' 1e\+30; a smaller learning rate helps',
+    line,
+  )
+  assert list((tmp_path / 'checkpoints').iterdir())
+
+
+@pytest.mark.skipif(
+  not hasattr(resource, 'prlimit'), reason='needs the limits of Linux'
+)
+def test_a_full_disk_ends_the_run_and_the_last_good_state_stays(
+  start, tmp_path
+):
+  checkpoints = tmp_path / 'checkpoints'
+  # Noise does not compress: a checkpoint has 230 kB, the largest other file
+  # 140 kB.
+  arguments = (
+    *(SMOKE + ':ipc=50', f'--workdir={tmp_path}', '--mode=condense'),
+    *('--config.condense.init=noise', '--config.output.pictures=0'),
+    *('--config.condense.steps=2000', '--config.output.checkpoint_seconds=0'),
+  )
+  process = start(*arguments)
+  while not list(checkpoints.glob('[0-9]*[0-9]')):
+    assert process.poll() is None, process.communicate()
+    time.sleep(0.01)
+  _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+  resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (180_000, most))
+  line = finish(process)
+  assert re.match(
+    rf'error: the checkpoint of step \d+ cannot be written to {checkpoints}: ',
+    line,
+  )
+  assert 'File too large' in line  # What the system said.
+  assert 'make room and start the same command again' in line
+  process = start(*arguments, '--config.output.checkpoint_seconds=60')
+  out, err = process.communicate(timeout=60)
+  assert process.returncode == 0, err
+  assert re.search(r'^resuming at step \d+$', out, re.MULTILINE)

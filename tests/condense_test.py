@@ -1,0 +1,373 @@
+import dataclasses
+import importlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dm_jax
+from dm_jax import condense_classes, init_state, make_problem, make_step
+from dm_jax.condense import CondenseState, default_network, make_optimizer
+from dm_jax.config import CondenseConfig
+from dm_jax.data import ClassData
+from dm_jax.types import Diverged, InputError, Network
+
+KEY = jax.random.key(0)
+ONE = jax.devices()[:1]
+CONFIG = CondenseConfig(
+  images_per_class=2, steps=7, batch_real=4, log_every=3, augment='flip'
+)
+LABELS = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+IMAGES = np.random.RandomState(0).randint(0, 256, (11, 8, 8, 1), np.uint8)
+DATA = ClassData.from_arrays(IMAGES, LABELS)
+
+
+def unused(*args, **options: Any):
+  raise AssertionError('condensing needs no classifier')
+
+
+# Linear: quick to compile.
+LINEAR = Network(
+  init=lambda key: jax.random.normal(key, (64, 5)) / 8,
+  embed=lambda weights, images: images.reshape(len(images), -1) @ weights,
+  logits=unused,
+)
+CONVNET = dm_jax.make_network(
+  'convnet', image_shape=(8, 8, 1), classes=2, width=4, depth=1
+)
+
+
+class Calls:
+  """A callback that keeps what it gets."""
+
+  def __init__(self):
+    self.states, self.metrics = [], []
+
+  def __call__(self, state, metrics):
+    self.states.append(state)
+    self.metrics.append(metrics)
+
+
+def run(config=CONFIG, network=LINEAR, devices=ONE, key=KEY, **options: Any):
+  """Returns the images of a run on one device, as NumPy."""
+  synthetic = condense_classes(
+    DATA, config, key=key, network=network, devices=devices, **options
+  )
+  return np.asarray(synthetic.images)
+
+
+def changed(**changes):
+  return dataclasses.replace(CONFIG, **changes)
+
+
+@pytest.fixture(scope='module')
+def straight():
+  """The images of a whole run, and what its callback got."""
+  calls = Calls()
+  return run(callback=calls), calls
+
+
+# The step.
+
+
+def test_make_step_is_the_algorithm_written_out():
+  config = changed(augment='none', batch_real=100)
+  state = init_state(DATA, config, KEY)
+  problem = make_problem(DATA, KEY, CONVNET.init)
+  step = jax.jit(make_step(CONVNET, config))
+  real = (IMAGES / 255 - np.asarray(DATA.mean)) / np.asarray(DATA.std)
+  real = jnp.asarray(real, jnp.float32)
+  images, velocity = state.images, jnp.zeros_like(state.images)
+
+  @jax.jit
+  def loss(images, key):
+    variables, losses = CONVNET.init(key), []
+    for label in range(2):
+      ours = CONVNET.embed(variables, images[label]).mean(0)
+      theirs = CONVNET.embed(variables, real[label == LABELS]).mean(0)
+      losses.append(jnp.sum((ours - theirs) ** 2))
+    return jnp.stack(losses).sum(), jnp.stack(losses)
+
+  for i in range(3):
+    key = jax.random.fold_in(problem.network_key, i)
+    gradient, expected = jax.grad(loss, has_aux=True)(images, key)
+    velocity = 0.5 * velocity + gradient
+    images = images - 1.0 * velocity
+    state, losses = step(state, problem)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    np.testing.assert_allclose(state.images, images, atol=1e-4)
+    assert int(state.step) == i + 1
+
+
+def losses_of_steps(network, config, count):
+  """The losses of step 0, 1, ... at one and the same images [count, C]."""
+  state = init_state(DATA, config, KEY)
+  problem = make_problem(DATA, KEY, network.init)
+  step = make_step(network, config)
+
+  @jax.jit
+  def losses(number):
+    return step(dataclasses.replace(state, step=number), problem)[1]
+
+  return np.stack([losses(number) for number in jnp.arange(count)])
+
+
+def test_every_step_draws_another_batch():
+  fixed = dataclasses.replace(LINEAR, init=lambda key: jnp.eye(64, 5))
+  config = changed(batch_real=1, augment='none', init='noise')
+  losses = losses_of_steps(fixed, config, 60)
+  # One image of five, and one of six.
+  assert [len(np.unique(column)) for column in losses.T] == [5, 6]
+
+
+def test_every_step_draws_another_network():
+  losses = losses_of_steps(LINEAR, changed(batch_real=9, augment='none'), 20)
+  assert len(np.unique(losses)) == losses.size
+
+
+def test_the_loss_falls():
+  calls = Calls()
+  config = changed(steps=60, init='noise', learning_rate=0.2, augment='none')
+  run(config, callback=calls)
+  losses = np.concatenate([metrics.losses for metrics in calls.metrics])
+  assert losses[-10:].mean() < 0.5 * losses[:10].mean()
+
+
+# How it starts.
+
+
+def levels(images):
+  """Images as hashable values."""
+  return [image.tobytes() for image in np.asarray(images)]
+
+
+def test_real_starts_are_distinct_images_of_their_class():
+  config = changed(images_per_class=5, steps=0)
+  synthetic = condense_classes(DATA, config, key=KEY, network=LINEAR)
+  labels = np.asarray(synthetic.labels)
+  np.testing.assert_array_equal(labels, [0] * 5 + [1] * 5)
+  for label in range(2):
+    ours = levels(synthetic.images_uint8[labels == label])
+    real = levels(IMAGES[label == LABELS])
+    assert set(ours) <= set(real)
+    assert len(set(ours)) == 5
+
+
+def test_starts_depend_on_the_key_and_are_normalised():
+  first, same, other = (
+    init_state(DATA, CONFIG, jax.random.key(seed)).images for seed in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(first, same)
+  assert not np.array_equal(first, other)
+  real = (IMAGES / 255 - DATA.mean[0]) / DATA.std[0]
+  assert np.abs(real - np.asarray(first[0, 0])).max((1, 2, 3)).min() < 1e-5
+
+
+def test_noise_is_standard_normal_and_differs_from_class_to_class():
+  config = changed(init='noise', images_per_class=100)
+  images = init_state(DATA, config, KEY).images
+  assert images.shape == (2, 100, 8, 8, 1)
+  assert abs(images.mean()) < 0.03
+  assert abs(images.std() - 1) < 0.03
+  assert not np.array_equal(images[0], images[1])
+
+
+def test_no_steps_return_the_state_that_was_given(straight):
+  images, calls = straight
+  given = calls.states[0]
+  config = changed(steps=int(given.step))
+  np.testing.assert_array_equal(
+    run(config, state=given), given.images.reshape(-1, 8, 8, 1)
+  )
+
+
+# How it goes on.
+
+
+def test_callbacks_come_in_order_and_at_every_multiple_of_log_every(straight):
+  images, calls = straight
+  steps = [metrics.step for metrics in calls.metrics]
+  assert steps == sorted(set(steps))
+  assert {3, 6, 7} <= set(steps)
+  assert steps == [int(state.step) for state in calls.states]
+  assert sum(len(metrics.losses) for metrics in calls.metrics) == 7
+  last = calls.states[-1].images.reshape(images.shape)
+  np.testing.assert_array_equal(last, images)
+
+
+@pytest.mark.parametrize('host', [False, True])
+def test_resume_equals_a_straight_run_to_the_bit(straight, host):
+  images, calls = straight
+  state = next(state for state in calls.states if int(state.step) == 3)
+  if host:
+    state = jax.tree.map(np.asarray, state)
+  np.testing.assert_array_equal(run(state=state), images)
+
+
+def test_log_every_changes_no_result(straight):
+  images, _ = straight
+  np.testing.assert_array_equal(run(changed(log_every=1)), images)
+
+
+def test_a_run_is_traced_once():
+  traced = []
+
+  def init(key):
+    traced.append(key)
+    return LINEAR.init(key)
+
+  calls = Calls()
+  network = dataclasses.replace(LINEAR, init=init)
+  run(changed(steps=12, log_every=5), network=network, callback=calls)
+  lengths = {len(metrics.losses) for metrics in calls.metrics}
+  assert len(lengths) > 1
+  assert len(traced) == 1
+
+
+def test_a_key_decides_the_run(straight):
+  images, _ = straight
+  assert not np.array_equal(run(key=jax.random.key(1)), images)
+
+
+def test_divergence_names_step_and_learning_rate():
+  message = r'step \d .*learning_rate 1e\+30'
+  with pytest.raises(Diverged, match=message) as error:
+    run(changed(learning_rate=1e30))
+  assert 0 < error.value.step <= 7
+  state = error.value.state
+  assert int(state.step) <= error.value.step
+  for leaf in jax.tree.leaves(state):
+    assert np.isfinite(leaf).all()
+
+
+def test_batch_norm_takes_no_more_images_than_the_smallest_class_has():
+  network = dm_jax.make_network(
+    'convnet', image_shape=(8, 8, 1), classes=2, width=4, depth=1, norm='batch'
+  )
+  config = changed(steps=2, augment='none')
+  # On all devices: a mixing network uses one of them.
+  results = [
+    run(dataclasses.replace(config, batch_real=batch), network, None)
+    for batch in (5, 100)
+  ]
+  np.testing.assert_array_equal(results[0], results[1])
+  assert np.isfinite(results[0]).all()
+
+
+# What it takes and gives.
+
+
+def condense(
+  images=IMAGES, labels=LABELS, config=CONFIG, key=KEY, **options: Any
+):
+  return dm_jax.condense(
+    images, labels, config, key=key, network=LINEAR, **options
+  )
+
+
+@pytest.fixture(scope='module')
+def condensed():
+  return condense()
+
+
+def test_the_result_is_a_labelled_set_with_its_provenance(condensed):
+  assert condensed.images.shape == (4, 8, 8, 1)
+  assert condensed.images.dtype == jnp.float32
+  np.testing.assert_array_equal(condensed.labels, [0, 0, 1, 1])
+  assert condensed.mean == DATA.mean
+  assert condensed.provenance['config']['condense']['steps'] == 7
+  assert condensed.provenance['versions']['jax'] == jax.__version__
+
+
+def test_the_result_is_a_pytree(condensed):
+  doubled = jax.jit(lambda s: jax.tree.map(lambda x: x * 2, s))(condensed)
+  assert isinstance(doubled, dm_jax.SyntheticSet)
+  np.testing.assert_array_equal(doubled.images, condensed.images * 2)
+  assert doubled.class_names == condensed.class_names
+
+
+def place(images, where):
+  if where == 'devices':
+    mesh = jax.sharding.Mesh(jax.devices()[:2], 'x')
+    spec = jax.sharding.PartitionSpec(None, 'x')
+    return jax.device_put(images, jax.sharding.NamedSharding(mesh, spec))
+  return jax.device_put(images, where)
+
+
+@pytest.mark.parametrize('where', [None, jax.devices()[3], 'devices'], ids=str)
+def test_images_may_lie_on_devices_and_stay_as_they_are(condensed, where):
+  images, key = place(IMAGES, where), jnp.copy(KEY)
+  synthetic = condense(images, jnp.asarray(LABELS), key=key)
+  np.testing.assert_array_equal(synthetic.images, condensed.images)
+  np.testing.assert_array_equal(images, IMAGES)
+  assert (jax.random.key_data(key) == jax.random.key_data(KEY)).all()
+
+
+def test_a_state_on_a_device_is_taken_and_not_changed(straight, condensed):
+  _, calls = straight
+  state = next(state for state in calls.states if int(state.step) == 3)
+  before = jax.tree.map(np.array, state)
+  synthetic = condense(state=state)
+  np.testing.assert_allclose(synthetic.images, condensed.images, atol=1e-5)
+  jax.tree.map(np.testing.assert_array_equal, state, before)
+
+
+def test_float_images_are_those_of_8_bits(condensed):
+  synthetic = condense(IMAGES / 255)
+  np.testing.assert_array_equal(synthetic.images, condensed.images)
+
+
+def test_64_bits_do_not_change_the_run():
+  config = changed(augment='flip_crop', steps=3)
+  expected = run(config, network=CONVNET)
+  # The context manager moved in jax 0.8.
+  module = 'jax' if hasattr(jax, 'enable_x64') else 'jax.experimental'
+  with importlib.import_module(module).enable_x64(True):
+    images = run(config, network=CONVNET)
+  assert images.dtype == np.float32
+  np.testing.assert_allclose(images, expected, atol=1e-4)
+
+
+def test_an_old_style_key_is_taken(condensed):
+  synthetic = condense(key=jax.random.PRNGKey(0))
+  np.testing.assert_array_equal(synthetic.images, condensed.images)
+
+
+def wrong_state():
+  images = jnp.zeros((2, 3, 8, 8, 1))
+  optimizer = jax.vmap(make_optimizer(CONFIG).init)(images)
+  return CondenseState(jnp.int32(0), images, optimizer)
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'config': changed(images_per_class=6)}, "class '0': use at most 5"),
+    ({'config': changed(discrepancy='maen')}, 'did you mean mean'),
+    ({'config': changed(augment='flop')}, 'did you mean flip'),
+    ({'state': wrong_state()}, r'\(2, 3, 8, 8, 1\).* state=None'),
+    ({'labels': LABELS[:-1]}, '10 for 11 images'),
+    ({'images': IMAGES[..., 0]}, r'\[N, H, W, D\]'),
+    ({'labels': LABELS * 2}, 'class 1 of 3 has no images'),
+  ],
+)
+def test_what_cannot_be_condensed_is_refused(options, message):
+  with pytest.raises(InputError, match=message):
+    condense(**options)
+
+
+def test_noise_may_have_more_images_than_a_class():
+  config = changed(init='noise', images_per_class=6, steps=0)
+  assert condense(config=config).images.shape == (12, 8, 8, 1)
+
+
+@pytest.mark.parametrize(('side', 'depth'), [(32, 3), (63, 3), (64, 4)])
+def test_the_default_network_is_the_papers(side, depth):
+  data = ClassData.from_arrays(np.zeros((2, side, side, 3), np.uint8), [0, 1])
+  params = jax.eval_shape(default_network(data).init, KEY)['params']
+  assert f'Convolution_{depth - 1}' in params
+  assert f'Convolution_{depth}' not in params
+  assert params['Convolution_0']['kernel'].shape == (3, 3, 3, 128)
+  assert 'InstanceNorm_0' in params

@@ -1,0 +1,225 @@
+import dataclasses
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dm_jax.config import EvalConfig, NetworkChoice
+from dm_jax.evaluate import EvalResult, evaluate
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import InputError, Network
+
+KEY = jax.random.key(0)
+CONFIG = EvalConfig(networks=3, epochs=4, batch_size=4, augment='none')
+
+
+def unused(*args, **options):
+  raise AssertionError('evaluation takes logits alone')
+
+
+def linear_logits(variables, images, *, train):
+  flat = images.reshape(len(images), -1)
+  return flat @ variables['params'], variables
+
+
+def linear_init(key):
+  return {'params': jax.random.normal(key, (64, 3), jnp.float32)}
+
+
+LINEAR = Network(init=linear_init, embed=unused, logits=linear_logits)
+
+
+def make_set(images, labels, classes):
+  """A set whose normalised images are (level / 255 - 0.5) / 0.25."""
+  normalised = jnp.asarray((images / 255 - 0.5) / 0.25, jnp.float32)
+  names = tuple(map(str, range(classes)))
+  return SyntheticSet(normalised, jnp.asarray(labels), (0.5,), (0.25,), names)
+
+
+def random_images(count, seed):
+  state = np.random.RandomState(seed)
+  return state.randint(0, 256, (count, 8, 8, 1), np.uint8)
+
+
+SYNTHETIC = make_set(random_images(6, 0), np.repeat(np.arange(3), 2), 3)
+TEST_IMAGES = random_images(300, 1)
+TEST_LABELS = np.arange(300) % 3
+
+
+def evaluate_linear(config=CONFIG, key=KEY, network=LINEAR, callback=None):
+  return evaluate(
+    SYNTHETIC,
+    TEST_IMAGES,
+    TEST_LABELS,
+    config,
+    key=key,
+    network=network,
+    callback=callback,
+  ).accuracies
+
+
+def test_mean_and_deviation_by_hand():
+  result = EvalResult((0.5, 0.7))
+  assert result.mean == pytest.approx(0.6)
+  assert result.std == pytest.approx(0.1)
+
+
+def test_a_key_decides_the_result_and_every_network_is_another():
+  first = evaluate_linear()
+  assert evaluate_linear() == first
+  assert evaluate_linear(key=jax.random.key(1)) != first
+  assert len(first) == 3
+  assert len(set(first)) > 1
+
+
+def test_the_first_networks_do_not_depend_on_how_many_there_are():
+  fewer = evaluate_linear(dataclasses.replace(CONFIG, networks=2))
+  assert fewer == evaluate_linear()[:2]
+
+
+def test_equal_settings_compile_once():
+  traced = []
+
+  def logits(variables, images, *, train):
+    traced.append(train)
+    return linear_logits(variables, images, train=train)
+
+  network = Network(init=linear_init, embed=unused, logits=logits)
+  first = evaluate_linear(network=network)
+  count = len(traced)
+  assert count > 0
+  assert evaluate_linear(network=network) == first
+  evaluate_linear(network=network, key=jax.random.key(1))
+  assert len(traced) == count
+
+
+def counting_logits(variables, images, *, train):
+  """Answers with the class whose number is that of the training steps."""
+  steps = variables['steps']
+  classes = jnp.arange(9)[None].repeat(len(images), 0)
+  logits = (classes == steps).astype(jnp.float32)
+  return logits, {**variables, 'steps': steps + train}
+
+
+COUNTING = Network(
+  init=lambda key: {'params': jnp.zeros(1), 'steps': jnp.int32(0)},
+  embed=unused,
+  logits=counting_logits,
+)
+
+
+@pytest.mark.parametrize(
+  ('epochs', 'images', 'steps'), [(0, 4, 1), (4, 4, 5), (3, 6, 8)]
+)
+def test_one_epoch_more_than_named_is_run(epochs, images, steps):
+  synthetic = make_set(random_images(images, 0), np.arange(images), 9)
+  config = dataclasses.replace(CONFIG, epochs=epochs, networks=1)
+  calls = []
+  result = evaluate(
+    synthetic,
+    TEST_IMAGES,
+    np.full(300, steps),
+    config,
+    key=KEY,
+    network=COUNTING,
+    callback=lambda done, total: calls.append((done, total)),
+  )
+  assert result.accuracies == (1.0,)
+  assert calls[-1] == (epochs + 1, epochs + 1)
+
+
+def test_the_callback_hears_of_all_epochs_of_all_networks():
+  calls = []
+  evaluate_linear(callback=lambda done, total: calls.append((done, total)))
+  # One epoch of three networks at first, then as many as take about a second.
+  assert calls[0] == (3, 15)
+  assert calls[-1] == (15, 15)
+  assert calls == sorted(set(calls))
+
+
+def test_every_epoch_has_an_order_of_its_own():
+  def logits(variables, images, *, train):
+    """Answers 2 once the first image has changed, 1 before."""
+    if train:
+      first = images[0, 0, 0, 0]
+      changes = variables['changes'] + (first != variables['first'])
+      variables = {**variables, 'first': first, 'changes': changes}
+    answer = variables['changes'].clip(max=2)
+    answers = (jnp.arange(9) == answer).astype(jnp.float32)
+    return jnp.tile(answers, (len(images), 1)), variables
+
+  def init(key):
+    return {
+      'params': jnp.zeros(1),
+      'first': jnp.float32(0),
+      'changes': jnp.int32(0),
+    }
+
+  synthetic = make_set(random_images(6, 0), np.arange(6), 9)
+  network = Network(init=init, embed=unused, logits=logits)
+  config = dataclasses.replace(CONFIG, batch_size=6)
+  result = evaluate(
+    synthetic, TEST_IMAGES, np.full(300, 2), config, key=KEY, network=network
+  )
+  assert result.mean == 1
+
+
+def halves(count, seed):
+  """Images whose upper or lower half is the brighter one, and which."""
+  state = np.random.RandomState(seed)
+  labels = np.arange(count) % 2
+  bright = (np.arange(8) < 4)[None, :] == (labels == 0)[:, None]
+  noise = state.randint(-60, 61, (count, 8, 8, 1))
+  levels = 127 + 40 * np.where(bright, 1, -1)[..., None, None] + noise
+  return levels.clip(0, 255).astype(np.uint8), labels
+
+
+@pytest.mark.parametrize(
+  ('norm', 'augment'), [('instance', 'none'), ('batch', 'color_flip')]
+)
+def test_a_separable_problem_is_learned(norm, augment):
+  synthetic = make_set(*halves(20, 0), 2)
+  config = EvalConfig(
+    networks=2,
+    epochs=30,
+    batch_size=8,
+    learning_rate=0.05,
+    augment=augment,
+    network=NetworkChoice(width=4, depth=1, norm=norm),
+  )
+  result = evaluate(synthetic, *halves(300, 1), config, key=KEY)
+  assert min(result.accuracies) > 0.9
+
+
+def test_64_bits_change_no_result():
+  expected = evaluate_linear()
+  # The context manager moved in jax 0.8.
+  module = 'jax' if hasattr(jax, 'enable_x64') else 'jax.experimental'
+  with importlib.import_module(module).enable_x64(True):
+    accuracies = evaluate_linear()
+  np.testing.assert_allclose(accuracies, expected, atol=0.01)
+
+
+@pytest.mark.parametrize(
+  ('images', 'labels', 'message'),
+  [
+    (TEST_IMAGES[:, :7], TEST_LABELS, r'\(7, 8, 1\)'),
+    (TEST_IMAGES, TEST_LABELS + 1, 'got 3'),
+    (TEST_IMAGES, TEST_LABELS[1:], '299 for 300 images'),
+    (TEST_IMAGES * 2.0, TEST_LABELS, 'divide by 255'),
+  ],
+)
+def test_test_data_that_do_not_fit_are_refused(images, labels, message):
+  with pytest.raises(InputError, match=message):
+    evaluate(SYNTHETIC, images, labels, CONFIG, key=KEY, network=LINEAR)
+
+
+def test_unknown_settings_are_refused():
+  config = dataclasses.replace(CONFIG, augment='flop')
+  with pytest.raises(InputError, match='did you mean flip'):
+    evaluate_linear(config)
+  deep = dataclasses.replace(CONFIG, network=NetworkChoice(depth=4))
+  with pytest.raises(InputError, match='at most 3'):
+    evaluate(SYNTHETIC, TEST_IMAGES, TEST_LABELS, deep, key=KEY)

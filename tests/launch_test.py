@@ -1,0 +1,326 @@
+"""The command, from its flags to the files and lines that it leaves."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import warnings
+
+from absl import flags
+from ml_collections import config_flags
+import numpy as np
+import pytest
+
+from dm_jax import run
+from dm_jax.config import RunConfig
+from dm_jax.synthetic_set import SyntheticSet
+
+RESULTS = {
+  'accuracy_mean',
+  'accuracy_std',
+  'accuracies',
+  'baseline_random_mean',
+  'seconds_per_step',
+  'compile_seconds',
+  'peak_bytes',
+  'seed',
+  'versions',
+  'device',
+}
+IMAGES = ['step_000000.png', 'step_000010.png', 'step_000020.png']
+NUMBER = r'\d+\.\d( ± \d+\.\d)?'
+
+
+class Finished:
+  """What a command left behind."""
+
+  def __init__(self, workdir, process, seconds):
+    self.workdir = workdir
+    self.out = process.stdout
+    self.err = process.stderr
+    self.code = process.returncode
+    self.seconds = seconds
+
+  def read(self, name):
+    return (self.workdir / name).read_bytes()
+
+  @property
+  def results(self):
+    return json.loads(self.read('results.json'))
+
+
+@pytest.fixture(scope='module')
+def launch(root, tmp_path_factory):
+  """A function that runs the command with one device, in a workdir."""
+  compiled = tmp_path_factory.getbasetemp() / 'compiled'
+  environment = {
+    **os.environ,
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_COMPILATION_CACHE_DIR': str(compiled),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }
+  environment.pop('XLA_FLAGS', None)
+
+  def launch(workdir, *arguments):
+    command = [sys.executable, 'launch.py', *arguments]
+    if workdir is not None:
+      command.append(f'--workdir={workdir}')
+    started = time.monotonic()
+    process = subprocess.run(
+      command,
+      check=False,
+      timeout=120,
+      cwd=root,
+      env=environment,
+      capture_output=True,
+      text=True,
+    )
+    return Finished(workdir, process, time.monotonic() - started)
+
+  return launch
+
+
+SMOKE = '--config=configs/smoke.py:ipc=3'
+
+
+@pytest.fixture(scope='module')
+def smoke(launch, tmp_path_factory):
+  """The smoke run, with 3 images per class."""
+  finished = launch(tmp_path_factory.mktemp('smoke') / 'new' / 'run', SMOKE)
+  assert finished.code == 0, finished.err
+  return finished
+
+
+@pytest.fixture(scope='module')
+def again(launch, smoke):
+  """The same command in the same workdir, with what was there before it."""
+  before = {n: smoke.read(n) for n in ('synthetic.npz', 'metrics.jsonl')}
+  before['results'] = smoke.results
+  return launch(smoke.workdir, SMOKE), before
+
+
+def names_in(folder):
+  return sorted(p.name for p in folder.iterdir() if p.name[0] != '.')
+
+
+def test_a_run_leaves_its_files_and_no_others(smoke):
+  names = names_in(smoke.workdir)
+  assert [name for name in names if name != 'tensorboard'] == [
+    'checkpoints',
+    'config.json',
+    'images',
+    'metrics.jsonl',
+    'report.html',
+    'results.json',
+    'synthetic.npz',
+  ]
+  assert names_in(smoke.workdir / 'images') == IMAGES
+  assert names_in(smoke.workdir / 'checkpoints') == ['20']
+  assert not [p for p in smoke.workdir.rglob('*') if 'tmp' in p.name]
+
+
+def test_the_config_is_kept_as_it_was_resolved(smoke):
+  config = json.loads(smoke.read('config.json'))
+  assert config['condense']['images_per_class'] == 3
+  assert config['condense']['steps'] == 20
+  assert config['network']['norm'] == 'instance'
+  assert len(config.pop('inputs')['data']) == 64
+  assert RunConfig.from_dict(config).to_dict() == config
+
+
+def test_metrics_have_a_line_for_each_interval(smoke):
+  rows = [json.loads(line) for line in smoke.read('metrics.jsonl').splitlines()]
+  assert [row['step'] for row in rows] == [5, 10, 15, 20]
+  assert all(row['loss'] > 0 and row['seconds'] > 0 for row in rows)
+
+
+def test_the_synthetic_set_says_how_it_was_made(smoke):
+  synthetic = SyntheticSet.load(smoke.workdir / 'synthetic.npz')
+  assert synthetic.images.shape == (30, 8, 8, 1)
+  assert np.isfinite(synthetic.images).all()
+  assert synthetic.labels.tolist() == sorted(list(range(10)) * 3)
+  assert synthetic.provenance['seed'] == 0
+  assert synthetic.provenance['config']['condense']['images_per_class'] == 3
+  assert 'jax' in synthetic.provenance['versions']
+
+
+def test_results_have_the_fixed_names(smoke):
+  results = smoke.results
+  assert set(results) >= RESULTS
+  assert len(results['accuracies']) == 2
+  assert all(0 <= accuracy <= 1 for accuracy in results['accuracies'])
+  mean = pytest.approx(np.mean(results['accuracies']))
+  assert results['accuracy_mean'] == mean
+  assert results['accuracy_std'] == pytest.approx(np.std(results['accuracies']))
+  assert 0 <= results['baseline_random_mean'] <= 1
+  assert 0 <= results['whole_set_mean'] <= 1
+  assert results['seconds_per_step'] > 0
+  assert results['compile_seconds'] > 0
+  assert results['peak_bytes'] > 10**7
+  assert results['seed'] == 0
+  assert results['device'].startswith('CPU, ')
+  assert f'{SMOKE} --workdir={smoke.workdir}' in results['command']
+
+
+def test_the_report_shows_every_picture(smoke):
+  page = smoke.read('report.html').decode()
+  assert page.count('data:image/png;base64,') == len(IMAGES)
+
+
+def test_the_output_has_a_line_for_each_result(smoke):
+  lines = smoke.out.splitlines()
+  for name, sort in (
+    (r'synthetic \(3 per class\)', '2 networks'),
+    (r'random real \(3 per class\)', '2 networks'),
+    (r'whole set \(1,437 images\)', '1 network'),
+  ):
+    pattern = rf'{name} +{NUMBER} +% +{sort}'
+    assert len([s for s in lines if re.fullmatch(pattern, s)]) == 1, lines
+  assert lines[-1] == f'report: {smoke.workdir / "report.html"}'
+  assert len(lines) <= 5  # With a warning, perhaps.
+
+
+def test_progress_is_plain_lines_where_nobody_watches(smoke):
+  for text in (smoke.out, smoke.err):
+    assert '\r' not in text
+    assert '\x1b' not in text
+    assert '|' not in text
+  lines = smoke.err.splitlines()
+  start = r'(condense|train on (synthetic|random|whole set)): [\d,]+/[\d,]+ '
+  assert all(re.match(start, line) for line in lines), lines
+  assert lines[0].startswith('condense: 1/20 steps (5 %), loss ')
+  assert any(line.startswith('condense: 20/20 steps (100 %)') for line in lines)
+
+
+def test_the_same_command_again_has_nothing_left_to_do(smoke, again):
+  finished, before = again
+  assert finished.code == 0
+  assert finished.err == ''
+  assert finished.out == smoke.out
+  assert finished.read('synthetic.npz') == before['synthetic.npz']
+  assert finished.read('metrics.jsonl') == before['metrics.jsonl']
+  results = finished.results | {'peak_bytes': before['results']['peak_bytes']}
+  assert results == before['results']
+  assert names_in(finished.workdir / 'images') == IMAGES
+
+
+def test_condensing_and_evaluating_may_be_two_commands(launch, smoke, tmp_path):
+  first = launch(tmp_path, SMOKE, '--mode=condense')
+  assert first.code == 0
+  assert 'accuracy_mean' not in first.results
+  assert 'only condensed' in first.out
+  assert first.read('synthetic.npz') == smoke.read('synthetic.npz')
+  second = launch(tmp_path, SMOKE, '--mode=run')
+  assert second.code == 0
+  assert 'condense: ' not in second.err
+  assert second.read('synthetic.npz') == smoke.read('synthetic.npz')
+  names = ('accuracies', 'baseline_random_accuracies', 'whole_set_accuracies')
+  for name in names:
+    assert second.results[name] == smoke.results[name]
+  assert second.out.splitlines()[:-1] == smoke.out.splitlines()[:-1]
+
+
+def test_a_set_is_evaluated_with_another_network(launch, smoke, tmp_path):
+  finished = launch(
+    tmp_path,
+    *(SMOKE, '--mode=evaluate'),
+    f'--synthetic={smoke.workdir / "synthetic.npz"}',
+    *('--config.evaluate.network.norm=batch', '--config.network.width=8'),
+  )
+  assert finished.code == 0, finished.err
+  assert len(finished.results['accuracies']) == 2
+  assert 'baseline_random_mean' not in finished.results
+  assert finished.results['images_per_class'] == 3
+  assert re.match(rf'synthetic \(3 per class\) +{NUMBER} +%', finished.out)
+  assert (finished.workdir / 'report.html').exists()
+  assert not (finished.workdir / 'synthetic.npz').exists()
+
+
+def test_help_comes_quickly(launch):
+  finished = launch(None, '--help')
+  for flag in ('--config', '--workdir', '--mode', '--synthetic'):
+    assert flag in finished.out
+  assert 'configs/digits.py' in finished.out
+  assert finished.seconds < 5
+
+
+@pytest.fixture
+def read_config(root, monkeypatch):
+  """A function that reads a config file as the command does."""
+  monkeypatch.syspath_prepend(str(root))
+
+  def read_config(name, *arguments):
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file('config', flag_values=values)
+    command = ['launch.py', f'--config={root}/configs/{name}', *arguments]
+    monkeypatch.setattr(sys, 'argv', command)  # The overrides are read there.
+    with warnings.catch_warnings():
+      # ml_collections loads the file in a way that Python has deprecated.
+      warnings.simplefilter('ignore', DeprecationWarning)
+      values(command)
+    return RunConfig.from_dict(config.value.to_dict())
+
+  return read_config
+
+
+def test_the_cell_of_a_table_is_an_argument(read_config):
+  for images, rate in ((1, 1.0), (50, 1.0), (100, 10.0), (200, 10.0)):
+    condense = read_config(f'cifar10.py:ipc={images}').condense
+    assert condense.images_per_class == images
+    assert condense.learning_rate == rate
+  # What the command line says goes over what the file says.
+  changed = '--config.condense.learning_rate=3'
+  assert read_config('cifar10.py:ipc=100', changed).condense == (
+    read_config('cifar10.py:ipc=100').condense.__class__(
+      images_per_class=100, learning_rate=3.0
+    )
+  )
+
+
+def test_every_config_file_is_valid_and_has_a_recipe(root, read_config):
+  names = sorted(path.name for path in (root / 'configs').glob('*.py'))
+  assert len(names) >= 9
+  for name in names:
+    config = read_config(name)
+    assert config.data.name in {
+      *('digits', 'folder', 'mnist', 'fashion_mnist', 'svhn_cropped'),
+      *('cifar10', 'cifar100'),
+    }
+    module = importlib.import_module(f'configs.{name.removesuffix(".py")}')
+    assert f'python launch.py --config=configs/{name}' in str(module.__doc__)
+    if name != 'default.py':
+      assert read_config(f'{name}:ipc=7').condense.images_per_class == 7
+
+
+def test_the_defaults_of_the_command_are_those_of_the_library(read_config):
+  assert read_config('default.py') == RunConfig()
+
+
+def test_fields_without_a_value_can_be_set(read_config):
+  config = read_config(
+    'default.py',
+    '--config.data.dir=there',
+    '--config.data.resize=16',
+    '--config.evaluate.network.width=8',
+    '--config.evaluate.network.norm=batch',
+  )
+  assert config.data.dir == 'there'
+  assert config.data.resize == 16
+  assert config.evaluation_network.width == 8
+  assert config.evaluation_network.norm == 'batch'
+
+
+def test_condensed_digits_teach_more_than_random_ones(read_config, tmp_path):
+  config = read_config(
+    'digits.py:ipc=1',
+    *('--config.network.width=16', '--config.condense.steps=200'),
+    *('--config.condense.batch_real=32', '--config.output.pictures=0'),
+    *('--config.evaluate.networks=3', '--config.evaluate.epochs=100'),
+    '--config.evaluate.whole_set=False',
+  )
+  results = run.run(config, mode='run', folder=tmp_path)
+  assert results['accuracy_mean'] > results['baseline_random_mean'] + 0.06

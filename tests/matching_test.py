@@ -1,0 +1,280 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+import numpy as np
+import pytest
+
+from dm_jax import augment, matching
+from dm_jax.config import ALL_OPERATIONS
+from dm_jax.data import ClassData
+from dm_jax.discrepancy import mean_difference
+from dm_jax.networks import make_network
+from dm_jax.types import Network
+
+KEY = jax.random.key(0)
+EVERY = augment.parse(ALL_OPERATIONS)
+
+
+def unused(*args, **options):
+  raise AssertionError('matching needs no classifier')
+
+
+# Its features are the pixels.
+PIXELS = Network(
+  init=lambda key: (),
+  embed=lambda variables, images: images.reshape(len(images), -1),
+  logits=unused,
+)
+CONVNET = make_network(
+  'convnet', image_shape=(8, 8, 1), classes=3, width=4, depth=1
+)
+
+
+def identity(stored):
+  return stored
+
+
+def objective(network=PIXELS, **changes):
+  defaults = matching.Objective(
+    network=network,
+    discrepancy=mean_difference,
+    decode=identity,
+    operations=(),
+    batch_real=8,
+    micro_batch=0,
+  )
+  return dataclasses.replace(defaults, **changes)
+
+
+def random_data(counts, shape=(8, 8, 1)):
+  """Random images, padded with white ones that must never be seen."""
+  capacity = max(counts)
+  size = (len(counts), capacity, *shape)
+  images = np.random.RandomState(0).randint(0, 256, size, np.uint8)
+  for image, count in zip(images, counts, strict=True):
+    image[count:] = 255
+  return ClassData(
+    images=images,
+    counts=np.array(counts, np.int32),
+    mean=(0.5,) * shape[-1],
+    std=(0.25,) * shape[-1],
+    class_names=tuple(map(str, range(len(counts)))),
+  )
+
+
+def class_keys(data, key=KEY):
+  return jax.random.split(key, data.classes)
+
+
+def normalised(data):
+  return jnp.asarray((data.images / 255 - 0.5) / 0.25, jnp.float32)
+
+
+# How images are drawn.
+
+
+@pytest.mark.parametrize(
+  ('count', 'capacity', 'size'), [(5, 9, 3), (9, 9, 3), (4, 9, 4), (3, 3, 1)]
+)
+def test_a_batch_holds_distinct_images_of_the_class(count, capacity, size):
+  @jax.jit
+  def draw(keys):
+    return jax.vmap(
+      lambda key: matching.draw(key, jnp.int32(count), capacity, size)
+    )(keys)
+
+  indices, weights = draw(jax.random.split(KEY, 3000))
+  assert indices.shape == weights.shape == (3000, size)
+  assert (weights == 1).all()
+  assert (np.diff(np.sort(indices, axis=-1)) > 0).all()
+  drawn = np.bincount(np.ravel(indices))
+  assert len(drawn) == count, 'no padding, and every image'
+  expected = 3000 * size / count
+  np.testing.assert_allclose(drawn, expected, atol=4.5 * expected**0.5)
+
+
+@pytest.mark.parametrize('size', [5, 7, 100])
+def test_a_class_with_fewer_images_than_the_batch_gives_each_once(size):
+  indices, weights = matching.draw(KEY, jnp.int32(3), 7, size)
+  assert len(indices) == len(weights) == min(size, 7)
+  assert sorted(indices[weights == 1].tolist()) == [0, 1, 2]
+  assert set(weights.tolist()) == {0, 1}
+
+
+# What the loss is.
+
+
+def test_losses_by_hand():
+  # Images of 1 × 2 pixels; normalised they are their levels.
+  data = ClassData(
+    images=np.array([[[1, 2], [3, 6]], [[5, 5], [255, 255]]], np.uint8).reshape(
+      2, 2, 1, 2, 1
+    ),
+    counts=np.array([2, 1], np.int32),
+    mean=(0.0,),
+    std=(1 / 255,),
+    class_names=('two', 'one'),
+  )
+  synthetic = jnp.array([[[0.0, 0]], [[5, 7]]]).reshape(2, 1, 1, 2, 1)
+  targets = matching.make_targets(objective(), data, (), class_keys(data))
+  losses = matching.class_losses(objective(), synthetic, targets, ())
+  # Means of the real images: (2, 4) and (5, 5).
+  np.testing.assert_allclose(losses, [4 + 16, 0 + 4], rtol=1e-5)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def step_losses(objective, data, images, variables):
+  """The losses of one step [C]."""
+  keys = class_keys(data)
+  targets = matching.make_targets(objective, data, variables, keys)
+  return matching.class_losses(objective, images, targets, variables)
+
+
+@pytest.fixture(scope='module')
+def augmented_losses():
+  """(data, images, draw the same for both sets) -> losses of 40 draws."""
+  convnet = objective(CONVNET, operations=EVERY)
+
+  @jax.jit
+  def call(data, images, shared):
+    def one(key):
+      variables = CONVNET.init(key)
+      keys = class_keys(data, key)
+      targets = matching.make_targets(convnet, data, variables, keys)
+      drawn = targets.augmentation
+      others = jax.tree.map(lambda x: jnp.roll(x, 1, 0), drawn)
+      used = jax.tree.map(lambda a, b: jnp.where(shared, a, b), drawn, others)
+      targets = targets._replace(augmentation=used)
+      return matching.class_losses(convnet, images, targets, variables)
+
+    return jax.lax.map(one, jax.random.split(KEY, 40))
+
+  return call
+
+
+def test_the_loss_is_zero_where_the_sets_are_equal(augmented_losses):
+  data = random_data([6, 6, 6])
+  losses = augmented_losses(data, normalised(data), True)
+  assert losses.shape == (40, 3)
+  assert losses.max() < 1e-6
+
+
+def test_real_and_synthetic_images_share_their_augmentation(augmented_losses):
+  data = random_data([6, 6, 6])
+  losses = augmented_losses(data, normalised(data), False)
+  # Equal images, but each class's augmented like those of another class.
+  assert np.mean(losses > 1e-3) > 0.9
+
+
+def test_the_order_of_images_changes_nothing(augmented_losses):
+  data = random_data([6, 6, 6])
+  images = normalised(data)[:, :, ::-1]
+  turned = dataclasses.replace(data, images=data.images[:, ::-1])
+  losses = augmented_losses(data, images, True)
+  np.testing.assert_allclose(
+    augmented_losses(turned, images[:, ::-1], True), losses, rtol=1e-3
+  )
+  assert losses.min() > 1e-4
+
+
+@pytest.mark.parametrize('network', [PIXELS, CONVNET], ids=['pixels', 'conv'])
+def test_padding_reaches_no_loss(network):
+  data = random_data([2, 5, 3])
+  blank = np.where(data.images == 255, np.uint8(0), data.images)
+  images = jnp.zeros((3, 2, 8, 8, 1))
+  variables = jax.jit(network.init)(KEY)
+  losses = step_losses(objective(network), data, images, variables)
+  other = dataclasses.replace(data, images=blank)
+  np.testing.assert_allclose(
+    step_losses(objective(network), other, images, variables), losses
+  )
+  for c, count in enumerate(data.counts):
+    mean = normalised(data)[c, :count].mean(0)
+    if network is PIXELS:
+      np.testing.assert_allclose(losses[c], (mean**2).sum(), rtol=1e-5)
+
+
+def test_micro_batches_change_nothing():
+  data, images = random_data([7, 4]), jnp.zeros((2, 1, 8, 8, 1))
+  variables = jax.jit(CONVNET.init)(KEY)
+  whole, *others = (
+    step_losses(
+      objective(CONVNET, batch_real=5, micro_batch=size),
+      data,
+      images,
+      variables,
+    )
+    for size in (0, 3, 100)
+  )
+  for losses in others:
+    np.testing.assert_allclose(losses, whole, rtol=1e-5)
+
+
+def test_stored_images_are_decoded_before_they_are_compared():
+  data, images = random_data([4, 4]), jnp.ones((2, 3, 4, 4, 1))
+  enlarged = objective(decode=lambda stored: stored.repeat(2, 1).repeat(2, 2))
+  np.testing.assert_allclose(
+    step_losses(enlarged, data, images, ()),
+    step_losses(objective(), data, jnp.ones((2, 3, 8, 8, 1)), ()),
+    rtol=1e-6,
+  )
+
+
+# Its gradient.
+
+
+def test_the_gradient_is_a_finite_difference():
+  data = random_data([4, 4], (6, 5, 1))
+  images = jax.random.normal(KEY, (2, 2, 6, 5, 1))
+  drawn = objective(operations=('color', 'crop'))
+  targets = matching.make_targets(drawn, data, (), class_keys(data))
+
+  @jax.jit
+  def loss(images):
+    return matching.class_losses(drawn, images, targets, ()).sum()
+
+  # Quadratic in the pixels, so that large steps are exact.
+  check_grads(loss, (images,), order=1, modes=['rev'], eps=0.1)
+
+
+@pytest.mark.parametrize('norm', ['instance', 'batch'])
+def test_only_batch_norm_lets_a_class_move_the_images_of_another(norm):
+  network = make_network(
+    'convnet', image_shape=(8, 8, 1), classes=3, width=4, depth=1, norm=norm
+  )
+  data = random_data([4, 4, 4])
+  images = jax.random.normal(KEY, (3, 2, 8, 8, 1))
+  convnet = objective(network)
+
+  @jax.jit
+  def jacobian(images):
+    variables = network.init(KEY)
+    keys = class_keys(data)
+    targets = matching.make_targets(convnet, data, variables, keys)
+    return jax.jacrev(
+      lambda images: matching.class_losses(convnet, images, targets, variables)
+    )(images)
+
+  moves = np.abs(jacobian(images)).max((2, 3, 4, 5)) > 0
+  expected = np.ones((3, 3)) if norm == 'batch' else np.eye(3)
+  np.testing.assert_array_equal(moves, expected)
+
+
+# What is computed.
+
+
+def test_each_class_computes_only_the_augmentation_it_drew():
+  data = random_data([4, 4])
+  drawn = objective(operations=EVERY)
+
+  def losses(data, images, keys):
+    targets = matching.make_targets(drawn, data, (), keys)
+    return matching.class_losses(drawn, images, targets, ())
+
+  images = jnp.zeros((2, 2, 8, 8, 1))
+  jaxpr = jax.make_jaxpr(losses)(data, images, class_keys(data))
+  # One for the real images, one for the synthetic ones.
+  assert str(jaxpr).count('= cond[') == 2

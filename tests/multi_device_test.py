@@ -1,0 +1,153 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dm_jax import condense_classes, make_network
+from dm_jax.config import CondenseConfig
+from dm_jax.data import ClassData
+from dm_jax.parallel import lay_out
+from dm_jax.types import Network
+
+KEY = jax.random.key(0)
+AXES = {'each': 0, 'nested': 0, 'shared': None}
+
+
+def unused(*args, **options):
+  raise AssertionError('condensing needs no classifier')
+
+
+LINEAR = Network(
+  init=lambda key: jax.random.normal(key, (64, 5)) / 8,
+  embed=lambda weights, images: images.reshape(len(images), -1) @ weights,
+  logits=unused,
+)
+
+
+@pytest.mark.parametrize(
+  ('classes', 'devices', 'used', 'share'),
+  [
+    (10, 8, 5, 2),
+    (10, 4, 4, 3),
+    (10, 3, 3, 4),
+    (3, 8, 3, 1),
+    (3, 2, 2, 2),
+    (100, 8, 8, 13),
+    (1, 8, 1, 1),
+    (10, 1, 1, 10),
+  ],
+)
+def test_the_fewest_devices_with_the_smallest_share_are_used(
+  classes, devices, used, share
+):
+  layout = lay_out(classes, jax.devices()[:devices])
+  assert layout.devices == tuple(jax.devices()[:used])
+  assert layout.per_device == share
+  assert used * share >= classes
+
+
+def test_all_local_devices_are_used_unless_others_are_named():
+  assert lay_out(8).devices == tuple(jax.local_devices())
+
+
+def some_tree(classes):
+  keys = jax.random.split(KEY, classes)
+  rows = jnp.arange(2.0 * classes).reshape(classes, 2)
+  nested = (np.arange(classes, dtype=np.uint8), {'keys': keys})
+  return {'each': rows, 'nested': nested, 'shared': jnp.float32(3)}
+
+
+@pytest.mark.parametrize('devices', [1, 3, 8])
+@pytest.mark.parametrize('classes', [3, 10])
+def test_gathering_undoes_dealing(classes, devices):
+  layout = lay_out(classes, jax.devices()[:devices])
+  tree = some_tree(classes)
+  dealt = layout.deal(tree, AXES)
+  gathered = layout.gather(dealt, AXES)
+  assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), tree, gathered))
+  assert jax.tree.map(jnp.shape, gathered) == jax.tree.map(jnp.shape, tree)
+
+
+def test_padding_repeats_the_last_class_and_is_dropped():
+  layout = lay_out(4, jax.devices()[:3])
+  assert len(layout.devices) == 2
+  layout = dataclasses.replace(layout, devices=tuple(jax.devices()[:3]))
+  dealt = layout.deal(jnp.arange(4), 0)
+  np.testing.assert_array_equal(dealt, [[0, 1], [2, 3], [3, 3]])
+  np.testing.assert_array_equal(layout.gather(dealt, 0), [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize('devices', [1, 2, 3])
+def test_a_compiled_function_gives_every_class_its_loss(devices):
+  layout = lay_out(5, jax.devices()[:devices])
+
+  def step(state, problem):
+    losses = jnp.stack([state, 10 * state, state + problem['add']])
+    return state + 1, losses
+
+  axes, add = (0, {'add': None}), {'add': jnp.int32(7)}
+  dealt = layout.deal(jnp.arange(5), 0, donated=True)
+  held = layout.deal(add, axes[1])
+  state, losses = layout.compile(step, axes, dealt, held)(dealt, held)
+  classes = np.arange(5)
+  np.testing.assert_array_equal(layout.gather(state, 0), classes + 1)
+  np.testing.assert_array_equal(
+    layout.gather_last(losses), [classes, 10 * classes, classes + 7]
+  )
+
+
+def data_of(classes):
+  """Unequal classes: the first has 4 images, the second 5, and so on."""
+  counts = np.minimum(np.arange(classes) + 4, 9)
+  labels = np.repeat(np.arange(classes), counts)
+  shape = (len(labels), 8, 8, 1)
+  images = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
+  return ClassData.from_arrays(images, labels)
+
+
+def condense_on(devices, classes, network):
+  config = CondenseConfig(
+    images_per_class=2, steps=4, batch_real=6, augment='crop_flip'
+  )
+  losses = []
+  synthetic = condense_classes(
+    data_of(classes),
+    config,
+    key=KEY,
+    network=network,
+    devices=jax.devices()[:devices],
+    callback=lambda state, metrics: losses.extend(metrics.losses),
+  )
+  return synthetic, np.array(losses)
+
+
+def assert_same(actual, expected, classes):
+  synthetic, losses = actual
+  np.testing.assert_allclose(synthetic.images, expected[0].images, atol=1e-5)
+  np.testing.assert_allclose(losses, expected[1], rtol=1e-5)
+  assert synthetic.images.shape == (2 * classes, 8, 8, 1)
+  assert len(synthetic.images.devices()) == 1
+  assert len(losses) == 4
+
+
+@functools.cache
+def on_one_device(classes):
+  return condense_on(1, classes, LINEAR)
+
+
+@pytest.mark.parametrize(
+  ('classes', 'devices'), [(3, 2), (3, 8), (10, 2), (10, 3), (10, 4), (10, 8)]
+)
+def test_any_number_of_devices_gives_the_same_images(classes, devices):
+  expected = on_one_device(classes)
+  assert_same(condense_on(devices, classes, LINEAR), expected, classes)
+
+
+def test_two_devices_give_the_same_images_with_a_convnet():
+  network = make_network(
+    'convnet', image_shape=(8, 8, 1), classes=3, width=4, depth=1
+  )
+  assert_same(condense_on(2, 3, network), condense_on(1, 3, network), 3)

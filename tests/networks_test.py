@@ -1,0 +1,230 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dm_jax.config import ACTIVATIONS, NORMS, POOLINGS, NetworkConfig
+from dm_jax.networks import make_network
+from dm_jax.networks.convnet import average_pool, make_norm, max_pool
+from dm_jax.types import InputError
+
+KEY = jax.random.key(0)
+
+
+def make(image_shape=(8, 8, 1), **options):
+  options = {'width': 4, 'depth': 1} | options
+  return make_network('convnet', image_shape=image_shape, classes=3, **options)
+
+
+@pytest.fixture(scope='module')
+def many_parameters():
+  """64 networks' parameters; every leaf has them as its first axis."""
+  init = jax.jit(make((8, 8, 3), width=8, depth=2).init)
+  drawn = [init(key)['params'] for key in jax.random.split(KEY, 64)]
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
+
+
+def some_variables(network):
+  """Variables of a network that cost no compilation."""
+  state = np.random.RandomState(0)
+  return jax.tree.map(
+    lambda s: jnp.asarray(state.uniform(-0.5, 0.5, s.shape), s.dtype),
+    jax.eval_shape(network.init, KEY),
+  )
+
+
+def test_parameters_are_uniform_within_one_over_the_root_of_the_fan_in(
+  many_parameters,
+):
+  layers = {'Convolution_0': 27, 'Convolution_1': 72, 'Linear_0': 32}
+  for layer, fan_in in layers.items():
+    bound = fan_in**-0.5
+    for name in ('kernel', 'bias'):
+      values = np.asarray(many_parameters[layer][name])
+      what = f'{layer}/{name}'
+      assert np.abs(values).max() <= bound, what
+      assert np.abs(values).max() > 0.98 * bound, what
+      assert abs(values.mean()) < 0.1 * bound, what
+      np.testing.assert_allclose(values.var(), bound**2 / 3, rtol=0.15)
+
+
+def test_norms_start_as_the_identity(many_parameters):
+  assert (many_parameters['InstanceNorm_0']['scale'] == 1).all()
+  assert (many_parameters['InstanceNorm_0']['bias'] == 0).all()
+
+
+def test_a_key_decides_the_network():
+  init = jax.jit(make().init)
+  first, same, other = init(KEY), init(KEY), init(jax.random.key(1))
+  assert jax.tree.all(jax.tree.map(np.array_equal, first, same))
+  for layer in ('Convolution_0', 'Linear_0'):
+    for name in ('kernel', 'bias'):
+      a, b = first['params'][layer][name], other['params'][layer][name]
+      assert (a != b).all()
+
+
+def test_equal_arguments_give_one_and_the_same_network():
+  assert make(norm='layer') is make(norm='layer')
+  assert make(norm='layer') != make(norm='group')
+
+
+# Each beside the defaults of the others.
+OPTIONS = [
+  *({'norm': norm} for norm in NORMS),
+  *({'activation': activation} for activation in ACTIVATIONS[1:]),
+  *({'pooling': pooling} for pooling in POOLINGS[1:]),
+]
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+def test_every_option_takes_images_of_every_size(options):
+  for side in (28, 30, 32, 64):
+    for channels in (1, 3):
+      network = make((side, side, channels), depth=2, **options)
+
+      def outputs(images, network=network):
+        variables = network.init(KEY)
+        logits, _ = network.logits(variables, images, train=False)
+        return network.embed(variables, images), logits
+
+      images = jax.ShapeDtypeStruct((5, side, side, channels), jnp.float32)
+      features, logits = jax.eval_shape(outputs, images)
+      side_padded = 32 if (side, channels) == (28, 1) else side
+      pooled = side_padded // (1 if options.get('pooling') == 'none' else 4)
+      assert features.shape == (5, pooled**2 * 4)
+      assert logits.shape == (5, 3)
+      assert features.dtype == logits.dtype == jnp.float32
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+def test_features_are_finite_and_only_batch_norm_mixes_images(options):
+  network = make((9, 7, 3), **options)
+  variables = some_variables(network)
+
+  @jax.jit
+  @functools.partial(jax.value_and_grad, has_aux=True)
+  def outputs(images):
+    features = network.embed(variables, images)
+    return features.var(), features
+
+  images = jax.random.normal(KEY, (4, 9, 7, 3))
+  (_, features), gradient = outputs(images)
+  assert np.isfinite(features).all()
+  assert np.isfinite(gradient).all()
+  assert (gradient != 0).any()
+  (_, others), _ = outputs(images.at[2:].multiply(3))
+  alone = np.allclose(features[:2], others[:2], atol=1e-5)
+  assert alone != network.mixes_images
+  assert network.mixes_images == (options.get('norm') == 'batch')
+
+
+@pytest.mark.parametrize(
+  ('image_shape', 'depth', 'pooling', 'features'),
+  [
+    ((32, 32, 3), 3, 'avg', 4 * 4 * 4),
+    ((64, 64, 3), 4, 'avg', 4 * 4 * 4),
+    ((28, 28, 1), 3, 'avg', 4 * 4 * 4),  # Padded to 32 × 32.
+    ((28, 28, 3), 3, 'avg', 3 * 3 * 4),
+    ((30, 30, 1), 3, 'max', 3 * 3 * 4),
+    ((9, 7, 1), 2, 'max', 2 * 1 * 4),
+    ((8, 8, 1), 3, 'avg', 1 * 1 * 4),
+    ((8, 8, 1), 5, 'none', 8 * 8 * 4),
+  ],
+)
+def test_size_of_the_features(image_shape, depth, pooling, features):
+  network = make(image_shape, depth=depth, pooling=pooling)
+  images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+  variables = jax.eval_shape(network.init, KEY)
+  embedded = jax.eval_shape(network.embed, variables, images)
+  assert embedded.shape == (2, features)
+
+
+def test_instance_norm_by_hand():
+  # A large mean and a small deviation: one-pass variances would be useless.
+  values = np.random.RandomState(0).standard_normal((2, 6, 5, 3))
+  images = jnp.asarray(100 + values, jnp.float32)
+  norm = make_norm('instance', True)
+  output = np.asarray(norm.apply(norm.init(KEY, images), images))
+  np.testing.assert_allclose(output.mean((1, 2)), 0, atol=1e-4)
+  np.testing.assert_allclose(output.var((1, 2)), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+  ('norm', 'groups'), [('layer', 1), ('group', 4), ('instance', 8)]
+)
+def test_norm_over_groups_of_channels(norm, groups):
+  images = np.random.RandomState(0).standard_normal((2, 4, 4, 8)) * 0.01
+  grouped = images.reshape(2, 16, groups, 8 // groups)
+  mean = grouped.mean((1, 3), keepdims=True)
+  variance = grouped.var((1, 3), keepdims=True)
+  # The deviation is near the root of epsilon, so that epsilon is seen.
+  expected = (grouped - mean) / np.sqrt(variance + 1e-5)
+  layer, inputs = make_norm(norm, True), jnp.asarray(images, jnp.float32)
+  output = layer.apply(layer.init(KEY, inputs), inputs)
+  np.testing.assert_allclose(
+    np.asarray(output).reshape(expected.shape), expected, atol=1e-5
+  )
+
+
+def test_batch_norm_moves_its_averages_on_in_training_alone():
+  network = make(norm='batch', activation='swish')
+  images = 2 + jax.random.normal(KEY, (6, 8, 8, 1))
+  start = some_variables(network)
+  logits, trained = network.logits(start, images, train=True)
+  tested, same = network.logits(trained, images, train=False)
+  mean = trained['batch_stats']['BatchNorm_0']['mean']
+  assert (mean != start['batch_stats']['BatchNorm_0']['mean']).all()
+  assert jax.tree.all(jax.tree.map(np.array_equal, trained, same))
+  assert not np.allclose(logits, tested, atol=1e-3)
+
+
+def test_average_pooling_by_hand():
+  image = jnp.arange(15.0).reshape(1, 3, 5, 1)
+  expected = [[(0 + 1 + 5 + 6) / 4, (2 + 3 + 7 + 8) / 4]]
+  np.testing.assert_allclose(average_pool(image)[0, ..., 0], expected)
+
+
+def test_max_pooling_by_hand():
+  image = -jnp.arange(15.0).reshape(1, 3, 5, 1)
+  np.testing.assert_allclose(max_pool(image)[0, ..., 0], [[0, -2]])
+
+
+@pytest.mark.parametrize(
+  ('options', 'near'),
+  [
+    ({'name': 'convnt'}, 'convnet'),
+    ({'norm': 'instanc'}, 'instance'),
+    ({'activation': 'rel'}, 'relu'),
+    ({'pooling': 'average'}, 'avg'),
+    ({'dept': 2}, 'depth'),
+  ],
+)
+def test_an_unknown_name_brings_near_ones(options, near):
+  name = options.pop('name', 'convnet')
+  with pytest.raises(InputError, match=near):
+    make_network(name, image_shape=(8, 8, 1), classes=3, **options)
+
+
+@pytest.mark.parametrize(
+  ('image_shape', 'deepest'),
+  [((8, 8, 1), 3), ((30, 40, 3), 4), ((64, 64, 3), 6), ((28, 28, 1), 5)],
+)
+def test_the_deepest_network_is_named_where_one_is_too_deep(
+  image_shape, deepest
+):
+  network = make(image_shape, depth=deepest)
+  jax.eval_shape(network.init, KEY)
+  with pytest.raises(InputError, match=f'at most {deepest}'):
+    make(image_shape, depth=deepest + 1)
+
+
+def test_group_norm_needs_a_width_that_its_groups_divide():
+  with pytest.raises(InputError, match='got 6'):
+    make(norm='group', width=6)
+
+
+def test_a_config_takes_no_options_beside_it():
+  with pytest.raises(InputError, match='width'):
+    make_network(NetworkConfig(), image_shape=(8, 8, 1), classes=3, width=4)

@@ -1,0 +1,188 @@
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dm_jax.data import ClassData
+from dm_jax.files import write_atomically
+from dm_jax.synthetic_set import SyntheticSet, package_versions
+from dm_jax.types import InputError
+
+LEVELS = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3, 1) * 10
+DATA = ClassData.from_arrays(
+  LEVELS, [0, 0, 1, 1], mean=[0.5], std=[0.25], class_names=['cat', 'Vögel']
+)
+
+
+def make():
+  """Four images, two of each class, a little beyond the levels of a pixel."""
+  images = (jnp.asarray(LEVELS, jnp.float32) / 255 - 0.5) / 0.25
+  images = images.at[0, 0, 0, 0].set(-3).at[3, 1, 2, 0].set(3)
+  images = images.reshape(2, 2, 2, 3, 1)
+  return SyntheticSet.from_classes(images, DATA, {'seed': 3, 'config': {}})
+
+
+def assert_equal(actual, expected):
+  for field in dataclasses.fields(SyntheticSet):
+    a, b = (getattr(s, field.name) for s in (actual, expected))
+    np.testing.assert_array_equal(a, b, err_msg=field.name)
+    assert type(a) is type(b), field.name
+
+
+def arrays_of(path):
+  with np.load(path, allow_pickle=False) as file:
+    return dict(file)
+
+
+def test_classes_come_one_after_the_other():
+  synthetic = make()
+  np.testing.assert_array_equal(synthetic.labels, [0, 0, 1, 1])
+  assert synthetic.class_names == ('cat', 'Vögel')
+  assert synthetic.classes == 2
+  assert synthetic.image_shape == (2, 3, 1)
+  assert (synthetic.mean, synthetic.std) == ((0.5,), (0.25,))
+
+
+def test_pixels_to_look_at_are_rounded_and_clipped():
+  expected = LEVELS.copy()
+  expected[0, 0, 0], expected[3, 1, 2] = 0, 255
+  np.testing.assert_array_equal(make().images_uint8, expected)
+
+
+def test_the_whole_set_leaves_padding_out():
+  data = ClassData.from_arrays(LEVELS, [1, 0, 1, 1], mean=[0.5], std=[0.25])
+  whole = SyntheticSet.from_whole(data)
+  np.testing.assert_array_equal(whole.labels, [0, 1, 1, 1])
+  np.testing.assert_array_equal(whole.images_uint8, LEVELS[[1, 0, 2, 3]])
+
+
+def test_provenance_is_replaced_whole():
+  synthetic = make().with_provenance(versions=package_versions())
+  assert set(synthetic.provenance) == {'versions'}
+  assert synthetic.provenance['versions']['numpy'] == np.__version__
+  assert make().provenance == {'seed': 3, 'config': {}}
+
+
+def test_loading_gives_what_was_saved(tmp_path):
+  path = tmp_path / 'synthetic.npz'
+  make().save(path)
+  assert_equal(SyntheticSet.load(path), make())
+  assert_equal(SyntheticSet.load(str(path)), make())
+
+
+def test_equal_sets_give_equal_bytes(tmp_path):
+  first, second = tmp_path / 'first.npz', tmp_path / 'second.npz'
+  make().save(first)
+  make().save(second)
+  assert first.read_bytes() == second.read_bytes()
+  make().with_provenance(seed=4).save(second)
+  assert first.read_bytes() != second.read_bytes()
+
+
+def test_numpy_alone_reads_the_file(tmp_path):
+  make().save(tmp_path / 'synthetic.npz')
+  arrays = arrays_of(tmp_path / 'synthetic.npz')
+  np.testing.assert_array_equal(arrays['images'], make().images)
+  np.testing.assert_array_equal(arrays['images_uint8'], make().images_uint8)
+  assert arrays['images_uint8'].dtype == np.uint8
+  assert arrays['labels'].tolist() == [0, 0, 1, 1]
+  assert arrays['class_names'].tolist() == ['cat', 'Vögel']
+  assert arrays['mean'].tolist() == [0.5]
+  assert json.loads(str(arrays['provenance'])) == {'seed': 3, 'config': {}}
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path):
+  path = tmp_path / 'synthetic.npz'
+  make().save(path)
+  before = path.read_bytes()
+
+  def write_half(file):
+    file.write(before[: len(before) // 2])
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    write_atomically(path, write_half)
+  assert path.read_bytes() == before
+  assert [file.name for file in tmp_path.iterdir()] == ['synthetic.npz']
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(InputError, match='no synthetic set at .*nowhere'):
+    SyntheticSet.load(tmp_path / 'nowhere.npz')
+
+
+def damage(whole, kind):
+  """Returns the bytes of a file that was damaged or never was a set."""
+  if kind == 'truncated':
+    return whole[: len(whole) // 2]
+  if kind == 'flipped':
+    middle = whole.index(b'images.npy') + 200
+    return whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+  return {'empty': b'', 'text': b'hello', 'array': array_file()}[kind]
+
+
+def array_file():
+  import io
+
+  file = io.BytesIO()
+  np.save(file, np.zeros(3))
+  return file.getvalue()
+
+
+@pytest.mark.parametrize(
+  'kind', ['truncated', 'flipped', 'empty', 'text', 'array']
+)
+def test_a_file_that_is_no_whole_npz_is_refused(tmp_path, kind):
+  path = tmp_path / 'synthetic.npz'
+  make().save(path)
+  path.write_bytes(damage(path.read_bytes(), kind))
+  with pytest.raises(InputError, match='synthetic.npz'):
+    SyntheticSet.load(path)
+
+
+def test_a_folder_is_refused(tmp_path):
+  with pytest.raises(InputError, match='cannot be read'):
+    SyntheticSet.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'images': np.zeros((4, 2, 3), np.float32)},
+    {'images': np.zeros((4, 2, 3, 1), np.float64)},
+    {'images': np.zeros((3, 2, 3, 1), np.float32)},
+    {'images': np.zeros((4, 2, 3, 2), np.float32)},
+    {'images': np.zeros((0, 2, 3, 1), np.float32), 'labels': np.zeros(0)},
+    {'labels': np.array([0, 0, 1, 2])},
+    {'labels': np.array([0, 0, 1, -1])},
+    {'labels': np.array(['a', 'b', 'c', 'd'])},
+    {'labels': np.array([0.5, 0, 1, 1])},
+    {'mean': np.array([0.5, 0.5])},
+    {'mean': np.array(['0.5'])},
+    {'std': np.array(0.5)},
+    {'labels': np.array([0, 0, 1, None])},
+    {'class_names': np.array([object(), object()])},
+  ],
+  ids=str,
+)
+def test_arrays_that_are_no_synthetic_set_are_refused(tmp_path, changes):
+  path = tmp_path / 'synthetic.npz'
+  make().save(path)
+  arrays = arrays_of(path) | changes
+  with open(path, 'wb') as file:
+    np.savez(file, **arrays)
+  with pytest.raises(InputError, match='synthetic.npz'):
+    SyntheticSet.load(path)
+
+
+def test_missing_arrays_are_named(tmp_path):
+  path = tmp_path / 'synthetic.npz'
+  make().save(path)
+  arrays = arrays_of(path)
+  del arrays['labels'], arrays['mean']
+  with open(path, 'wb') as file:
+    np.savez(file, **arrays)
+  with pytest.raises(InputError, match='lacks labels, mean'):
+    SyntheticSet.load(path)

@@ -1,0 +1,191 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dm_jax import training
+from dm_jax.config import EvalConfig
+from dm_jax.types import Network
+
+KEY = jax.random.key(0)
+COUNT, PIXELS, CLASSES = 10, 4, 3
+RANDOM = np.random.RandomState(0)
+IMAGES = jnp.asarray(RANDOM.standard_normal((COUNT, 2, 2, 1)), jnp.float32)
+LABELS = jnp.arange(COUNT, dtype=jnp.int32) % CLASSES
+
+
+def unused(*args, **options):
+  raise AssertionError('training takes logits alone')
+
+
+def linear_logits(variables, images, *, train):
+  flat = images.reshape(len(images), -1)
+  return flat @ variables['params'], variables
+
+
+LINEAR = Network(
+  init=lambda key: {'params': jax.random.normal(key, (PIXELS, CLASSES))},
+  embed=unused,
+  logits=linear_logits,
+)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def train_epoch(network, config, state, epoch, key=KEY, images=IMAGES):
+  return training.train_epoch(
+    network, config, state, images, LABELS, epoch, key
+  )
+
+
+def start(network, config):
+  return training.init_training(network, config, KEY)
+
+
+@pytest.mark.parametrize(
+  ('epochs', 'high'), [(0, 1), (1, 2), (4, 4), (5, 4), (1000, 502)]
+)
+def test_the_rate_falls_tenfold_after_half_the_epochs_and_one(epochs, high):
+  config = EvalConfig(epochs=epochs, learning_rate=0.02)
+  rate = jax.vmap(lambda epoch: training.learning_rate(epoch, config))
+  expected = [0.02] * high + [0.002] * (epochs + 1 - high)
+  np.testing.assert_allclose(rate(jnp.arange(epochs + 1)), expected, rtol=1e-6)
+
+
+def reference_steps(weights, config, steps):
+  """PyTorch's SGD on the linear network's mean cross entropy, in NumPy."""
+  x = np.asarray(IMAGES, np.float64).reshape(COUNT, PIXELS)
+  target = np.eye(CLASSES)[np.asarray(LABELS)]
+  weights, buffer = np.asarray(weights, np.float64), 0.0
+  for _ in range(steps):
+    odds = np.exp(x @ weights)
+    shares = odds / odds.sum(1, keepdims=True)
+    gradient = x.T @ (shares - target) / COUNT
+    gradient = gradient + config.weight_decay * weights
+    buffer = config.momentum * buffer + gradient
+    weights = weights - config.learning_rate * buffer
+  return weights
+
+
+def test_a_step_is_sgd_with_momentum_and_weight_decay():
+  config = EvalConfig(
+    epochs=100,
+    batch_size=COUNT,
+    learning_rate=0.5,
+    weight_decay=0.1,
+    augment='none',
+  )
+  state = start(LINEAR, config)
+  weights = state.variables['params']
+  for done in range(1, 4):
+    state = train_epoch(LINEAR, config, state, jnp.int32(done - 1))
+    np.testing.assert_allclose(
+      state.variables['params'],
+      reference_steps(weights, config, done),
+      rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+  ('epoch', 'fresh'), [(2, False), (3, False), (4, True), (5, False)]
+)
+def test_momentum_starts_afresh_where_the_rate_falls(epoch, fresh):
+  config = EvalConfig(epochs=5, batch_size=COUNT, augment='none')
+  state = start(LINEAR, config)
+  moving = jax.tree.map(jnp.ones_like, state.momentum)
+  moving = training.TrainingState(state.variables, moving)
+  still, moved = (
+    train_epoch(LINEAR, config, s, jnp.int32(epoch)).variables['params']
+    for s in (state, moving)
+  )
+  assert np.array_equal(still, moved) == fresh
+
+
+def recording_logits(variables, images, *, train):
+  """Notes what each batch held; images are known by their first pixel."""
+  index = images[:, 0, 0, 0].astype(jnp.int32)
+  variables = {
+    **variables,
+    'times': variables['times'].at[index].add(1),
+    'batch_of': variables['batch_of'].at[index].set(variables['steps']),
+    'steps': variables['steps'] + 1,
+  }
+  return jnp.zeros((len(images), CLASSES)), variables
+
+
+RECORDING = Network(
+  init=lambda key: {
+    'params': jnp.zeros(1),
+    'times': jnp.zeros(COUNT, jnp.int32),
+    'batch_of': jnp.zeros(COUNT, jnp.int32),
+    'steps': jnp.int32(0),
+  },
+  embed=unused,
+  logits=recording_logits,
+)
+
+
+@pytest.mark.parametrize(
+  ('batch_size', 'sizes'), [(4, [4, 4, 2]), (5, [5, 5]), (256, [10])]
+)
+def test_an_epoch_sees_every_image_once(batch_size, sizes):
+  config = EvalConfig(batch_size=batch_size, augment='none')
+  images = jnp.ones((1, 2, 2, 1)) * jnp.arange(COUNT).reshape(-1, 1, 1, 1)
+  orders = []
+  for seed in range(2):
+    state = train_epoch(
+      RECORDING,
+      config,
+      start(RECORDING, config),
+      jnp.int32(0),
+      jax.random.key(seed),
+      images,
+    )
+    seen = state.variables
+    np.testing.assert_array_equal(seen['times'], np.ones(COUNT))
+    assert np.bincount(seen['batch_of']).tolist() == sizes
+    orders.append(seen['batch_of'].tolist())
+  assert orders[0] != orders[1] or len(sizes) == 1
+
+
+def keeping_logits(variables, images, *, train):
+  logits = jnp.zeros((len(images), CLASSES))
+  return logits, {**variables, 'images': images}
+
+
+def test_a_batch_has_one_operation_and_each_image_its_own_values():
+  keeping = Network(
+    init=lambda key: {'params': jnp.zeros(1), 'images': 0 * IMAGES},
+    embed=unused,
+    logits=keeping_logits,
+  )
+  config = EvalConfig(batch_size=COUNT, augment='color_flip')
+  state, blank, changed = start(keeping, config), 0 * IMAGES, []
+  for key in jax.random.split(KEY, 12):
+    after = train_epoch(keeping, config, state, jnp.int32(0), key, blank)
+    images = np.asarray(after.variables['images']).reshape(COUNT, -1)
+    # A blank image stays blank when flipped; brightness shifts all its pixels.
+    changed.append(len(np.unique(images[:, 0])) == COUNT)
+    assert changed[-1] or (images == 0).all()
+  assert 0 < sum(changed) < 12
+
+
+def test_padding_counts_as_no_correct_image():
+  def logits(variables, images, *, train):
+    assert not train
+    level = images.reshape(-1, 1)
+    return -jnp.abs(level - jnp.arange(3.0)[None]), variables
+
+  network = Network(init=unused, embed=unused, logits=logits)
+  predicted = np.arange(300) % 3
+  images = predicted.astype(np.uint8).reshape(-1, 1, 1, 1)
+  labels = np.where(np.arange(300) < 200, predicted, (predicted + 1) % 3)
+  images, labels = training.pad_test(images, labels)
+  assert len(images) == len(labels) == 512
+  # With this mean and deviation, normalised values are levels.
+  correct = training.count_correct(
+    network, {}, images, labels, mean=(0.0,), std=(1 / 255,)
+  )
+  assert int(correct) == 200
+  assert len(training.pad_test(images, labels)[0]) == 512

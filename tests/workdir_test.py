@@ -1,0 +1,272 @@
+"""Whose a workdir is: runs that may go on in one, and runs that may not."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dm_jax import run
+from dm_jax.config import RunConfig
+from dm_jax.types import InputError
+
+SETTINGS = {
+  'data.name': 'npz',
+  'network.width': 4,
+  'network.depth': 1,
+  'condense.images_per_class': 1,
+  'condense.steps': 4,
+  'condense.batch_real': 4,
+  'condense.log_every': 2,
+  'condense.augment': 'none',
+  'output.pictures': 1,
+}
+
+
+def make_config(changes):
+  """Returns the settings of the finished run, with changes by dotted name."""
+  nested: dict[str, Any] = {}
+  for name, value in (SETTINGS | changes).items():
+    *groups, field = name.split('.')
+    target = nested
+    for group in groups:
+      target = target.setdefault(group, {})
+    target[field] = value
+  return RunConfig.from_dict(nested)
+
+
+def make_arrays():
+  rng = np.random.default_rng(0)
+  return {
+    'train_images': rng.integers(0, 256, (12, 8, 8, 1), np.uint8),
+    'train_labels': np.arange(12) % 3,
+    'test_images': rng.integers(0, 256, (6, 8, 8, 1), np.uint8),
+    'test_labels': np.arange(6) % 3,
+  }
+
+
+def snapshot(folder):
+  """Returns every file's content and time, also of the hidden ones."""
+  return {
+    str(path.relative_to(folder)): (
+      path.read_bytes() if path.is_file() else None,
+      path.stat().st_mtime_ns,
+    )
+    for path in sorted(folder.rglob('*'))
+  }
+
+
+class Run:
+  """A finished run: its data and workdir, to be run again with changes."""
+
+  def __init__(self, root):
+    self.data = root / 'data.npz'
+    self.workdir = root / 'workdir'
+
+  def again(self, **changes):
+    """Runs it again; returns what it said."""
+    lines = []
+    run.run(
+      make_config({'data.dir': str(self.data)} | changes),
+      mode='condense',
+      folder=self.workdir,
+      say=lines.append,
+    )
+    return lines
+
+  def pixels(self):
+    with np.load(self.workdir / 'synthetic.npz') as file:
+      return file['images']
+
+  def refused(self, **changes):
+    """Runs it again; returns why that is refused, with nothing changed."""
+    before = snapshot(self.workdir)
+    with pytest.raises(InputError) as error:
+      self.again(**changes)
+    assert snapshot(self.workdir) == before
+    message = str(error.value)
+    assert '\n' not in message
+    return message
+
+
+@pytest.fixture(scope='module')
+def original(tmp_path_factory):
+  finished = Run(tmp_path_factory.mktemp('original'))
+  np.savez(finished.data, **make_arrays())
+  finished.again()
+  return finished
+
+
+@pytest.fixture
+def finished(original, tmp_path):
+  copy = Run(tmp_path)
+  shutil.copytree(original.workdir, copy.workdir)
+  shutil.copy(original.data, copy.data)
+  return copy
+
+
+@pytest.mark.parametrize(
+  ('changes', 'differences'),
+  [
+    ({'seed': 1}, 'seed: 0 -> 1'),
+    (
+      {'network.width': 8, 'condense.init': 'noise', 'output.pictures': 0},
+      "condense.init: 'real' -> 'noise'; network.width: 4 -> 8",
+    ),
+    ({'condense.steps': 6}, 'condense.steps: 4 -> 6'),
+    (
+      {'evaluate.network.norm': 'batch'},
+      "evaluate.network.norm: None -> 'batch'",
+    ),
+  ],
+)
+def test_another_config_is_refused_naming_the_fields(
+  finished, changes, differences
+):
+  assert finished.refused(**changes) == (
+    f'workdir {finished.workdir} belongs to another config ({differences}):'
+    ' choose another with --workdir, or give the old settings to go on'
+  )
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'output.checkpoint_seconds': 0.0},
+    {'output.checkpoints_kept': 1},
+    {'output.pictures': 0},
+    {'condense.log_every': 1},
+  ],
+)
+def test_what_is_written_how_often_may_change(finished, changes):
+  pixels = finished.pixels()
+  finished.again(**changes)
+  np.testing.assert_array_equal(finished.pixels(), pixels)
+  config = json.loads((finished.workdir / 'config.json').read_text())
+  ((name, value),) = changes.items()
+  group, field = name.split('.')
+  assert config[group][field] == value
+
+
+def test_the_data_may_move(finished):
+  moved = finished.data.rename(finished.data.with_name('moved.npz'))
+  finished.again(**{'data.dir': str(moved)})
+
+
+@pytest.mark.parametrize(
+  'name', ['train_images', 'train_labels', 'test_images', 'test_labels']
+)
+def test_changed_data_are_refused(finished, name):
+  arrays = make_arrays()
+  arrays[name] = arrays[name][::-1]
+  np.savez(finished.data, **arrays)
+  message = finished.refused()
+  assert f'{finished.workdir} belongs to another config (inputs.data: ' in (
+    message
+  )
+
+
+HOLD = """
+import pathlib, sys, time
+from dm_jax import workdir
+from dm_jax.config import RunConfig
+path = pathlib.Path(sys.argv[1])
+identity = workdir.read_json(path / 'config.json')
+inputs = identity.pop('inputs')
+with workdir.claim(path, RunConfig.from_dict(identity), inputs):
+  print('held', flush=True)
+  time.sleep(60)
+"""
+
+
+def test_a_second_run_is_refused_while_the_first_is_alive(root, finished):
+  first = subprocess.Popen(
+    [sys.executable, '-c', HOLD, str(finished.workdir)],
+    cwd=root,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    assert first.stdout is not None
+    assert first.stdout.readline() == 'held\n'
+    assert finished.refused() == (
+      f'another run is in workdir {finished.workdir}: wait for it or choose'
+      ' another with --workdir'
+    )
+  finally:
+    first.kill()
+    first.communicate()
+  finished.again()  # The lock went with the process.
+
+
+@pytest.mark.parametrize('below', ['', 'x', 'x/y'])
+def test_a_workdir_that_is_a_file_is_refused(finished, below):
+  file = finished.workdir.with_name('file')
+  file.write_text('precious')
+  finished.workdir = file / below if below else file
+  with pytest.raises(InputError, match=rf'{file}.* is (not a folder|a file)'):
+    finished.again()
+  assert file.read_text() == 'precious'
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self'), reason='no /proc here')
+@pytest.mark.parametrize('workdir', ['/dev/null/run', '/proc/dm_jax/run'])
+def test_a_workdir_that_cannot_be_written_is_refused(finished, workdir):
+  finished.workdir = pathlib.Path(workdir)
+  with pytest.raises(InputError, match=f'{workdir}.*choose another') as error:
+    finished.again()
+  assert '\n' not in str(error.value)
+
+
+NO_JSON = [b'', b'{"seed": 0, "con', b'\xff\xfe']
+NO_OBJECT = [b'[]', b'3', b'null']
+
+
+@pytest.mark.parametrize(
+  ('name', 'content'),
+  [
+    *(('config.json', content) for content in [*NO_JSON, *NO_OBJECT]),
+    *(('results.json', content) for content in [*NO_JSON, *NO_OBJECT]),
+  ],
+)
+def test_a_damaged_file_of_the_run_is_refused_by_name(finished, name, content):
+  path = finished.workdir / name
+  path.write_bytes(content)
+  pixels = finished.pixels()
+  with pytest.raises(InputError, match=f'{path} ') as error:
+    finished.again()
+  assert '\n' not in str(error.value)
+  assert path.read_bytes() == content
+  np.testing.assert_array_equal(finished.pixels(), pixels)
+
+
+def test_a_config_file_that_lost_its_content_gives_the_folder_to_nobody(
+  finished,
+):
+  (finished.workdir / 'config.json').write_text('{}')
+  finished.refused()
+
+
+def test_a_damaged_line_of_metrics_is_named(finished):
+  path = finished.workdir / 'metrics.jsonl'
+  lines = path.read_text().splitlines()
+  path.write_text('\n'.join(['{"step": ', *lines[1:], '']))
+  with pytest.raises(InputError, match=rf'{path}, line 1, is not a JSON'):
+    finished.again()
+
+
+@pytest.mark.parametrize(
+  'name', ['synthetic.npz', 'results.json', 'metrics.jsonl', 'report.html']
+)
+def test_a_deleted_file_is_no_obstacle(original, finished, name):
+  (finished.workdir / name).unlink()
+  finished.again()
+  np.testing.assert_array_equal(finished.pixels(), original.pixels())
+  assert (finished.workdir / 'results.json').exists()
+  assert (finished.workdir / 'report.html').exists()
