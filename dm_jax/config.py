@@ -1,5 +1,6 @@
 """Every setting of a run, its default and its check. The only home of both."""
 
+from collections.abc import Mapping
 import dataclasses
 import types
 import typing
@@ -262,6 +263,9 @@ class RunConfig:
 
 
 def _from_dict(cls, values: Json, prefix: str):
+  if not isinstance(values, Mapping):
+    where = prefix.rstrip('.') or 'the config'
+    raise InputError(f'{where} must be a dict of its fields, got {values!r}')
   hints = typing.get_type_hints(cls)
   fields = {}
   for name, value in values.items():

@@ -45,7 +45,7 @@ def repeat(step: Callable) -> Callable:
     def body(i, carry):
       state, losses = carry
       state, loss = step(state, problem)
-      return state, losses.at[i].set(loss)
+      return state, losses.at[i].set(loss.astype(jnp.float32))
 
     losses = jnp.zeros((_MOST_STEPS, state.images.shape[0]), jnp.float32)
     return lax.fori_loop(jnp.int32(0), steps, body, (state, losses))

@@ -91,8 +91,10 @@ class ClassLayout:
     if len(self.devices) == 1:
       alias = False if donated else None
       return jax.device_put(leaf, self.devices[0], may_alias=alias)
+    # A copy that belongs to no device: pmap refuses what another one holds.
+    leaf = _on_host(leaf)
     if axis is None:
-      return jnp.copy(leaf) if donated else leaf
+      return leaf
     padded = len(self.devices) * self.per_device
     index = np.minimum(np.arange(padded), self.classes - 1)
     dealt = leaf[index].reshape(-1, self.per_device, *leaf.shape[1:])
@@ -104,8 +106,18 @@ class ClassLayout:
       return jnp.copy(leaf)
     if axis is None:
       # The next call takes this memory, whichever device it is on.
-      return jnp.asarray(jax.device_get(leaf))
+      return jnp.array(_on_host(leaf))
     return jnp.asarray(_flatten(leaf))[: self.classes]
+
+
+def _on_host(leaf: Any) -> Any:
+  """Returns a NumPy copy, and keys as keys."""
+  if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    data = np.array(jax.random.key_data(leaf))
+    return jax.random.wrap_key_data(
+      jnp.asarray(data), impl=jax.random.key_impl(leaf)
+    )
+  return np.array(leaf)
 
 
 def _flatten(array: Array) -> Array:

@@ -153,6 +153,8 @@ class SyntheticSet:
       images.ndim == 4
       and images.dtype == np.float32
       and labels.shape == images.shape[:1]
+      and labels.dtype.kind in 'iu'
+      and mean.dtype.kind == std.dtype.kind == 'f'
       and mean.shape == std.shape == images.shape[-1:]
       and labels.size > 0
       and 0 <= labels.min() <= labels.max() < len(names)

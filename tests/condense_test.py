@@ -314,11 +314,6 @@ def test_a_state_on_a_device_is_taken_and_not_changed(straight, condensed):
   jax.tree.map(np.testing.assert_array_equal, state, before)
 
 
-def test_float_images_are_those_of_8_bits(condensed):
-  synthetic = condense(IMAGES / 255)
-  np.testing.assert_array_equal(synthetic.images, condensed.images)
-
-
 def test_64_bits_do_not_change_the_run():
   config = changed(augment='flip_crop', steps=3)
   expected = run(config, network=CONVNET)

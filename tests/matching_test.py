@@ -89,7 +89,7 @@ def test_a_batch_holds_distinct_images_of_the_class(count, capacity, size):
   indices, weights = draw(jax.random.split(KEY, 3000))
   assert indices.shape == weights.shape == (3000, size)
   assert (weights == 1).all()
-  assert (np.diff(np.sort(indices, axis=-1)) > 0).all()
+  assert all(len(set(row)) == len(row) for row in indices.tolist())
   drawn = np.bincount(np.ravel(indices))
   assert len(drawn) == count, 'no padding, and every image'
   expected = 3000 * size / count

@@ -9,6 +9,7 @@ from dm_jax.networks.convolution import Convolution, Linear
 from dm_jax.types import Array, ImageShape, InputError
 
 _EPSILON = 1e-5  # PyTorch's, for every norm.
+_PADDED = (28, 28, 1)  # Images that the original pads to 32×32.
 
 
 def _leaky_relu(inputs: Array) -> Array:
@@ -60,7 +61,7 @@ class ConvNet(nn.Module):
   def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
     """Returns (features [N, F], logits [N, C])."""
     config = self.config
-    if images.shape[1:] == (28, 28, 1):
+    if images.shape[1:] == _PADDED:
       # The original pads its first convolution by 3, so that features start
       # at 32×32: 2 here, and 1 as everywhere in the convolution.
       images = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
@@ -76,7 +77,8 @@ class ConvNet(nn.Module):
 
 def check_convnet(config: NetworkConfig, image_shape: ImageShape) -> None:
   """Raises InputError if the ConvNet cannot take images of this shape."""
-  side = min(image_shape[:2])
+  padded = tuple(image_shape) == _PADDED
+  side = 32 if padded else min(image_shape[:2])
   deepest = side.bit_length() - 1
   if config.pooling != 'none' and config.depth > deepest:
     raise InputError(
