@@ -14,6 +14,7 @@ from dm_jax.networks import make_network
 from dm_jax.step import (
   CondenseState,
   Problem,
+  check_start,
   init_state,
   make_optimizer,
   make_problem,
@@ -162,14 +163,7 @@ def check_condensable(config: CondenseConfig, data: ClassData) -> None:
   """Raises InputError if these images cannot be condensed so."""
   augment.parse(config.augment)
   get_discrepancy(config.discrepancy)
-  smallest = int(data.counts.min())
-  if config.init == 'real' and config.images_per_class > smallest:
-    name = data.class_names[int(data.counts.argmin())]
-    raise InputError(
-      f'condense.images_per_class {config.images_per_class} is more than the'
-      f' {smallest} images of class {name!r}: use at most {smallest}, or'
-      ' condense.init noise'
-    )
+  check_start(config, data)
 
 
 def _resolve(

@@ -27,6 +27,26 @@ def _within(low: float, high: float, **values) -> None:
       raise InputError(f'{name} must be in [{low}, {high}), got {value}')
 
 
+def _typed(name: str, value: Any, hint) -> Any:
+  """Returns `value` if it is of the type `hint`, ints as floats too."""
+  union = isinstance(hint, types.UnionType)
+  allowed = typing.get_args(hint) if union else (hint,)
+  if float in allowed and type(value) is int:
+    return float(value)
+  if type(value) not in allowed:
+    expected = ' or '.join(t.__name__ for t in allowed)
+    raise InputError(f'{name} must be of type {expected}, got {value!r}')
+  return value
+
+
+def _check_types(config: Any) -> None:
+  """Raises InputError for a field of another type; makes ints floats."""
+  for name, hint in typing.get_type_hints(type(config)).items():
+    if not dataclasses.is_dataclass(hint):
+      value = _typed(name, getattr(config, name), hint)
+      object.__setattr__(config, name, value)
+
+
 def _check_learning_rate(name: str, value: float) -> None:
   if not 0 < value < float('inf'):
     raise InputError(f'{name} must be above 0 and finite, got {value}')
@@ -53,6 +73,7 @@ class DataConfig:
   statistics: str | None = None
 
   def __post_init__(self):
+    _check_types(self)
     if not self.name:
       raise InputError('data.name is empty: name a dataset, e.g. cifar10')
     if self.resize is not None:
@@ -71,6 +92,7 @@ class NetworkConfig:
   pooling: str = 'avg'
 
   def __post_init__(self):
+    _check_types(self)
     _at_least(1, **{'network.width': self.width, 'network.depth': self.depth})
     choose('network.norm', self.norm, NORMS)
     choose('network.activation', self.activation, ACTIVATIONS)
@@ -87,6 +109,9 @@ class NetworkChoice:
   norm: str | None = None
   activation: str | None = None
   pooling: str | None = None
+
+  def __post_init__(self):
+    _check_types(self)
 
   def resolve(self, base: NetworkConfig) -> NetworkConfig:
     changes = {k: v for k, v in vars(self).items() if v is not None}
@@ -123,6 +148,7 @@ class CondenseConfig:
   log_every: int = 100
 
   def __post_init__(self):
+    _check_types(self)
     _at_least(
       1,
       **{
@@ -178,6 +204,7 @@ class EvalConfig:
   whole_set_networks: int = 1
 
   def __post_init__(self):
+    _check_types(self)
     _at_least(
       1,
       **{
@@ -214,6 +241,7 @@ class OutputConfig:
   pictures: int = 3
 
   def __post_init__(self):
+    _check_types(self)
     _at_least(1, **{'output.checkpoints_kept': self.checkpoints_kept})
     _at_least(
       0,
@@ -236,6 +264,7 @@ class RunConfig:
   output: OutputConfig = OutputConfig()
 
   def __post_init__(self):
+    _check_types(self)
     _within(0, 2**32, seed=self.seed)
 
   @property
@@ -275,18 +304,6 @@ def _from_dict(cls, values: Json, prefix: str):
     else:
       fields[name] = _typed(prefix + name, value, hints[name])
   return cls(**fields)
-
-
-def _typed(name: str, value: Any, hint) -> Any:
-  """Returns `value` if it is of the type `hint`, ints as floats too."""
-  union = isinstance(hint, types.UnionType)
-  allowed = typing.get_args(hint) if union else (hint,)
-  if float in allowed and type(value) is int:
-    return float(value)
-  if type(value) not in allowed:
-    expected = ' or '.join(t.__name__ for t in allowed)
-    raise InputError(f'{name} must be of type {expected}, got {value!r}')
-  return value
 
 
 def differences(old: Json, new: Json, prefix: str = '') -> list[str]:

@@ -12,7 +12,7 @@ from dm_jax import augment, matching
 from dm_jax.config import CondenseConfig
 from dm_jax.data.class_data import ClassData, normalise
 from dm_jax.discrepancy import get_discrepancy
-from dm_jax.types import Array, Decoder, Embedder, Key, Network
+from dm_jax.types import Array, Decoder, Embedder, InputError, Key, Network
 
 
 @jax.tree_util.register_dataclass
@@ -81,7 +81,11 @@ def init_state(
     config: `images_per_class`, `init`, and the optimiser's settings.
     key: of the run, the same as for `make_problem`.
     optimizer: as for `make_step`.
+
+  Raises:
+    InputError: a class has fewer real images than are to be drawn.
   """
+  check_start(config, data)
   per_class = config.images_per_class
   init_key, _, _ = jax.random.split(key, 3)
   keys = _key_per_class(init_key, data.classes)
@@ -95,6 +99,18 @@ def init_state(
   optimizer = optimizer or make_optimizer(config)
   opt_state = jax.vmap(optimizer.init)(images)
   return CondenseState(jnp.int32(0), images, opt_state)
+
+
+def check_start(config: CondenseConfig, data: ClassData) -> None:
+  """Raises InputError if a class has too few images to start from."""
+  smallest = int(data.counts.min())
+  if config.init == 'real' and config.images_per_class > smallest:
+    name = data.class_names[int(data.counts.argmin())]
+    raise InputError(
+      f'condense.images_per_class {config.images_per_class} is more than the'
+      f' {smallest} images of class {name!r}: use at most {smallest}, or'
+      ' condense.init noise'
+    )
 
 
 def _key_per_class(key: Key, classes: int) -> Key:
@@ -127,7 +143,9 @@ def make_step(
 
   Args:
     network: what embeds; its variables come from `Problem.embedder`.
-    config: batch size, augmentation and discrepancy.
+    config: batch size, augmentation and discrepancy. With batch norm,
+      `batch_real` must not be above the smallest class: padding would enter
+      the statistics. (`condense` sees to that.)
     decode: stored images -> images to train on, for one class.
     optimizer: moves the pixels of one class; None is `make_optimizer`'s.
 

@@ -156,6 +156,9 @@ class SyntheticSet:
       and labels.dtype.kind in 'iu'
       and mean.dtype.kind == std.dtype.kind == 'f'
       and mean.shape == std.shape == images.shape[-1:]
+      and np.isfinite(images).all()
+      and np.isfinite(mean).all()
+      and (std > 0).all()
       and labels.size > 0
       and 0 <= labels.min() <= labels.max() < len(names)
     )
@@ -164,13 +167,18 @@ class SyntheticSet:
         f'{path} is not a whole synthetic set: images {images.dtype}'
         f' {images.shape}, labels {labels.shape}, {len(names)} class names'
       )
+    provenance = str(arrays['provenance'])
+    try:
+      json.loads(provenance)
+    except ValueError as error:
+      raise InputError(f'{path} has a provenance that is no JSON') from error
     return cls(
       images=jnp.asarray(images),
       labels=jnp.asarray(labels, jnp.int32),
       mean=tuple(mean.tolist()),
       std=tuple(std.tolist()),
       class_names=names,
-      provenance_json=str(arrays['provenance']),
+      provenance_json=provenance,
     )
 
 

@@ -84,7 +84,8 @@ def check_convnet(config: NetworkConfig, image_shape: ImageShape) -> None:
     raise InputError(
       f'network.depth {config.depth} is too deep for images of'
       f' {image_shape[0]}×{image_shape[1]} pixels: each layer halves them; use'
-      f' a depth of at most {deepest}, or network.pooling none'
+      + (f' a depth of at most {deepest}, or' if deepest else '')
+      + ' network.pooling none'
     )
   if config.norm == 'group' and config.width % 4:
     raise InputError(

@@ -59,9 +59,10 @@ def make_network(
                                   classes=10, norm='batch')
   """
   if isinstance(network, str):
-    fields = [field.name for field in dataclasses.fields(NetworkConfig)]
+    fields = {field.name for field in dataclasses.fields(NetworkConfig)}
+    fields.remove('name')
     for option in options:
-      choose('network option', option, fields)
+      choose('network option', option, sorted(fields))
     network = NetworkConfig(name=network, **options)
   elif options:
     raise InputError(f'options {sorted(options)} go with a name, not a config')
