@@ -53,7 +53,7 @@ def _fail(error: Exception) -> NoReturn:
   """Ends the program with the error's own line."""
   # ml_collections quotes some messages and puts tracebacks before others.
   text = str(error)
-  if text.startswith(("'", '"')):
+  if isinstance(error, (AttributeError, KeyError)) and text[:1] in '\'"':
     text = f'unknown config field {ast.literal_eval(text)}'
   lines = text.strip().splitlines() or [type(error).__name__]
   line = ' '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import errno
 import hashlib
 import io
 from pathlib import Path
@@ -14,6 +15,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from dm_jax.types import InputError
+
+# What the system may lack for a moment; no sign of damage.
+_PASSING = (
+  errno.EMFILE,
+  errno.ENFILE,
+  errno.EACCES,
+  errno.EPERM,
+  errno.ENOMEM,
+  errno.ESTALE,
+)
 
 
 class Checkpoints:
@@ -71,15 +82,29 @@ class Checkpoints:
 
     Args:
       like: makes a state of the same structure.
+
+    Raises:
+      InputError: a checkpoint cannot be read now, or is another version's.
     """
     structure = jax.tree.structure(jax.eval_shape(like))
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         with _quietly():
           leaves = self._restore(step)
-        return jax.tree.unflatten(structure, leaves)
       except Exception as error:  # Damage surfaces as any kind of error.
+        if isinstance(error, MemoryError) or _passing(error):
+          raise InputError(
+            f'the checkpoint of step {step} cannot be read now:'
+            f' {_reason(error)}; nothing was changed: start again later'
+          ) from error
         self._set_aside(step, _reason(error))
+        continue
+      if len(leaves) != structure.num_leaves:
+        raise InputError(
+          f'the checkpoint of step {step} was written by another version of'
+          ' dm_jax: go on with that one, or choose another --workdir'
+        )
+      return jax.tree.unflatten(structure, leaves)
     return None
 
   def close(self) -> None:
@@ -113,9 +138,14 @@ class Checkpoints:
     source.rename(target)
     self._report(
       f'the checkpoint of step {step} is damaged ({reason}); it was moved to'
-      f' {target}, the one before it is used'
+      f' {target}, the one before it is used if there is one'
     )
     self._manager = self._open()
+
+
+def _passing(error: Exception) -> bool:
+  """Whether an error says nothing about the checkpoint itself."""
+  return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def _pack(state: Any) -> np.ndarray:

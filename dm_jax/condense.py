@@ -5,23 +5,32 @@ import dataclasses
 from typing import Any, cast
 
 import jax
+import optax
 
 from dm_jax import augment, loop, parallel
-from dm_jax.config import CondenseConfig, NetworkConfig
+from dm_jax.config import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.discrepancy import get_discrepancy
-from dm_jax.networks import make_network
+from dm_jax.networks import make_network, paper_network
 from dm_jax.step import (
   CondenseState,
   Problem,
   check_start,
   init_state,
+  keep,
   make_optimizer,
   make_problem,
   make_step,
 )
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import AnyArray, InputError, Key, Network
+from dm_jax.types import (
+  AnyArray,
+  Decoder,
+  Embedder,
+  InputError,
+  Key,
+  Network,
+)
 
 __all__ = [
   'CondenseState',
@@ -60,8 +69,8 @@ def condense(
   """Condenses a labelled image set into a few synthetic images per class.
 
   Reads no flag, writes no file, changes no global setting and leaves the
-  caller's arrays alone. Equal arguments give equal results, on any number of
-  devices; all local devices are used.
+  caller's arrays alone. Equal arguments give equal results, up to rounding on
+  any number of devices; all local devices are used.
 
   Args:
     images: uint8 [N, H, W, D], or float in [0, 1], which is rounded to 8 bits;
@@ -103,6 +112,9 @@ def condense_classes(
   state: CondenseState | None = None,
   callback: Callback | None = None,
   devices: Sequence[Any] | None = None,
+  embedder: Embedder | None = None,
+  decode: Decoder = keep,
+  optimizer: optax.GradientTransformation | None = None,
 ) -> SyntheticSet:
   """`condense`, for images that are grouped by class already.
 
@@ -114,6 +126,10 @@ def condense_classes(
     state: as for `condense`.
     callback: as for `condense`.
     devices: which to use; None for all local ones.
+    embedder: key -> variables of the step's network, a `jax.tree_util.Partial`
+      if it holds arrays; None draws random ones, `network.init`.
+    decode: as for `make_step`.
+    optimizer: as for `make_step`.
 
   Returns:
     The synthetic set.
@@ -129,10 +145,10 @@ def condense_classes(
   layout = parallel.lay_out(data.classes, devices)
   resolved = _resolve(config, data, network, layout.platform)
   if state is None:
-    state = init_state(data, config, key)
+    state = init_state(data, config, key, optimizer)
   _check_state(state, data, config)
-  problem = make_problem(data, key, network.init)
-  step = make_step(network, resolved)
+  problem = make_problem(data, key, embedder or network.init)
+  step = make_step(network, resolved, decode=decode, optimizer=optimizer)
   state = loop.run(
     step,
     state,
@@ -148,14 +164,16 @@ def condense_classes(
     'config': {'condense': dataclasses.asdict(config)},
     'versions': package_versions(),
   }
-  return SyntheticSet.from_classes(state.images, data, provenance)
+  images = jax.vmap(decode)(state.images)
+  return SyntheticSet.from_classes(images, data, provenance)
 
 
 def default_network(data: ClassData) -> Network:
   """The paper's ConvNet, of the depth that it uses for such images."""
-  depth = 4 if min(data.image_shape[:2]) >= 64 else NetworkConfig().depth
   return make_network(
-    'convnet', image_shape=data.image_shape, classes=data.classes, depth=depth
+    paper_network(data.image_shape),
+    image_shape=data.image_shape,
+    classes=data.classes,
   )
 
 

@@ -29,7 +29,8 @@ class Request:
 def deferred() -> Iterator[Request]:
   """Turns the first signal into a `Request`; a second one acts as ever."""
   request = Request()
-  previous = {number: signal.getsignal(number) for number in _SIGNALS}
+  # None stands for a handler that was not installed from Python.
+  previous = {n: signal.getsignal(n) or signal.SIG_DFL for n in _SIGNALS}
 
   def restore():
     for number, handler in previous.items():

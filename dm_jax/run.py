@@ -12,7 +12,7 @@ from dm_jax import interrupts, workdir
 from dm_jax.checkpoint import Checkpoints
 from dm_jax.condense import CondenseState, condense_classes, init_state
 from dm_jax.config import EvalConfig, RunConfig
-from dm_jax.evaluate import evaluate
+from dm_jax.evaluate import EvalResult, evaluate
 from dm_jax.interrupts import Interrupted
 from dm_jax.job import (
   CHOOSE_RANDOM,
@@ -89,6 +89,12 @@ def _condense(job: Job, request, results: dict[str, Any]) -> SyntheticSet:
   def begin() -> Saved:
     return Saved.anew(init_state(train, config.condense, key))
 
+  smallest = int(train.counts.min())
+  if job.networks[0].mixes_images and config.condense.batch_real > smallest:
+    job.say(
+      f'batch norm takes {smallest} real images per class and step, as many as'
+      ' the smallest class has'
+    )
   kept = config.output.checkpoints_kept
   checkpoints = Checkpoints(job.folder / 'checkpoints', kept, job.say)
   with contextlib.closing(checkpoints):
@@ -176,38 +182,63 @@ def _evaluate(
   make_set: Callable[[], SyntheticSet],
   config: EvalConfig,
 ) -> None:
-  """Evaluates one set; adds NAME_mean, NAME_std and NAME_accuracies."""
+  """Evaluates one set, a group of networks at a time, saving after each.
+
+  Adds NAME_mean, NAME_std and NAME_accuracies to the results.
+  """
   names = {
     'mean': f'{name}_mean' if name else 'accuracy_mean',
     'std': f'{name}_std' if name else 'accuracy_std',
     'accuracies': f'{name}_accuracies' if name else 'accuracies',
   }
-  if names['accuracies'] in results:
+  done = results.get(names['accuracies'], [])
+  total, group = config.networks, _group_size(config.networks)
+  if len(done) == total:
     return
-  started = time.perf_counter()
-  total = config.networks * (config.epochs + 1)
-  with Progress(total, description=f'train on {title}', unit='epoch') as bar:
+  trained = make_set()
+  with Progress(
+    total * (config.epochs + 1),
+    description=f'train on {title}',
+    unit='epoch',
+    initial=len(done) * (config.epochs + 1),
+  ) as bar:
 
-    def callback(done: int, _) -> None:
-      bar.update(done)
+    def callback(epochs: int, _) -> None:
+      bar.update(len(done) * (config.epochs + 1) + epochs)
       if request.number:
         raise Interrupted(
-          f'stopped while evaluating ({title}); the same command goes on',
+          f'stopped while evaluating ({title}) after {len(done)} of'
+          f' {total} networks; the same command goes on from there',
           request.number,
         )
 
-    result = evaluate(
-      make_set(),
-      job.dataset.test_images,
-      job.dataset.test_labels,
-      config,
-      key=job.key(EVALUATE),
-      network=job.networks[1],
-      callback=callback,
-    )
-  results[names['mean']] = result.mean
-  results[names['std']] = result.std
-  results[names['accuracies']] = list(result.accuracies)
-  seconds = time.perf_counter() - started
-  results['evaluate_seconds'] = results.get('evaluate_seconds', 0.0) + seconds
-  _save(job, results)
+    while len(done) < total:
+      started = time.perf_counter()
+      result = evaluate(
+        trained,
+        job.dataset.test_images,
+        job.dataset.test_labels,
+        dataclasses.replace(config, networks=group),
+        key=job.key(EVALUATE),
+        network=job.networks[1],
+        callback=callback,
+        first=len(done),
+      )
+      done = [*done, *result.accuracies]
+      whole = EvalResult(tuple(done))
+      results[names['mean']] = whole.mean
+      results[names['std']] = whole.std
+      results[names['accuracies']] = done
+      seconds = time.perf_counter() - started
+      results['evaluate_seconds'] = (
+        results.get('evaluate_seconds', 0.0) + seconds
+      )
+      _save(job, results)
+
+
+def _group_size(networks: int) -> int:
+  """How many networks to train between two saves: a divisor, at most 5.
+
+  Groups of one size share what is compiled.
+  """
+  return max(n for n in range(1, 6) if networks % n == 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import fcntl
 import json
 from pathlib import Path
@@ -10,6 +11,15 @@ from typing import Any
 from dm_jax.config import RunConfig, differences
 from dm_jax.files import write_atomically
 from dm_jax.types import InputError, Json
+
+_UNWRITABLE = (
+  errno.ENOSPC,
+  errno.EDQUOT,
+  errno.EFBIG,
+  errno.EROFS,
+  errno.EACCES,
+  errno.EIO,
+)
 
 
 def write_json(path: Path, values: Json) -> None:
@@ -76,8 +86,10 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
     try:
       yield
     except OSError as error:
+      if error.errno not in _UNWRITABLE:
+        raise
       raise InputError(
-        f'workdir {path} cannot be written: {error.strerror or error}; the last'
+        f'workdir {path} cannot be written: {error.strerror}; the last'
         ' good checkpoint stays: make room and start the same command again'
       ) from error
 

@@ -48,7 +48,7 @@ TEST_IMAGES = random_images(300, 1)
 TEST_LABELS = np.arange(300) % 3
 
 
-def evaluate_linear(config=CONFIG, key=KEY, network=LINEAR, callback=None):
+def evaluate_linear(config=CONFIG, key=KEY, network=LINEAR, **options):
   return evaluate(
     SYNTHETIC,
     TEST_IMAGES,
@@ -56,7 +56,7 @@ def evaluate_linear(config=CONFIG, key=KEY, network=LINEAR, callback=None):
     config,
     key=key,
     network=network,
-    callback=callback,
+    **options,
   ).accuracies
 
 
@@ -77,6 +77,12 @@ def test_a_key_decides_the_result_and_every_network_is_another():
 def test_the_first_networks_do_not_depend_on_how_many_there_are():
   fewer = evaluate_linear(dataclasses.replace(CONFIG, networks=2))
   assert fewer == evaluate_linear()[:2]
+
+
+def test_networks_evaluated_apart_are_those_evaluated_together():
+  one = dataclasses.replace(CONFIG, networks=1)
+  apart = [evaluate_linear(one, first=number)[0] for number in range(3)]
+  assert tuple(apart) == evaluate_linear()
 
 
 def test_equal_settings_compile_once():

@@ -260,7 +260,8 @@ def test_a_signal_while_evaluating_keeps_what_is_done(
   _, err = process.communicate(timeout=60)
   assert process.returncode == 143
   assert err.splitlines()[-1] == (
-    'stopped while evaluating (random); the same command goes on'
+    'stopped while evaluating (random) after 0 of 1 networks; the same command'
+    ' goes on from there'
   )
   before = json.loads((tmp_path / 'results.json').read_text())
   assert 'accuracies' in before

@@ -4,6 +4,12 @@ from dm_jax.networks.registry import (
   check_name,
   make_network,
   network_from_linen,
+  paper_network,
 )
 
-__all__ = ['check_name', 'make_network', 'network_from_linen']
+__all__ = [
+  'check_name',
+  'make_network',
+  'network_from_linen',
+  'paper_network',
+]

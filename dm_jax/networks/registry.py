@@ -32,6 +32,12 @@ def check_name(name: str) -> None:
   choose('network', name, MODULES)
 
 
+def paper_network(image_shape: ImageShape) -> NetworkConfig:
+  """Returns the paper's ConvNet: four layers from 64 pixels on, else three."""
+  depth = 4 if min(image_shape[:2]) >= 64 else NetworkConfig().depth
+  return NetworkConfig(depth=depth)
+
+
 def make_network(
   network: str | NetworkConfig,
   *,
