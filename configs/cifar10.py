@@ -7,7 +7,7 @@ once takes the extra [tf] and a network.
 
   images per class   1          10         50         100        200
   paper, %           26.0±0.8   48.9±0.6   63.0±0.4   67.0±0.3   71.2±0.4
-  ours               not measured at this budget
+  ours               not measured at this budget; README.md has a smaller one
 
 From 100 images per class on, the paper's learning rate for the pixels is 10.
 """
