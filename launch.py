@@ -56,7 +56,7 @@ def _fail(error: Exception) -> NoReturn:
   if isinstance(error, (AttributeError, KeyError)) and text[:1] in '\'"':
     text = f'unknown config field {ast.literal_eval(text)}'
   lines = text.strip().splitlines() or [type(error).__name__]
-  line = ' '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
+  line = '; '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
   sys.exit(f'error: {line.split("InputError: ")[-1]}')
 
 

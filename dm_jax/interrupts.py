@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import signal
+import sys
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -39,6 +40,10 @@ def deferred() -> Iterator[Request]:
   def handle(number, frame):
     request.number = number
     restore()
+    print(
+      'stopping where the run can go on; once more stops at once',
+      file=sys.stderr,
+    )
 
   for number in _SIGNALS:
     signal.signal(number, handle)

@@ -57,9 +57,11 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
       archive = np.load(file, allow_pickle=False)
     except _BROKEN as error:
+      # Of any other file NumPy says that it is pickled, which is no help.
+      whole = zipfile.is_zipfile(path)
+      reason = one_line(error) if whole else 'it is no zip archive'
       raise InputError(
-        f'{path} is not a whole .npz file ({one_line(error)}): write it with '
-        'numpy.savez'
+        f'{path} is not a whole .npz file ({reason}): write it with numpy.savez'
       ) from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
       raise InputError(
