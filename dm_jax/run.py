@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import contextlib
 import dataclasses
+import functools
 import os
 from pathlib import Path
 import time
@@ -13,7 +14,7 @@ from dm_jax.checkpoint import Checkpoints
 from dm_jax.condense import CondenseState, condense_classes, init_state
 from dm_jax.config import EvalConfig, RunConfig
 from dm_jax.evaluate import EvalResult, evaluate
-from dm_jax.interrupts import Interrupted
+from dm_jax.interrupts import Interrupted, Request
 from dm_jax.job import (
   CHOOSE_RANDOM,
   CONDENSE,
@@ -82,7 +83,9 @@ def _save(job: Job, results: Json) -> None:
   workdir.write_json(job.folder / 'results.json', results)
 
 
-def _condense(job: Job, request, results: dict[str, Any]) -> SyntheticSet:
+def _condense(
+  job: Job, request: Request, results: dict[str, Any]
+) -> SyntheticSet:
   config, train = job.config, job.dataset.train
   key = job.key(CONDENSE)
 
@@ -138,23 +141,49 @@ def _condense_recorded(
     raise
 
 
+@dataclasses.dataclass(frozen=True)
+class _Trial:
+  """One set to be judged.
+
+  Attributes:
+    title: for the person who watches.
+    names: of the mean, the deviation and the accuracies in `results.json`.
+    make_set: what to train on; not called where all is done already.
+    config: the protocol.
+  """
+
+  title: str
+  names: tuple[str, str, str]
+  make_set: Callable[[], SyntheticSet]
+  config: EvalConfig
+
+
 def _evaluate_all(
-  job: Job, request, results: dict[str, Any], synthetic: SyntheticSet
+  job: Job, request: Request, results: dict[str, Any], synthetic: SyntheticSet
 ) -> None:
   """Evaluates the set and its baselines; what is done already stays."""
+  for trial in _trials(job, synthetic):
+    _evaluate(job, request, results, trial)
+
+
+def _trials(job: Job, synthetic: SyntheticSet) -> list[_Trial]:
   config, train = job.config.evaluate, job.dataset.train
-  _evaluate(job, request, results, '', 'synthetic', lambda: synthetic, config)
-  if job.mode == 'evaluate':
-    return
 
   def random_real() -> SyntheticSet:
     chosen = dataclasses.replace(job.config.condense, init='real')
     state = init_state(train, chosen, job.key(CHOOSE_RANDOM))
     return SyntheticSet.from_classes(state.images, train, {})
 
+  def names(prefix: str) -> tuple[str, str, str]:
+    return f'{prefix}_mean', f'{prefix}_std', f'{prefix}_accuracies'
+
+  own_names = ('accuracy_mean', 'accuracy_std', 'accuracies')
+  trials = [_Trial('synthetic', own_names, lambda: synthetic, config)]
+  if job.mode == 'evaluate':
+    return trials
   if config.random_baseline:
-    _evaluate(
-      job, request, results, 'baseline_random', 'random', random_real, config
+    trials.append(
+      _Trial('random', names('baseline_random'), random_real, config)
     )
   if config.whole_set:
     longer = dataclasses.replace(
@@ -162,52 +191,35 @@ def _evaluate_all(
       epochs=config.whole_set_epochs,
       networks=config.whole_set_networks,
     )
-    _evaluate(
-      job,
-      request,
-      results,
-      'whole_set',
-      'whole set',
-      lambda: SyntheticSet.from_whole(train),
-      longer,
-    )
+    whole = functools.partial(SyntheticSet.from_whole, train)
+    trials.append(_Trial('whole set', names('whole_set'), whole, longer))
+  return trials
 
 
 def _evaluate(
-  job: Job,
-  request,
-  results: dict[str, Any],
-  name: str,
-  title: str,
-  make_set: Callable[[], SyntheticSet],
-  config: EvalConfig,
+  job: Job, request: Request, results: dict[str, Any], trial: _Trial
 ) -> None:
-  """Evaluates one set, a group of networks at a time, saving after each.
-
-  Adds NAME_mean, NAME_std and NAME_accuracies to the results.
-  """
-  names = {
-    'mean': f'{name}_mean' if name else 'accuracy_mean',
-    'std': f'{name}_std' if name else 'accuracy_std',
-    'accuracies': f'{name}_accuracies' if name else 'accuracies',
-  }
-  done = results.get(names['accuracies'], [])
-  total, group = config.networks, _group_size(config.networks)
+  """Evaluates one set, a group of networks at a time, saving after each."""
+  config = trial.config
+  total, epochs = config.networks, config.epochs + 1
+  group = dataclasses.replace(config, networks=_group_size(total))
+  mean, std, accuracies = trial.names
+  done = results.get(accuracies, [])
   if len(done) == total:
     return
-  trained = make_set()
+  trained = trial.make_set()
   with Progress(
-    total * (config.epochs + 1),
-    description=f'train on {title}',
+    total * epochs,
+    description=f'train on {trial.title}',
     unit='epoch',
-    initial=len(done) * (config.epochs + 1),
+    initial=len(done) * epochs,
   ) as bar:
 
-    def callback(epochs: int, _) -> None:
-      bar.update(len(done) * (config.epochs + 1) + epochs)
+    def callback(epochs_done: int, _) -> None:
+      bar.update(len(done) * epochs + epochs_done)
       if request.number:
         raise Interrupted(
-          f'stopped while evaluating ({title}) after {len(done)} of'
+          f'stopped while evaluating ({trial.title}) after {len(done)} of'
           f' {total} networks; the same command goes on from there',
           request.number,
         )
@@ -218,21 +230,17 @@ def _evaluate(
         trained,
         job.dataset.test_images,
         job.dataset.test_labels,
-        dataclasses.replace(config, networks=group),
+        group,
         key=job.key(EVALUATE),
         network=job.networks[1],
         callback=callback,
         first=len(done),
       )
       done = [*done, *result.accuracies]
-      whole = EvalResult(tuple(done))
-      results[names['mean']] = whole.mean
-      results[names['std']] = whole.std
-      results[names['accuracies']] = done
-      seconds = time.perf_counter() - started
-      results['evaluate_seconds'] = (
-        results.get('evaluate_seconds', 0.0) + seconds
-      )
+      so_far = EvalResult(tuple(done))
+      results |= {mean: so_far.mean, std: so_far.std, accuracies: done}
+      results.setdefault('evaluate_seconds', 0.0)
+      results['evaluate_seconds'] += time.perf_counter() - started
       _save(job, results)
 
 

@@ -1,6 +1,5 @@
 """Whatever a person may give that cannot be used, by the command's own path."""
 
-import os
 import pathlib
 import re
 import resource
@@ -379,26 +378,20 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_state(data, tmp_path):
 
 
 @pytest.fixture(scope='module')
-def start(root, tmp_path_factory):
+def start(root, environment):
   """A function that starts the command with one device."""
-  compiled = tmp_path_factory.getbasetemp() / 'compiled'
-  environment = {
-    **os.environ,
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_COMPILATION_CACHE_DIR': str(compiled),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  offline = {
+    **environment,
     # Nothing listens there: no network, wherever this runs.
     'http_proxy': 'http://127.0.0.1:9',
     'https_proxy': 'http://127.0.0.1:9',
   }
-  environment.pop('XLA_FLAGS', None)
 
   def start(*arguments):
     return subprocess.Popen(
       [sys.executable, 'launch.py', *arguments],
       cwd=root,
-      env=environment,
+      env=offline,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,

@@ -23,6 +23,21 @@ def root() -> Path:
   return ROOT
 
 
+@pytest.fixture(scope='session')
+def environment(tmp_path_factory) -> dict[str, str]:
+  """Of a process with one device; compiled programs are kept between them."""
+  compiled = tmp_path_factory.getbasetemp() / 'compiled'
+  environment = {
+    **os.environ,
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_COMPILATION_CACHE_DIR': str(compiled),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }
+  del environment['XLA_FLAGS']
+  return environment
+
+
 def pytest_sessionfinish(session, exitstatus):
   """Where the data must be present, a skipped test is a failure."""
   reporter = session.config.pluginmanager.get_plugin('terminalreporter')

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -53,17 +52,8 @@ class Finished:
 
 
 @pytest.fixture(scope='module')
-def launch(root, tmp_path_factory):
+def launch(root, environment):
   """A function that runs the command with one device, in a workdir."""
-  compiled = tmp_path_factory.getbasetemp() / 'compiled'
-  environment = {
-    **os.environ,
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_COMPILATION_CACHE_DIR': str(compiled),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-  }
-  environment.pop('XLA_FLAGS', None)
 
   def launch(workdir, *arguments):
     command = [sys.executable, 'launch.py', *arguments]

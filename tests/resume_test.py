@@ -1,7 +1,6 @@
 """Runs that are killed or stopped, in processes of their own, and go on."""
 
 import json
-import os
 import random
 import re
 import shutil
@@ -13,21 +12,6 @@ import time
 import pytest
 
 STEPS = 3000
-
-
-@pytest.fixture(scope='module')
-def environment(tmp_path_factory):
-  """Of a process with one device; compiled programs are kept between them."""
-  compiled = tmp_path_factory.getbasetemp() / 'compiled'
-  environment = {
-    **os.environ,
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_COMPILATION_CACHE_DIR': str(compiled),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-  }
-  environment.pop('XLA_FLAGS', None)
-  return environment
 
 
 @pytest.fixture(scope='module')
