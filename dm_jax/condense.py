@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Any, cast
 
+import flax.linen as nn
 import jax
 import optax
 
@@ -11,7 +13,7 @@ from dm_jax import augment, loop, parallel
 from dm_jax.config import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.discrepancy import get_discrepancy
-from dm_jax.networks import make_network, paper_network
+from dm_jax.networks import as_network, make_network, paper_network
 from dm_jax.step import (
   CondenseState,
   Problem,
@@ -36,6 +38,7 @@ __all__ = [
   'CondenseState',
   'Problem',
   'check_condensable',
+  'check_network',
   'condense',
   'condense_classes',
   'default_network',
@@ -62,7 +65,7 @@ def condense(
   config: CondenseConfig = CondenseConfig(),
   *,
   key: Key,
-  network: Network | None = None,
+  network: Network | nn.Module | None = None,
   state: CondenseState | None = None,
   callback: Callback | None = None,
 ) -> SyntheticSet:
@@ -78,8 +81,9 @@ def condense(
     labels: int [N] in 0, 1, ..., C - 1, each at least once.
     config: how to condense.
     key: every draw follows from it; is consumed.
-    network: what embeds the images, drawn afresh each step; None is the paper's
-      ConvNet, four layers deep from 64 pixels on and three below.
+    network: what embeds the images, drawn afresh each step: a `Network` or a
+      Linen module (see `network_from_linen`). None is the paper's ConvNet, four
+      layers deep from 64 pixels on and three below.
     state: where to go on, as a callback got it; None starts anew.
     callback: gets (state, metrics) between compiled calls, about once a second
       and at every multiple of `config.log_every`. The state is the callback's
@@ -108,7 +112,7 @@ def condense_classes(
   config: CondenseConfig = CondenseConfig(),
   *,
   key: Key,
-  network: Network | None = None,
+  network: Network | nn.Module | None = None,
   state: CondenseState | None = None,
   callback: Callback | None = None,
   devices: Sequence[Any] | None = None,
@@ -138,26 +142,24 @@ def condense_classes(
     InputError, Diverged: as for `condense`.
   """
   check_condensable(config, data)
-  network = network or default_network(data)
-  if network.mixes_images:
-    # All classes are one batch: they cannot be dealt out.
-    devices = (devices or jax.local_devices())[:1]
-  layout = parallel.lay_out(data.classes, devices)
-  resolved = _resolve(config, data, network, layout.platform)
+  made = as_network(network or default_network(data), data.image_shape)
+  check_network(config, data, made)
+  layout = _lay_out(config, data, made, devices)
+  resolved = _resolve(config, data, made, layout.platform)
   if state is None:
     state = init_state(data, config, key, optimizer)
   _check_state(state, data, config)
-  problem = make_problem(data, key, embedder or network.init)
-  step = make_step(network, resolved, decode=decode, optimizer=optimizer)
+  problem = make_problem(data, key, embedder or made.init)
+  axis = layout.axis if _spans_all(made, config) else None
   state = loop.run(
-    step,
+    _make_step(made, resolved, decode, optimizer, axis),
     state,
     problem,
     (_STATE_AXES, _PROBLEM_AXES),
     layout,
     steps=config.steps,
     every=config.log_every,
-    describe=f'condense.learning_rate {config.learning_rate}',
+    describe=f'condense.learning_rate {resolved.learning_rate}',
     callback=callback,
   )
   provenance = {
@@ -184,23 +186,82 @@ def check_condensable(config: CondenseConfig, data: ClassData) -> None:
   check_start(config, data)
 
 
+def check_network(
+  config: CondenseConfig, data: ClassData, network: Network
+) -> None:
+  """Raises InputError if these images cannot be condensed with the network."""
+  classes, together = data.classes, config.batch_norm_classes
+  if not network.mixes_images:
+    return
+  if together and (together < 2 or classes % together):
+    divisors = [n for n in range(2, classes + 1) if classes % n == 0]
+    raise InputError(
+      f'condense.batch_norm_classes {together} must divide the {classes}'
+      f' classes and be at least 2: use one of {divisors}, or 0 for all'
+    )
+  per_batch = (together or classes) * min(
+    config.largest, config.batch_real, int(data.counts.max())
+  )
+  if per_batch < 2:
+    raise InputError(
+      'batch norm needs more than one image in a batch, these settings give'
+      f' {classes} class of {per_batch}: raise condense.images_per_class and'
+      " condense.batch_real, or use network.norm 'instance'"
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _make_step(network, config, decode, optimizer, axis):
+  """`make_step`; equal arguments give the same function."""
+  return make_step(
+    network, config, decode=decode, optimizer=optimizer, axis=axis
+  )
+
+
+def _spans_all(network: Network, config: CondenseConfig) -> bool:
+  """Whether batch norm takes all classes as one batch."""
+  return network.mixes_images and not config.batch_norm_classes
+
+
+def _lay_out(
+  config: CondenseConfig, data: ClassData, network: Network, devices
+) -> parallel.ClassLayout:
+  if network.mixes_images and network.embed_batch is None:
+    # It knows of no padding and no axis: all classes are one batch, here.
+    devices = (devices or jax.local_devices())[:1]
+  together = config.batch_norm_classes if network.mixes_images else 0
+  return parallel.lay_out(data.classes, devices, together or 1)
+
+
 def _resolve(
   config: CondenseConfig, data: ClassData, network: Network, platform: str
 ) -> CondenseConfig:
-  """Fills in what depends on the platform and the data."""
+  """Fills in what depends on platform, data and network; drops what is left.
+
+  What the step does not read is at its default, so that runs share programs.
+  """
+  default = CondenseConfig()
   batch = config.batch_real
-  if network.mixes_images:
+  if network.mixes_images and network.embed_batch is None:
     # Padding would enter the batch's statistics: no class may need it.
     batch = min(batch, int(data.counts.min()))
   automatic = _CPU_MICRO_BATCH if platform == 'cpu' else batch
-  micro_batch = config.micro_batch or automatic
-  return dataclasses.replace(config, batch_real=batch, micro_batch=micro_batch)
+  rate = config.learning_rate
+  return dataclasses.replace(
+    config,
+    batch_real=batch,
+    micro_batch=config.micro_batch or automatic,
+    learning_rate=network.learning_rate if rate is None else rate,
+    steps=default.steps,
+    init=default.init,
+    log_every=default.log_every,
+  )
 
 
 def _check_state(
   state: CondenseState, data: ClassData, config: CondenseConfig
 ) -> None:
-  expected = (data.classes, config.images_per_class, *data.image_shape)
+  expected = (data.classes, config.largest, *data.image_shape)
   if state.images.shape != expected:
     raise InputError(
       f'the state holds images of shape {state.images.shape}, these settings'

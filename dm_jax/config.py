@@ -13,6 +13,9 @@ NORMS = ('instance', 'batch', 'layer', 'group', 'none')
 ACTIVATIONS = ('relu', 'sigmoid', 'leaky_relu', 'swish')
 POOLINGS = ('avg', 'max', 'none')
 INITS = ('real', 'noise')
+SELECTIONS = ('random', 'herding', 'k_center', 'forgetting', 'whole')
+METHODS = ('dm', *SELECTIONS)
+EMBEDDERS = ('random', 'pool')
 
 
 def _at_least(minimum: float, **values) -> None:
@@ -27,12 +30,23 @@ def _within(low: float, high: float, **values) -> None:
       raise InputError(f'{name} must be in [{low}, {high}), got {value}')
 
 
+def split_names(text: str) -> tuple[str, ...]:
+  """Splits 'a,b' into names; '' and 'none' are no names."""
+  names = tuple(filter(None, (name.strip() for name in text.split(','))))
+  return () if names == ('none',) else names
+
+
 def _typed(name: str, value: Any, hint) -> Any:
-  """Returns `value` if it is of the type `hint`, ints as floats too."""
+  """Returns `value` if it is of the type `hint`; ints are floats, too.
+
+  A list is a tuple, since JSON knows no tuples.
+  """
   union = isinstance(hint, types.UnionType)
   allowed = typing.get_args(hint) if union else (hint,)
   if float in allowed and type(value) is int:
     return float(value)
+  if tuple in allowed and type(value) is list:
+    return tuple(value)
   if type(value) not in allowed:
     expected = ' or '.join(t.__name__ for t in allowed)
     raise InputError(f'{name} must be of type {expected}, got {value!r}')
@@ -65,15 +79,19 @@ class DataConfig:
     statistics: a set whose published mean and deviation normalise the images,
       e.g. tiny_imagenet for a folder of it. None takes those published under
       the set's own name, and computes them where there are none.
+    validation: share of each class's training images that is held out, [0, 1):
+      for the evaluations on the way and for bucketing trained networks.
   """
 
   name: str = 'cifar10'
   dir: str | None = None
   resize: int | None = None
   statistics: str | None = None
+  validation: float = 0.0
 
   def __post_init__(self):
     _check_types(self)
+    _within(0, 1, **{'data.validation': self.validation})
     if not self.name:
       raise InputError('data.name is empty: name a dataset, e.g. cifar10')
     if self.resize is not None:
@@ -82,7 +100,18 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-  """A network. `dm_jax.networks.make_network` checks name and image size."""
+  """A network. `dm_jax.networks.make_network` checks name and image size.
+
+  Attributes:
+    name: see `dm_jax.networks.names`.
+    width: channels of the ConvNet. Every other network's channels scale with
+      it, and 128 gives the original's.
+    depth: layers of the ConvNet; other networks have a fixed depth.
+    norm: `instance` leaves the networks that have no norm in the original (mlp,
+      lenet, alexnet) without one.
+    activation: of the ConvNet.
+    pooling: of the ConvNet.
+  """
 
   name: str = 'convnet'
   width: int = 128
@@ -101,7 +130,10 @@ class NetworkConfig:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkChoice:
-  """Changes to a `NetworkConfig`; a field left None is taken from it."""
+  """Changes to a `NetworkConfig`; a field left None is taken from it.
+
+  Another network takes over only width and norm.
+  """
 
   name: str | None = None
   width: int | None = None
@@ -115,6 +147,8 @@ class NetworkChoice:
 
   def resolve(self, base: NetworkConfig) -> NetworkConfig:
     changes = {k: v for k, v in vars(self).items() if v is not None}
+    if changes.get('name', base.name) != base.name:
+      base = NetworkConfig(width=base.width, norm=base.norm)
     return dataclasses.replace(base, **changes)
 
 
@@ -123,36 +157,42 @@ class CondenseConfig:
   """How images are condensed. The defaults are the paper's.
 
   Attributes:
-    images_per_class: synthetic images per class, S.
+    images_per_class: synthetic images per class, S; or several, ascending:
+      then the first 1, 10, ... images of each class are sets of their own.
     steps: optimiser steps.
     batch_real: real images per class and step, B, drawn without replacement.
-    learning_rate: of SGD on the normalised pixels.
+    learning_rate: of SGD on the normalised pixels; None takes the one that was
+      tested with the network, `Network.learning_rate`, the paper's 1 for its
+      ConvNet.
     momentum: of the same.
     init: real (random training images) or noise (standard normal).
     augment: operations joined by _, or none; one is drawn per class and step.
     discrepancy: how two sets of features are compared.
     micro_batch: real images embedded at a time; 0 chooses by platform. Speed
       and memory only.
+    batch_norm_classes: classes that batch norm takes as one batch; 0 is all of
+      them, as in the original. Fewer need less memory.
     log_every: steps between two lines of metrics; changes no result.
   """
 
-  images_per_class: int = 10
+  images_per_class: int | tuple = 10
   steps: int = 20_000
   batch_real: int = 256
-  learning_rate: float = 1.0
+  learning_rate: float | None = None
   momentum: float = 0.5
   init: str = 'real'
   augment: str = ALL_OPERATIONS
   discrepancy: str = 'mean'
   micro_batch: int = 0
+  batch_norm_classes: int = 0
   log_every: int = 100
 
   def __post_init__(self):
     _check_types(self)
+    _check_sizes(self.sizes)
     _at_least(
       1,
       **{
-        'condense.images_per_class': self.images_per_class,
         'condense.batch_real': self.batch_real,
         'condense.log_every': self.log_every,
       },
@@ -162,11 +202,109 @@ class CondenseConfig:
       **{
         'condense.steps': self.steps,
         'condense.micro_batch': self.micro_batch,
+        'condense.batch_norm_classes': self.batch_norm_classes,
       },
     )
-    _check_learning_rate('condense.learning_rate', self.learning_rate)
+    if self.learning_rate is not None:
+      _check_learning_rate('condense.learning_rate', self.learning_rate)
     _within(0, 1, **{'condense.momentum': self.momentum})
     choose('condense.init', self.init, INITS)
+
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """The nested sets' images per class, ascending; mostly one."""
+    sizes = self.images_per_class
+    return sizes if isinstance(sizes, tuple) else (sizes,)
+
+  @property
+  def largest(self) -> int:
+    """S: the images per class that are condensed."""
+    return self.sizes[-1]
+
+
+def _check_sizes(sizes: tuple) -> None:
+  whole = all(type(size) is int and size >= 1 for size in sizes)
+  if not sizes or not whole or list(sizes) != sorted(set(sizes)):
+    raise InputError(
+      'condense.images_per_class must be at least 1, or several such numbers'
+      f' that ascend, got {sizes if len(sizes) != 1 else sizes[0]}'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+  """How networks are trained on the real images.
+
+  They give the features that herding and k-center select in, the forgetting
+  events, and the pool of partly trained embedders.
+
+  Attributes:
+    epochs: over the real images.
+    batch_size: images per step; an epoch leaves out what is left of the last.
+    learning_rate: of SGD.
+    momentum: of the same.
+    weight_decay: added to the gradient, times the parameter.
+    augment: operations joined by _, or none.
+  """
+
+  epochs: int = 20
+  batch_size: int = 256
+  learning_rate: float = 0.01
+  momentum: float = 0.9
+  weight_decay: float = 5e-4
+  augment: str = ALL_OPERATIONS
+
+  def __post_init__(self):
+    _check_types(self)
+    _at_least(
+      1,
+      **{
+        'pretrain.epochs': self.epochs,
+        'pretrain.batch_size': self.batch_size,
+      },
+    )
+    _at_least(0, **{'pretrain.weight_decay': self.weight_decay})
+    _check_learning_rate('pretrain.learning_rate', self.learning_rate)
+    _within(0, 1, **{'pretrain.momentum': self.momentum})
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedderConfig:
+  """Where the network that embeds a step's images comes from.
+
+  Attributes:
+    name: random (a fresh one each step, the paper's), or pool: drawn from
+      partly trained networks whose validation accuracy is in a range.
+    low: least validation accuracy of a network drawn from the pool, in [0, 1].
+    high: the accuracy that it must stay below.
+    networks: networks trained for the pool.
+    snapshots: copies kept of each, evenly spread over `pretrain.epochs`.
+    dir: folder of the pool, so that runs can share it; None is the workdir's
+      `pool`.
+  """
+
+  name: str = 'random'
+  low: float = 0.0
+  high: float = 1.0
+  networks: int = 10
+  snapshots: int = 20
+  dir: str | None = None
+
+  def __post_init__(self):
+    _check_types(self)
+    choose('embedder.name', self.name, EMBEDDERS)
+    _at_least(
+      1,
+      **{
+        'embedder.networks': self.networks,
+        'embedder.snapshots': self.snapshots,
+      },
+    )
+    if not 0 <= self.low < self.high:
+      raise InputError(
+        'embedder.low must be at least 0 and below embedder.high, got'
+        f' {self.low} and {self.high}'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,10 +322,16 @@ class EvalConfig:
     augment: operations joined by _, or none; one per batch, its parameters
       drawn for each image.
     network: changes to the condensing network.
-    random_baseline: also train on as many random real images.
-    whole_set: also train on all real images.
+    pool: networks to evaluate, joined by commas: same (the one of `network`),
+      a pool's name (`dm_jax.networks.POOLS`), or a network's name, which may be
+      followed by changes, as in convnet,vgg11:norm=batch.
+    baselines: what the same number of real images is chosen by, to train on
+      them, too; joined by commas, of `SELECTIONS`, or none.
     whole_set_epochs: E for the whole set.
     whole_set_networks: networks trained on the whole set.
+    validation_every: steps of condensing between two evaluations on the
+      validation images; 0 is none.
+    validation_networks: networks trained for each of those.
   """
 
   networks: int = 20
@@ -198,10 +342,12 @@ class EvalConfig:
   weight_decay: float = 5e-4
   augment: str = ALL_OPERATIONS
   network: NetworkChoice = NetworkChoice()
-  random_baseline: bool = True
-  whole_set: bool = False
+  pool: str = 'same'
+  baselines: str = 'random'
   whole_set_epochs: int = 100
   whole_set_networks: int = 1
+  validation_every: int = 0
+  validation_networks: int = 3
 
   def __post_init__(self):
     _check_types(self)
@@ -211,6 +357,7 @@ class EvalConfig:
         'evaluate.networks': self.networks,
         'evaluate.batch_size': self.batch_size,
         'evaluate.whole_set_networks': self.whole_set_networks,
+        'evaluate.validation_networks': self.validation_networks,
       },
     )
     _at_least(
@@ -219,10 +366,18 @@ class EvalConfig:
         'evaluate.epochs': self.epochs,
         'evaluate.whole_set_epochs': self.whole_set_epochs,
         'evaluate.weight_decay': self.weight_decay,
+        'evaluate.validation_every': self.validation_every,
       },
     )
     _check_learning_rate('evaluate.learning_rate', self.learning_rate)
     _within(0, 1, **{'evaluate.momentum': self.momentum})
+    for name in self.selections:
+      choose('evaluate.baselines', name, SELECTIONS)
+
+  @property
+  def selections(self) -> tuple[str, ...]:
+    """The baselines' names."""
+    return split_names(self.baselines)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,18 +409,48 @@ class OutputConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-  """Everything that `launch.py` takes, as one immutable value."""
+  """Everything that `launch.py` takes, as one immutable value.
+
+  Attributes:
+    seed: every draw follows from it.
+    method: dm, or how real images are selected instead.
+    sets: independent sets made and evaluated, K; each gets `evaluate.networks`.
+    data: the images.
+    network: what embeds them.
+    condense: how they are condensed.
+    embedder: where the embedding networks come from.
+    pretrain: how networks are trained on real images, where that is needed.
+    evaluate: how the sets are judged.
+    output: what is written.
+  """
 
   seed: int = 0
+  method: str = 'dm'
+  sets: int = 1
   data: DataConfig = DataConfig()
   network: NetworkConfig = NetworkConfig()
   condense: CondenseConfig = CondenseConfig()
+  embedder: EmbedderConfig = EmbedderConfig()
+  pretrain: PretrainConfig = PretrainConfig()
   evaluate: EvalConfig = EvalConfig()
   output: OutputConfig = OutputConfig()
 
   def __post_init__(self):
     _check_types(self)
     _within(0, 2**32, seed=self.seed)
+    _at_least(1, sets=self.sets)
+    choose('method', self.method, METHODS)
+    every, log = self.evaluate.validation_every, self.condense.log_every
+    if every % log:
+      raise InputError(
+        f'evaluate.validation_every {every} must be a multiple of'
+        f' condense.log_every {log}'
+      )
+    if every and not self.data.validation:
+      raise InputError(
+        'evaluate.validation_every needs validation images: set'
+        ' data.validation, e.g. 0.1'
+      )
 
   @property
   def evaluation_network(self) -> NetworkConfig:
@@ -287,7 +472,7 @@ class RunConfig:
     """Returns what determines the result: not where data lie, nor output."""
     settings = self.to_dict()
     del settings['output'], settings['data']['dir']
-    del settings['condense']['log_every']
+    del settings['condense']['log_every'], settings['embedder']['dir']
     return settings
 
 

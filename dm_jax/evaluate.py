@@ -6,6 +6,7 @@ import functools
 import time
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from dm_jax import training
 from dm_jax.augment import parse
 from dm_jax.config import EvalConfig
 from dm_jax.data.arrays import check_images, check_labels
-from dm_jax.networks import make_network, paper_network
+from dm_jax.networks import as_network, make_network, paper_network
 from dm_jax.parallel import on_one_device
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import AnyArray, Array, InputError, Key, Network
@@ -60,7 +61,7 @@ def evaluate(
   config: EvalConfig = EvalConfig(),
   *,
   key: Key,
-  network: Network | None = None,
+  network: Network | nn.Module | None = None,
   callback: Callable[[int, int], None] | None = None,
   first: int = 0,
 ) -> EvalResult:
@@ -72,8 +73,8 @@ def evaluate(
     test_labels: int [N].
     config: the protocol; its default is the original's.
     key: every draw follows from it; is consumed.
-    network: what to train; None is the ConvNet that `config.network` describes,
-      the paper's where it says nothing.
+    network: what to train, a `Network` or a Linen module; None is the ConvNet
+      that `config.network` describes, the paper's where it says nothing.
     callback: gets (epochs done, epochs in all), summed over the networks,
       between compiled calls. What it raises ends the evaluation.
     first: number of the first network. A network depends on its number and the
@@ -103,11 +104,14 @@ def evaluate(
       f'the synthetic images have shape {synthetic.image_shape}, the test'
       f' images {test_images.shape[1:]}: evaluate on the data it was made from'
     )
+  image_shape = synthetic.image_shape
   network = network or make_network(
-    config.network.resolve(paper_network(synthetic.image_shape)),
-    image_shape=synthetic.image_shape,
+    config.network.resolve(paper_network(image_shape)),
+    image_shape=image_shape,
     classes=synthetic.classes,
   )
+  network = as_network(network, image_shape)
+  check_batches(network, len(synthetic.labels), config.batch_size)
   padded = training.pad_test(test_images, test_labels)
   fold = jax.vmap(jax.random.fold_in, (None, 0))
   numbers = first + jnp.arange(config.networks, dtype=jnp.int32)
@@ -119,6 +123,16 @@ def evaluate(
   counts = _train_and_test(network, config, inputs, statistics, callback)
   accuracies = np.asarray(counts) / len(test_labels)
   return EvalResult(tuple(accuracies.tolist()))
+
+
+def check_batches(network: Network, images: int, batch_size: int) -> None:
+  """Raises InputError if a batch norm would see a batch of one image."""
+  if network.mixes_images and (images == 1 or images % batch_size == 1):
+    raise InputError(
+      f'batch norm needs more than one image in a batch: of {images} images,'
+      f' evaluate.batch_size {batch_size} leaves one for the last; use another'
+      " batch size, or network.norm 'instance'"
+    )
 
 
 def _train_and_test(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -53,6 +54,12 @@ def repeat(step: Callable) -> Callable:
   return call
 
 
+@functools.lru_cache(maxsize=8)
+def _program(step: Callable, axes: tuple[Any, Any], layout: ClassLayout):
+  """The compiled repetition; equal arguments share it."""
+  return layout.map(repeat(step), (*axes, None))
+
+
 def run(
   step: Callable,
   state: Any,
@@ -68,10 +75,11 @@ def run(
   """Steps from `state` until `steps` are done.
 
   Args:
-    step: (state, problem) -> (state, losses [C]).
+    step: (state, problem) -> (state, losses [C]); calls with the same one share
+      what is compiled.
     state: has `step` and `images`; not changed.
     problem: what a step reads.
-    axes: of the state and the problem, see `ClassLayout.compile`.
+    axes: of the state and the problem, see `ClassLayout.map`; hashable.
     layout: the devices.
     steps: the last step.
     every: callbacks come at its multiples, and about once a second.
@@ -90,14 +98,14 @@ def run(
   dealt = layout.deal(state, axes[0], donated=True)
   held = layout.deal(problem, axes[1])
   started = time.perf_counter()
-  compiled = layout.compile(
-    repeat(step), (*axes, None), dealt, held, jnp.int32(1)
-  )
+  program = _program(step, axes, layout)
+  dealt, losses = program(dealt, held, jnp.int32(0))
+  jax.block_until_ready(losses)
   compile_seconds = time.perf_counter() - started
   count = 1
   while done < steps:
     started = time.perf_counter()
-    dealt, losses = compiled(dealt, held, jnp.int32(count))
+    dealt, losses = program(dealt, held, jnp.int32(count))
     losses = layout.gather_last(losses)[:count].sum(-1)
     seconds = time.perf_counter() - started
     good, state = state, layout.gather(dealt, axes[0])

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from dm_jax import augment
 from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.networks.batch_norm import Batch
 from dm_jax.types import (
   AnyArray,
   Array,
@@ -24,6 +25,24 @@ from dm_jax.types import (
   Network,
   Variables,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassAxis:
+  """The mapped axis that classes are dealt over, the last device's padded.
+
+  Attributes:
+    name: of the axis.
+    classes: C, on all devices.
+  """
+
+  name: str
+  classes: int
+
+  def present(self, rows: int) -> Array:
+    """Returns float32 [rows], 0 for this device's padding."""
+    first = lax.axis_index(self.name) * rows
+    return (first + jnp.arange(rows) < self.classes).astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +56,9 @@ class Objective:
     operations: of the augmentation, see `augment.parse`.
     batch_real: real images per class and step.
     micro_batch: real images embedded at a time.
+    sizes: of the nested sets, ascending; empty is one set of all images.
+    together: classes that are one batch of a batch norm; 0 is all of them.
+    axis: what the classes are mapped over, if the batch spans it.
   """
 
   network: Network
@@ -45,6 +67,9 @@ class Objective:
   operations: tuple[str, ...]
   batch_real: int
   micro_batch: int
+  sizes: tuple[int, ...] = ()
+  together: int = 0
+  axis: ClassAxis | None = None
 
 
 class Target(NamedTuple):
@@ -112,10 +137,11 @@ def make_targets(
     keys: one for each class [C]; are consumed.
   """
   embed = functools.partial(objective.network.embed, variables)
+  mixes_images = objective.network.mixes_images
 
   def one_class(args) -> Target:
     target = draw_target(objective, *args)
-    if objective.network.mixes_images:
+    if mixes_images:
       return target
     features = lax.map(
       lambda image: embed(image[None])[0],
@@ -125,9 +151,10 @@ def make_targets(
     return target._replace(real=features)
 
   targets = lax.map(one_class, (data, keys))
-  if objective.network.mixes_images:
-    return targets._replace(real=_embed_all(embed, targets.real))
-  return targets
+  if not mixes_images:
+    return targets
+  real = _embed_together(objective, variables, targets.real, targets.weights)
+  return targets._replace(real=real)
 
 
 def class_losses(
@@ -153,11 +180,25 @@ def class_losses(
     return _augment(augmentation, training, objective.operations)
 
   training = lax.map(one_class, (images, targets.augmentation))
-  embed = functools.partial(objective.network.embed, variables)
-  features = _embed_all(embed, training)
+  if objective.network.mixes_images:
+    weights = jnp.ones(training.shape[:2], jnp.float32)
+    features = _embed_together(objective, variables, training, weights)
+  else:
+    features = _embed_flat(objective, variables, training)
   chex.assert_equal_shape_suffix([targets.real, features], 1)
+  # A stored image may give several to train on.
+  per_stored = training.shape[1] // images.shape[1]
   compare = jax.vmap(objective.discrepancy)
-  return compare(targets.real, features, targets.weights)
+  sizes = objective.sizes or (images.shape[1],)
+  nested = [features[:, : size * per_stored] for size in sizes]
+  losses = sum(
+    (compare(targets.real, part, targets.weights) for part in nested),
+    jnp.zeros(len(images), jnp.float32),
+  )
+  if objective.axis is not None:
+    # The padding's images see the others' through the statistics.
+    losses *= objective.axis.present(len(images))
+  return losses
 
 
 def _augment(augmentation, images, operations) -> Array:
@@ -167,7 +208,45 @@ def _augment(augmentation, images, operations) -> Array:
   )
 
 
-def _embed_all(embed, images: Array) -> Array:
+def _embed_flat(objective: Objective, variables, images: Array) -> Array:
   """Embeds [C, K, H, W, D] as one batch; returns [C, K, F]."""
   flat = images.reshape(-1, *images.shape[2:])
-  return embed(flat).reshape(*images.shape[:2], -1)
+  features = objective.network.embed(variables, flat)
+  return features.reshape(*images.shape[:2], -1)
+
+
+def _embed_together(
+  objective: Objective, variables, images: Array, weights: Array
+) -> Array:
+  """Embeds classes of which several are one batch of a batch norm.
+
+  Args:
+    objective: the network, and which classes are one batch.
+    variables: of the network.
+    images: [C, K, H, W, D].
+    weights: [C, K], 0 for images that are padding.
+
+  Returns:
+    Features [C, K, F].
+  """
+  embed, axis = objective.network.embed_batch, objective.axis
+  if embed is None:  # It knows no weights: the caller gives it no padding.
+    return _embed_flat(objective, variables, images)
+  if axis is not None:
+    weights = weights * axis.present(len(images))[:, None]
+
+  def one_batch(args) -> Array:
+    images, weights = args
+    name = None if axis is None else axis.name
+    batch = Batch(train=True, weights=weights.reshape(-1), axis=name)
+    flat = images.reshape(-1, *images.shape[2:])
+    return embed(variables, flat, batch).reshape(*images.shape[:2], -1)
+
+  together = objective.together or len(images)
+  grouped = [
+    array.reshape(-1, together, *array.shape[1:]) for array in (images, weights)
+  ]
+  if len(grouped[0]) == 1:  # Gradients outside of loops are faster.
+    return one_batch((images, weights))
+  features = lax.map(one_batch, tuple(grouped))
+  return features.reshape(*images.shape[:2], -1)

@@ -16,7 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dm_jax.matching import ClassAxis
 from dm_jax.types import Array
+
+_AXIS = 'classes'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,50 +29,51 @@ class ClassLayout:
   Attributes:
     classes: C.
     devices: those in use; never more than are needed for the same speed.
+    per_device: classes that each holds, with padding.
   """
 
   classes: int
   devices: tuple[Any, ...]
+  per_device: int
 
   @property
-  def per_device(self) -> int:
-    return math.ceil(self.classes / len(self.devices))
+  def axis(self) -> ClassAxis | None:
+    """The axis that `map` maps over, if there are several devices."""
+    return ClassAxis(_AXIS, self.classes) if len(self.devices) > 1 else None
 
   @property
   def platform(self) -> str:
     return self.devices[0].platform
 
-  def compile(self, fn: Callable, axes: Sequence[Any], *args):
-    """Compiles `fn`, which sees the classes of one device, for these args.
+  def map(self, fn: Callable, axes: Sequence[Any]) -> Callable:
+    """Maps `fn`, which sees the classes of one device.
 
     Args:
       fn: (state, *rest) -> (state, out). The new state has the axes of the old
         one and takes its memory; out has the classes last.
       axes: for each argument a pytree prefix: 0 where there is a leading class
         axis, None where all devices share the value.
-      *args: dealt arguments.
 
     Returns:
-      A compiled function of dealt arguments.
+      A function of dealt arguments, compiled when it is first called.
     """
     if len(self.devices) == 1:
-      return jax.jit(fn, donate_argnums=0).lower(*args).compile()
-    mapped = jax.pmap(
+      return jax.jit(fn, donate_argnums=0)
+    return jax.pmap(
       fn,
-      axis_name='classes',
+      axis_name=_AXIS,
       in_axes=tuple(axes),
       out_axes=(axes[0], 0),
       devices=self.devices,
       donate_argnums=0,
     )
-    return mapped.lower(*args).compile()
 
   def deal(self, tree: Any, axes: Any, *, donated: bool = False) -> Any:
     """Puts a pytree onto the devices.
 
     Args:
       tree: arrays of all classes.
-      axes: see `compile`.
+      axes: see `map`.
       donated: copies even where that is not needed, so that the caller's own
         arrays outlive the call that takes these.
     """
@@ -81,7 +85,7 @@ class ClassLayout:
     return _map_prefix(self._gather_leaf, axes, tree)
 
   def gather_last(self, array: Array) -> np.ndarray:
-    """Brings `compile`'s second output to the host: [..., C]."""
+    """Brings `map`'s second output to the host: [..., C]."""
     if len(self.devices) == 1:
       return np.asarray(array)
     joined = np.concatenate(np.asarray(array), axis=-1)
@@ -134,20 +138,23 @@ def _map_prefix(fn: Callable, axes: Any, tree: Any) -> Any:
   return jax.tree.map(subtree, axes, tree, is_leaf=lambda x: x is None)
 
 
-def lay_out(classes: int, devices: Sequence[Any] | None = None) -> ClassLayout:
+def lay_out(
+  classes: int, devices: Sequence[Any] | None = None, together: int = 1
+) -> ClassLayout:
   """Chooses how to deal C classes to devices.
 
   Args:
     classes: C.
     devices: None for all local ones.
+    together: consecutive classes that must lie on one device.
 
   Returns:
     A layout on the fewest devices that give the smallest share per device: 10
     classes on 8 devices use 5, two classes each.
   """
   devices = tuple(devices or jax.local_devices())
-  share = math.ceil(classes / len(devices))
-  return ClassLayout(classes, devices[: math.ceil(classes / share)])
+  share = math.ceil(classes / len(devices) / together) * together
+  return ClassLayout(classes, devices[: math.ceil(classes / share)], share)
 
 
 def on_one_device(tree: Any) -> Any:

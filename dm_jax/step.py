@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from typing import Any, cast
 
 import jax
@@ -63,9 +64,9 @@ def make_problem(data: ClassData, key: Key, embedder: Embedder) -> Problem:
     embedder: key -> variables; `network.init` gives the paper's random ones.
   """
   _, network_key, classes_key = jax.random.split(key, 3)
-  class_keys = _key_per_class(classes_key, data.classes)
+  keys = class_keys(classes_key, data.classes)
   embedder = jax.tree_util.Partial(embedder)
-  return Problem(data, network_key, class_keys, embedder)
+  return Problem(without_names(data), network_key, keys, embedder)
 
 
 def init_state(
@@ -86,16 +87,14 @@ def init_state(
     InputError: a class has fewer real images than are to be drawn.
   """
   check_start(config, data)
-  per_class = config.images_per_class
+  per_class = config.largest
   init_key, _, _ = jax.random.split(key, 3)
-  keys = _key_per_class(init_key, data.classes)
+  keys = class_keys(init_key, data.classes)
   if config.init == 'noise':
     shape = (per_class, *data.image_shape)
     images = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
   else:
-    images = jax.lax.map(
-      lambda args: _draw_images(args[0], args[1], per_class), (data, keys)
-    )
+    images = draw_images(data, keys, per_class)
   optimizer = optimizer or make_optimizer(config)
   opt_state = jax.vmap(optimizer.init)(images)
   return CondenseState(jnp.int32(0), images, opt_state)
@@ -104,27 +103,51 @@ def init_state(
 def check_start(config: CondenseConfig, data: ClassData) -> None:
   """Raises InputError if a class has too few images to start from."""
   smallest = int(data.counts.min())
-  if config.init == 'real' and config.images_per_class > smallest:
+  if config.init == 'real' and config.largest > smallest:
     name = data.class_names[int(data.counts.argmin())]
     raise InputError(
-      f'condense.images_per_class {config.images_per_class} is more than the'
+      f'condense.images_per_class {config.largest} is more than the'
       f' {smallest} images of class {name!r}: use at most {smallest}, or'
       ' condense.init noise'
     )
 
 
-def _key_per_class(key: Key, classes: int) -> Key:
+def class_keys(key: Key, classes: int) -> Key:
   """Returns keys [C] that do not depend on how many classes there are."""
   numbers = jnp.arange(classes, dtype=jnp.int32)
   return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
-def _draw_images(class_data: ClassData, key: Key, per_class: int) -> Array:
-  """Random images of one class, normalised [S, H, W, D]."""
-  indices, _ = matching.draw(
-    key, class_data.counts, class_data.images.shape[0], per_class
-  )
-  return normalise(class_data.images[indices], class_data.mean, class_data.std)
+def draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
+  """Draws random real images of every class, without replacement.
+
+  Args:
+    data: the real images.
+    keys: one for each class [C], see `class_keys`; are consumed.
+    per_class: S, at most the smallest class.
+
+  Returns:
+    Normalised [C, S, H, W, D].
+  """
+  return _draw_images(without_names(data), keys, per_class)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
+  def one_class(args) -> Array:
+    class_data, key = args
+    indices, _ = matching.draw(
+      key, class_data.counts, class_data.images.shape[0], per_class
+    )
+    images = class_data.images[indices]
+    return normalise(images, class_data.mean, class_data.std)
+
+  return jax.lax.map(one_class, (data, keys))
+
+
+def without_names(data: ClassData) -> ClassData:
+  """Drops the class names, which would make each set's programs its own."""
+  return dataclasses.replace(data, class_names=())
 
 
 def keep(stored: Array) -> Array:
@@ -132,9 +155,18 @@ def keep(stored: Array) -> Array:
   return stored
 
 
-def make_optimizer(config: CondenseConfig) -> optax.GradientTransformation:
-  """Returns the original's SGD with momentum on the pixels."""
-  return optax.sgd(config.learning_rate, config.momentum)
+def make_optimizer(
+  config: CondenseConfig, learning_rate: float = 1.0
+) -> optax.GradientTransformation:
+  """Returns the original's SGD with momentum on the pixels.
+
+  Args:
+    config: its settings.
+    learning_rate: where the config leaves it open. The state does not depend on
+      it.
+  """
+  rate = config.learning_rate
+  return optax.sgd(learning_rate if rate is None else rate, config.momentum)
 
 
 def make_step(
@@ -143,16 +175,20 @@ def make_step(
   *,
   decode: Decoder = keep,
   optimizer: optax.GradientTransformation | None = None,
+  axis: matching.ClassAxis | None = None,
 ) -> Step:
   """Makes one step of Algorithm 1: pure, to be jitted, scanned or mapped.
 
   Args:
     network: what embeds; its variables come from `Problem.embedder`.
-    config: batch size, augmentation and discrepancy. With batch norm,
-      `batch_real` must not be above the smallest class: padding would enter
-      the statistics. (`condense` sees to that.)
+    config: batch size, augmentation and discrepancy. For a network that mixes
+      images and has no `embed_batch`, `batch_real` must not be above the
+      smallest class: padding would enter the statistics. (`condense` sees to
+      that.)
     decode: stored images -> images to train on, for one class.
     optimizer: moves the pixels of one class; None is `make_optimizer`'s.
+    axis: the mapped axis that the classes are dealt over, where batch norm
+      takes all of them as one batch; None where one call sees all classes.
 
   Returns:
     step: (state, problem) -> (state, losses [C]); losses are those before the
@@ -161,7 +197,7 @@ def make_step(
   Raises:
     InputError: an unknown augmentation or discrepancy.
   """
-  optimizer = optimizer or make_optimizer(config)
+  optimizer = optimizer or make_optimizer(config, network.learning_rate)
   objective = matching.Objective(
     network=network,
     discrepancy=get_discrepancy(config.discrepancy),
@@ -169,6 +205,9 @@ def make_step(
     operations=augment.parse(config.augment),
     batch_real=config.batch_real,
     micro_batch=config.micro_batch or config.batch_real,
+    sizes=config.sizes,
+    together=config.batch_norm_classes,
+    axis=axis,
   )
 
   def step(state: CondenseState, problem: Problem):

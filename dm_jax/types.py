@@ -91,12 +91,19 @@ class Network:
     logits: see `TrainableLogits`.
     mixes_images: True if an image's features depend on the batch around it
       (batch norm): then all classes are embedded as one batch.
+    embed_batch: for such a network, (variables, images, batch) -> features,
+      where `networks.Batch` names the images that are padding and the devices
+      that the batch is spread over. None keeps it to one device and to batches
+      without padding.
+    learning_rate: of the pixels, tested with this network.
   """
 
   init: Callable[[Key], Variables]
   embed: Callable[[Variables, Array], Array]
   logits: TrainableLogits
   mixes_images: bool = False
+  embed_batch: Callable[[Variables, Array, Any], Array] | None = None
+  learning_rate: float = 1.0
 
 
 class Discrepancy(Protocol):

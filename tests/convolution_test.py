@@ -7,7 +7,7 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from dm_jax.networks.convolution import convolve
+from dm_jax.networks.convolution import convolve, convolve_by_two
 
 KEY = jax.random.key(0)
 
@@ -107,3 +107,34 @@ def test_gradients_are_finite_differences(channels):
     inputs = jax.tree.map(lambda x: x.astype(jnp.float64), draw(channels))
     convolution = jax.jit(lambda i, k: jnp.sin(convolve(i, k, 1)))
     check_grads(convolution, inputs, order=1, modes=['rev'])
+
+
+@pytest.mark.parametrize('channels', [2, 6])
+@pytest.mark.parametrize(
+  ('sides', 'size', 'padding'),
+  [
+    ((6, 5), 3, 1),
+    ((7, 8), 3, 1),
+    ((6, 5), 3, 0),
+    ((6, 7), 1, 0),
+    ((5, 6), 2, 0),
+    ((1, 2), 3, 1),
+  ],
+)
+def test_a_stride_of_two_agrees_with_the_library(
+  sides, size, padding, channels
+):
+  def reference_by_two(images, kernel, padding):
+    return lax.conv_general_dilated(
+      images,
+      kernel,
+      (2, 2),
+      ((padding, padding),) * 2,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+  images = jax.random.normal(KEY, (2, *sides, channels))
+  kernel = jax.random.normal(jax.random.key(1), (size, size, channels, 4))
+  ours = jax.jit(value_and_gradients(convolve_by_two, padding))
+  theirs = jax.jit(value_and_gradients(reference_by_two, padding))
+  assert_agree(ours(images, kernel), theirs(images, kernel))

@@ -91,7 +91,7 @@ def test_a_compiled_function_gives_every_class_its_loss(devices):
   axes, add = (0, {'add': None}), {'add': jnp.int32(7)}
   dealt = layout.deal(jnp.arange(5), 0, donated=True)
   held = layout.deal(add, axes[1])
-  state, losses = layout.compile(step, axes, dealt, held)(dealt, held)
+  state, losses = layout.map(step, axes)(dealt, held)
   classes = np.arange(5)
   np.testing.assert_array_equal(layout.gather(state, 0), classes + 1)
   np.testing.assert_array_equal(
@@ -108,9 +108,14 @@ def data_of(classes):
   return ClassData.from_arrays(images, labels)
 
 
-def condense_on(devices, classes, network):
+def condense_on(devices, classes, network, **changes):
   config = CondenseConfig(
-    images_per_class=2, steps=4, batch_real=6, augment='crop_flip'
+    images_per_class=2,
+    steps=4,
+    batch_real=6,
+    augment='crop_flip',
+    learning_rate=1.0,
+    **changes,
   )
   losses = []
   synthetic = condense_classes(
@@ -151,3 +156,58 @@ def test_two_devices_give_the_same_images_with_a_convnet():
     'convnet', image_shape=(8, 8, 1), classes=3, width=4, depth=1
   )
   assert_same(condense_on(2, 3, network), condense_on(1, 3, network), 3)
+
+
+def batch_norm_network(classes):
+  return make_network(
+    'convnet',
+    image_shape=(8, 8, 1),
+    classes=classes,
+    width=4,
+    depth=1,
+    norm='batch',
+  )
+
+
+@functools.cache
+def batch_norm_on_one_device(together):
+  network = batch_norm_network(4)
+  return condense_on(1, 4, network, batch_norm_classes=together)
+
+
+@pytest.mark.parametrize(
+  ('together', 'devices'), [(0, 2), (0, 3), (0, 4), (2, 2), (2, 3)]
+)
+def test_batch_norm_gives_the_same_images_on_several_devices(together, devices):
+  """Classes are unequal; the golden files have a device with padding."""
+  network = batch_norm_network(4)
+  actual = condense_on(devices, 4, network, batch_norm_classes=together)
+  assert_same(actual, batch_norm_on_one_device(together), 4)
+
+
+def test_classes_that_are_not_together_do_not_see_each_other():
+  data, network = data_of(4), batch_norm_network(4)
+  config = CondenseConfig(
+    images_per_class=2, steps=2, batch_real=6, batch_norm_classes=2
+  )
+  others = dataclasses.replace(
+    data, images=data.images.copy(), counts=np.array(data.counts)
+  )
+  others.images[2:] = 255 - others.images[2:]
+  one, other = (
+    condense_classes(
+      some, config, key=KEY, network=network, devices=jax.devices()[:1]
+    ).images
+    for some in (data, others)
+  )
+  np.testing.assert_array_equal(one[:4], other[:4])
+  assert (one[4:] != other[4:]).any()
+
+
+@pytest.mark.parametrize(
+  ('devices', 'together', 'share'), [(4, 2, 4), (3, 5, 5), (8, 10, 10)]
+)
+def test_classes_that_are_together_stay_on_one_device(devices, together, share):
+  layout = lay_out(10, jax.devices()[:devices], together)
+  assert layout.per_device == share
+  assert len(layout.devices) == -(-10 // share)

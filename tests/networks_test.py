@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dm_jax.config import ACTIVATIONS, NORMS, POOLINGS, NetworkConfig
-from dm_jax.networks import make_network
-from dm_jax.networks.convnet import average_pool, make_norm, max_pool
+from dm_jax.networks import Batch, make_network, names, register_network
+from dm_jax.networks.layers import Norm, average_pool, max_pool
 from dm_jax.types import InputError
 
 KEY = jax.random.key(0)
@@ -51,8 +51,9 @@ def test_parameters_are_uniform_within_one_over_the_root_of_the_fan_in(
 
 
 def test_norms_start_as_the_identity(many_parameters):
-  assert (many_parameters['InstanceNorm_0']['scale'] == 1).all()
-  assert (many_parameters['InstanceNorm_0']['bias'] == 0).all()
+  norm = many_parameters['Norm_0']['InstanceNorm_0']
+  assert (norm['scale'] == 1).all()
+  assert (norm['bias'] == 0).all()
 
 
 def test_a_key_decides_the_network():
@@ -145,8 +146,9 @@ def test_instance_norm_by_hand():
   # A large mean and a small deviation: one-pass variances would be useless.
   values = np.random.RandomState(0).standard_normal((2, 6, 5, 3))
   images = jnp.asarray(100 + values, jnp.float32)
-  norm = make_norm('instance', True)
-  output = np.asarray(norm.apply(norm.init(KEY, images), images))
+  norm, batch = Norm('instance'), Batch(train=True)
+  variables = norm.init(KEY, images, batch)
+  output = np.asarray(norm.apply(variables, images, batch))
   np.testing.assert_allclose(output.mean((1, 2)), 0, atol=1e-4)
   np.testing.assert_allclose(output.var((1, 2)), 1, atol=1e-3)
 
@@ -161,8 +163,9 @@ def test_norm_over_groups_of_channels(norm, groups):
   variance = grouped.var((1, 3), keepdims=True)
   # The deviation is near the root of epsilon, so that epsilon is seen.
   expected = (grouped - mean) / np.sqrt(variance + 1e-5)
-  layer, inputs = make_norm(norm, True), jnp.asarray(images, jnp.float32)
-  output = layer.apply(layer.init(KEY, inputs), inputs)
+  layer, batch = Norm(norm), Batch(train=True)
+  inputs = jnp.asarray(images, jnp.float32)
+  output = layer.apply(layer.init(KEY, inputs, batch), inputs, batch)
   np.testing.assert_allclose(
     np.asarray(output).reshape(expected.shape), expected, atol=1e-5
   )
@@ -174,8 +177,11 @@ def test_batch_norm_moves_its_averages_on_in_training_alone():
   start = some_variables(network)
   logits, trained = network.logits(start, images, train=True)
   tested, same = network.logits(trained, images, train=False)
-  mean = trained['batch_stats']['BatchNorm_0']['mean']
-  assert (mean != start['batch_stats']['BatchNorm_0']['mean']).all()
+  mean, before = (
+    variables['batch_stats']['Norm_0']['BatchNorm_0']['mean']
+    for variables in (trained, start)
+  )
+  assert (mean != before).all()
   assert jax.tree.all(jax.tree.map(np.array_equal, trained, same))
   assert not np.allclose(logits, tested, atol=1e-3)
 
@@ -228,3 +234,118 @@ def test_group_norm_needs_a_width_that_its_groups_divide():
 def test_a_config_takes_no_options_beside_it():
   with pytest.raises(InputError, match='width'):
     make_network(NetworkConfig(), image_shape=(8, 8, 1), classes=3, width=4)
+
+
+# The side from which on each network takes images, by its poolings.
+SMALLEST = {
+  'mlp': 1,
+  'lenet': 16,
+  'alexnet': 8,
+  'vgg11': 32,
+  'resnet18': 1,
+  'resnet18_ap': 8,
+}
+
+
+@pytest.mark.parametrize(('name', 'smallest'), SMALLEST.items())
+def test_networks_take_images_from_their_smallest_size_on(name, smallest):
+  for side in {smallest, smallest + 1, 64}:
+    for channels in (1, 3):
+      shape = (side, side, channels)
+      network = make_network(name, image_shape=shape, classes=7, width=16)
+      variables = jax.eval_shape(network.init, KEY)
+      images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+      features = jax.eval_shape(network.embed, variables, images)
+      assert features.shape[0] == 2
+      assert features.shape[1] > 0
+  if smallest > 1:
+    shape = (64, smallest - 1, 3)
+    with pytest.raises(InputError, match=f'from {smallest}×{smallest} pixels'):
+      make_network(name, image_shape=shape, classes=7)
+
+
+def test_digits_of_28_pixels_are_padded_where_the_original_pads_them():
+  for name in ('lenet', 'alexnet', 'vgg11'):
+    shapes = [
+      jax.eval_shape(
+        make_network(name, image_shape=(side, side, 1), classes=7).init, KEY
+      )
+      for side in (28, 32)
+    ]
+    assert shapes[0] == shapes[1], name
+
+
+@pytest.mark.parametrize(
+  ('name', 'first', 'features'),
+  [
+    ('convnet', 32, 32 * 4 * 4),
+    ('mlp', 32, 32),
+    ('lenet', 2, 21),  # A quarter of 6 and of 84.
+    ('alexnet', 32, 48 * 4 * 4),
+    ('vgg11', 16, 128),
+    ('resnet18', 16, 128),
+    ('resnet18_ap', 16, 128 * 4 * 4),
+  ],
+)
+def test_width_32_is_a_quarter_of_every_network(name, first, features):
+  network = make_network(name, image_shape=(32, 32, 3), classes=8, width=32)
+  variables = jax.eval_shape(network.init, KEY)
+  layer = 'Linear_0' if name == 'mlp' else 'Convolution_0'
+  assert variables['params'][layer]['kernel'].shape[-1] == first
+  images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+  embedded = jax.eval_shape(network.embed, variables, images)
+  assert embedded.shape == (2, features)
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'message'),
+  [
+    ('vgg11', {'depth': 4}, 'vgg11 has no depth'),
+    ('resnet18', {'pooling': 'max'}, 'resnet18 has no pooling'),
+    ('mlp', {'norm': 'batch'}, 'known are instance, none'),
+    ('alexnet', {'norm': 'layer'}, 'known are instance, none, batch'),
+    ('resnet18', {'norm': 'group', 'width': 12}, '8 divides'),
+    ('resnet', {}, 'did you mean resnet18'),
+    ('perceptron', {}, 'known are convnet, mlp, lenet, alexnet, vgg11'),
+  ],
+)
+def test_what_a_network_does_not_come_with(name, options, message):
+  with pytest.raises(InputError, match=message):
+    make_network(name, image_shape=(32, 32, 3), classes=3, **options)
+
+
+def test_batch_norm_forms_have_it_after_every_convolution():
+  for name in ('alexnet', 'vgg11', 'resnet18', 'resnet18_ap'):
+    network = make_network(
+      name, image_shape=(32, 32, 3), classes=3, norm='batch', width=16
+    )
+    variables = jax.eval_shape(network.init, KEY)
+    kernels = [
+      leaf for leaf in jax.tree.leaves(variables['params']) if leaf.ndim == 4
+    ]
+    assert len(jax.tree.leaves(variables['batch_stats'])) == 2 * len(kernels)
+    assert network.mixes_images
+
+
+def test_a_registered_network_goes_by_its_name():
+  def factory(config, image_shape, classes):
+    del config
+    return make_network('mlp', image_shape=image_shape, classes=classes)
+
+  register_network('a_name_of_ones_own', factory)
+  network = make_network('a_name_of_ones_own', image_shape=(4, 4, 1), classes=2)
+  assert network is make_network('mlp', image_shape=(4, 4, 1), classes=2)
+  for taken in ('a_name_of_ones_own', 'convnet'):
+    with pytest.raises(InputError, match='already'):
+      register_network(taken, factory)
+  with pytest.raises(InputError, match='letters'):
+    register_network('with:colon', factory)
+
+
+def test_the_first_of_equal_maxima_gets_the_gradient():
+  image = jnp.array([[1.0, 3, 0, 0], [3, 3, 0, 5]]).reshape(1, 2, 4, 1)
+  gradient = jax.grad(lambda x: max_pool(x).sum())(image)
+  expected = [[0, 1, 0, 0], [0, 0, 0, 1]]
+  np.testing.assert_array_equal(gradient[0, ..., 0], expected)
+  ties = jax.grad(lambda x: max_pool(x).sum())(jnp.ones((1, 2, 2, 1)))
+  np.testing.assert_array_equal(ties[0, ..., 0], [[1, 0], [0, 0]])

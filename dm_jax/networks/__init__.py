@@ -1,15 +1,26 @@
 """Networks, all behind `make_network(name, ...) -> Network`."""
 
+from dm_jax.networks.batch_norm import Batch
+from dm_jax.networks.linen import as_network, network_from_linen
+from dm_jax.networks.pool import POOLS, label, parse_pool
 from dm_jax.networks.registry import (
   check_name,
   make_network,
-  network_from_linen,
+  names,
   paper_network,
+  register_network,
 )
 
 __all__ = [
+  'POOLS',
+  'Batch',
+  'as_network',
   'check_name',
+  'label',
   'make_network',
+  'names',
   'network_from_linen',
   'paper_network',
+  'parse_pool',
+  'register_network',
 ]

@@ -1,8 +1,7 @@
-"""A stride-1 convolution whose gradients stay fast inside compiled loops."""
+"""Convolutions whose gradients stay fast inside compiled loops."""
 
 import functools
 
-import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -102,51 +101,89 @@ def _backward(padding, residuals, cotangent):
 convolve.defvjp(_forward, _backward)
 
 
-class Convolution(nn.Module):
-  """A k×k convolution with bias, initialised as PyTorch initialises it.
+def _strided(images: Array, kernel: Array, padding: int) -> Array:
+  pad = (padding, padding)
+  return lax.conv_general_dilated(
+    images, kernel, (2, 2), (pad, pad), dimension_numbers=_LAYOUT
+  )
 
-  Attributes:
-    features: output channels F.
-    size: k.
-    padding: zeros added on each side, at most k - 1.
+
+def _strided_cpu(images: Array, kernel: Array, padding: int) -> Array:
+  """The same as a convolution with stride 1 over 2×2 blocks of pixels."""
+  if kernel.shape[0] == 1 and padding == 0:
+    return convolve(images[:, ::2, ::2], kernel, 0)
+  images, kernel = _whole_blocks(images, kernel, padding)
+  return convolve(_blocks(images), _kernel_blocks(kernel), 0)
+
+
+def _whole_blocks(images, kernel, padding) -> tuple[Array, Array]:
+  """Pads both to whole blocks, such that the output stays the same."""
+  odd = kernel.shape[0] % 2
+  even = jnp.pad(kernel, ((0, odd), (0, odd), (0, 0), (0, 0)))
+  pads = [(0, 0, 0)]
+  for side in images.shape[1:3]:
+    outputs = (side + 2 * padding - kernel.shape[0]) // 2 + 1
+    needed = 2 * (outputs - 1) + even.shape[0]
+    # Negative where the last row or column is in no window.
+    pads.append((padding, needed - side - padding, 0))
+  zero = jnp.zeros((), images.dtype)
+  return lax.pad(images, zero, [*pads, (0, 0, 0)]), even
+
+
+def _blocks(images: Array) -> Array:
+  """[N, H, W, D] -> [N, H/2, W/2, 4·D]."""
+  batch, height, width, channels = images.shape
+  split = images.reshape(batch, height // 2, 2, width // 2, 2, channels)
+  joined = split.transpose(0, 1, 3, 2, 4, 5)
+  return joined.reshape(batch, height // 2, width // 2, 4 * channels)
+
+
+def _kernel_blocks(kernel: Array) -> Array:
+  """[k, k, D, F] -> [k/2, k/2, 4·D, F]."""
+  size, _, channels, features = kernel.shape
+  split = kernel.reshape(size // 2, 2, size // 2, 2, channels, features)
+  joined = split.transpose(0, 2, 1, 3, 4, 5)
+  return joined.reshape(size // 2, size // 2, 4 * channels, features)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve_by_two(images: Array, kernel: Array, padding: int) -> Array:
+  """Convolves with stride 2, as `torch.nn.functional.conv2d` does.
+
+  Args:
+    images: float [N, H, W, D].
+    kernel: float [k, k, D, F].
+    padding: zeros added on each side.
+
+  Returns:
+    float [N, ⌊(H + 2·padding - k) / 2⌋ + 1, the same of W, F].
   """
-
-  features: int
-  size: int = 3
-  padding: int = 1
-
-  @nn.compact
-  def __call__(self, images: Array) -> Array:
-    channels = images.shape[-1]
-    init = torch_uniform(self.size**2 * channels)
-    shape = (self.size, self.size, channels, self.features)
-    kernel = self.param('kernel', init, shape)
-    bias = self.param('bias', init, (self.features,))
-    return convolve(images, kernel, self.padding) + bias.reshape(1, 1, 1, -1)
+  return lax.platform_dependent(
+    images,
+    kernel,
+    cpu=functools.partial(_strided_cpu, padding=padding),
+    default=functools.partial(_strided, padding=padding),
+  )
 
 
-class Linear(nn.Module):
-  """A dense layer with bias, initialised as PyTorch initialises it."""
-
-  features: int
-
-  @nn.compact
-  def __call__(self, inputs: Array) -> Array:
-    init = torch_uniform(inputs.shape[-1])
-    shape = (inputs.shape[-1], self.features)
-    kernel = self.param('kernel', init, shape)
-    return inputs @ kernel + self.param('bias', init, shape[-1:])[None]
+def _pull(function, padding, images, kernel, cotangent):
+  _, pull = jax.vjp(
+    functools.partial(function, padding=padding), images, kernel
+  )
+  return pull(cotangent)
 
 
-def torch_uniform(fan_in: int):
-  """Returns an initialiser, uniform in ±1/√fan_in: PyTorch's default.
+def _forward_by_two(images, kernel, padding):
+  return convolve_by_two(images, kernel, padding), (images, kernel)
 
-  It holds for kernels and biases alike, and defines the distribution of
-  embeddings that distribution matching averages over.
-  """
-  bound = fan_in**-0.5
 
-  def init(key, shape, dtype=jnp.float32):
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
+def _backward_by_two(padding, residuals, cotangent):
+  return lax.platform_dependent(
+    *residuals,
+    cotangent,
+    cpu=functools.partial(_pull, _strided_cpu, padding),
+    default=functools.partial(_pull, _strided, padding),
+  )
 
-  return init
+
+convolve_by_two.defvjp(_forward_by_two, _backward_by_two)

@@ -1,0 +1,171 @@
+"""How a Linen module becomes a `Network`."""
+
+from collections.abc import Callable
+import functools
+import inspect
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dm_jax.networks.batch_norm import Batch
+from dm_jax.networks.layers import Linear, flatten
+from dm_jax.types import Array, ImageShape, InputError, Network, Variables
+
+_STATISTICS = 'batch_stats'
+# What modules call the argument that says whether they are in training, and
+# whether it says so or the contrary.
+_TRAIN_NAMES = {
+  'train': True,
+  'training': True,
+  'is_training': True,
+  'deterministic': False,
+  'use_running_average': False,
+}
+
+
+@functools.lru_cache
+def built_in(
+  module: nn.Module,
+  image_shape: ImageShape,
+  mixes_images: bool,
+  learning_rate: float,
+) -> Network:
+  """Wraps a module whose call (images, batch) gives (features, logits)."""
+
+  def init(key) -> Variables:
+    images = jnp.zeros((1, *image_shape), jnp.float32)
+    return module.init(key, images, Batch(train=False))
+
+  def embed_batch(variables, images, batch: Batch) -> Array:
+    (features, _), _ = module.apply(
+      variables, images, batch, mutable=[_STATISTICS]
+    )
+    return features
+
+  def embed(variables, images) -> Array:
+    return embed_batch(variables, images, Batch(train=True))
+
+  def logits(variables, images, *, train) -> tuple[Array, Variables]:
+    (_, logits), updated = module.apply(
+      variables,
+      images,
+      Batch(train=train),
+      mutable=[_STATISTICS] if train else [],
+    )
+    return logits, {**variables, **updated}
+
+  return Network(
+    init,
+    embed,
+    logits,
+    mixes_images=mixes_images,
+    embed_batch=embed_batch if mixes_images else None,
+    learning_rate=learning_rate,
+  )
+
+
+def as_network(
+  network: Network | nn.Module, image_shape: ImageShape
+) -> Network:
+  """Returns a `Network` as it is, and wraps a Linen module.
+
+  Raises:
+    InputError: it is neither, or a module that cannot be wrapped.
+  """
+  if isinstance(network, Network):
+    return network
+  if isinstance(network, nn.Module):
+    return network_from_linen(network, image_shape)
+  raise InputError(
+    f'network must be a dm_jax.Network or a Linen module, got {network!r}'
+  )
+
+
+@functools.lru_cache
+def network_from_linen(module: nn.Module, image_shape: ImageShape) -> Network:
+  """Makes a `Network` of any Linen module that classifies images.
+
+  Batch norm is known by the module's collection `batch_stats`; its real batches
+  are then as large as the smallest class allows, on one device.
+
+  Args:
+    module: its call takes images [N, H, W, D], normalised, and, if it likes, by
+      keyword one of train, training, is_training, deterministic or
+      use_running_average. It gives (features [N, F], logits [N, C]), or logits
+      alone: then the features are what its last `nn.Dense` was given.
+    image_shape: (H, W, D).
+
+  Raises:
+    InputError: the module does not do so, or draws random numbers (dropout).
+
+  Example:
+    network = dm_jax.network_from_linen(MyResNet(classes=10), (32, 32, 3))
+  """
+  image_shape = tuple(image_shape)
+  argument = _train_argument(module)
+
+  def init(key) -> Variables:
+    images = jnp.zeros((1, *image_shape), jnp.float32)
+    return module.init(key, images, **argument(False))
+
+  def call(variables, images, train):
+    last_inputs = []
+
+    def keep(function, args, kwargs, context):
+      if isinstance(context.module, (nn.Dense, Linear)):
+        last_inputs[:] = [args[0]]
+      return function(*args, **kwargs)
+
+    with nn.intercept_methods(keep):
+      outputs, updated = module.apply(
+        variables,
+        images,
+        **argument(train),
+        mutable=[_STATISTICS] if train else [],
+      )
+    return *_split(outputs, last_inputs), {**variables, **updated}
+
+  def embed(variables, images) -> Array:
+    return call(variables, images, True)[0]
+
+  def logits(variables, images, *, train) -> tuple[Array, Variables]:
+    return call(variables, images, train)[1:]
+
+  try:
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+    jax.eval_shape(lambda v, x: call(v, x, True)[:2], shapes, images)
+  except flax.errors.InvalidRngError as error:
+    raise InputError(
+      f'{type(module).__name__} draws random numbers, as dropout does: pass one'
+      ' that does not'
+    ) from error
+  return Network(init, embed, logits, mixes_images=_STATISTICS in shapes)
+
+
+def _train_argument(module: nn.Module) -> Callable[[bool], dict[str, bool]]:
+  """Returns train -> the keyword that tells the module's call of it, if any."""
+  known = inspect.signature(type(module).__call__).parameters
+  for name, plain in _TRAIN_NAMES.items():
+    if name in known:
+      return lambda train: {name: train == plain}
+  return lambda train: {}
+
+
+def _split(outputs: Any, last_inputs: list[Array]) -> tuple[Array, Array]:
+  """Returns (features [N, F], logits [N, C])."""
+  if isinstance(outputs, tuple) and len(outputs) == 2:
+    features, logits = outputs
+  elif isinstance(outputs, jax.Array) and last_inputs:
+    features, logits = last_inputs[0], outputs
+  else:
+    raise InputError(
+      'a Linen module must give (features, logits), or logits of which its last'
+      ' nn.Dense is the classifier'
+    )
+  if logits.ndim != 2:
+    raise InputError(f'logits must be [N, C], the module gives {logits.shape}')
+  return flatten(features), logits
