@@ -3,7 +3,6 @@
 python launch.py --config=configs/digits.py --workdir=runs/digits
 """
 
-import ast
 import shlex
 import sys
 from typing import NoReturn
@@ -11,9 +10,10 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dm_jax import run
+from dm_jax import comparison, run
 from dm_jax.config import RunConfig
 from dm_jax.job import MODES
+from dm_jax.messages import one_line
 from dm_jax.types import Diverged, InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -27,8 +27,12 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   'mode',
   'run',
-  MODES,
-  'run: condense, then evaluate; evaluate: judge the set in --synthetic.',
+  (*MODES, 'table'),
+  'run: make the sets, then evaluate; condense: make them; evaluate: judge the'
+  ' set in --synthetic; table: lay finished runs beside the paper.',
+)
+_WORKDIRS = flags.DEFINE_list(
+  'workdirs', [], 'For table: the folders of finished runs, joined by commas.'
 )
 _SYNTHETIC = flags.DEFINE_string('synthetic', None, 'For evaluate: a .npz.')
 
@@ -39,6 +43,8 @@ def _parse(argv: list[str]) -> list[str]:
     rest = flags.FLAGS(argv)
     if len(rest) > 1:
       raise InputError(f'unexpected argument {rest[1]!r}: flags begin with --')
+    if _MODE.value == 'table':
+      return rest
     if _CONFIG.value is None:
       raise InputError('give --config=FILE, e.g. --config=configs/digits.py')
     _CONFIG.value.lock()  # A file that could not be read says so here.
@@ -50,18 +56,14 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _fail(error: Exception) -> NoReturn:
-  """Ends the program with the error's own line."""
-  # ml_collections quotes some messages and puts tracebacks before others.
-  text = str(error)
-  if isinstance(error, (AttributeError, KeyError)) and text[:1] in '\'"':
-    text = f'unknown config field {ast.literal_eval(text)}'
-  lines = text.strip().splitlines() or [type(error).__name__]
-  line = '; '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
-  sys.exit(f'error: {line.split("InputError: ")[-1]}')
+  sys.exit(f'error: {one_line(error)}')
 
 
 def main(_: list[str]) -> None:
   try:
+    if _MODE.value == 'table':
+      comparison.show(_WORKDIRS.value, _WORKDIR.value)
+      return
     run.run(
       RunConfig.from_dict(_CONFIG.value.to_dict()),
       mode=_MODE.value,

@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
   )
   per_step, rates, compile_seconds = measure(train, config, network)
   real = int(np.minimum(train.counts, config.condense.batch_real).sum())
-  synthetic = train.classes * config.condense.images_per_class
+  synthetic = train.classes * config.condense.largest
   # Only the synthetic pixels need a gradient: backward costs one more pass.
   flops = embed_flops(network, train.image_shape) * (real + 2 * synthetic)
   seconds = statistics.median(per_step)

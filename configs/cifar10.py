@@ -18,7 +18,7 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'cifar10'
-  ipc = default.read_ipc(argument, 10)
-  config.condense.images_per_class = ipc
-  config.condense.learning_rate = 10.0 if ipc >= 100 else 1.0
+  largest = default.set_ipc(config, argument, 10)
+  if largest >= 100:
+    config.condense.learning_rate = 10.0
   return config

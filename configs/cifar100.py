@@ -19,5 +19,5 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'cifar100'
-  config.condense.images_per_class = default.read_ipc(argument, 10)
+  default.set_ipc(config, argument, 10)
   return config

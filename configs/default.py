@@ -7,7 +7,6 @@ starts from `get_config` here and sets only what differs.
 """
 
 import dataclasses
-import types
 import typing
 
 from ml_collections import ConfigDict, config_dict
@@ -31,8 +30,8 @@ def _to_config_dict(settings) -> ConfigDict:
     hint = hints[field.name]
     if dataclasses.is_dataclass(value):
       value = _to_config_dict(value)
-    elif isinstance(hint, types.UnionType):
-      # Fields that may be None, so that the command line can set them.
+    elif value is None:
+      # Typed, so that the command line can set it.
       kind = typing.get_args(hint)[0]
       value = config_dict.placeholder(kind)
     result[field.name] = value
@@ -45,16 +44,40 @@ def set_augment(config: ConfigDict, operations: str) -> None:
   config.evaluate.augment = operations
 
 
-def read_ipc(argument: str | None, default: int) -> int:
-  """Reads the argument of a config file: 'ipc=50', or nothing.
+def set_ipc(config: ConfigDict, argument: str | None, default: int) -> int:
+  """Sets images per class by the argument of a config file.
+
+  Args:
+    config: is changed.
+    argument: 'ipc=50'; 'ipc=1,10,50' for nested sets; or nothing.
+    default: where it is nothing.
+
+  Returns:
+    The largest number.
 
   Raises:
     InputError: anything else.
   """
-  if not argument:
-    return default
+  sizes = (default,)
+  if argument:
+    value = read_argument(argument, 'ipc')
+    numbers = value.split(',')
+    if not all(n.isdecimal() and int(n) for n in numbers):
+      raise InputError(
+        f'ipc must be a whole number from 1 up, or several, got {value!r}'
+      )
+    sizes = tuple(map(int, numbers))
+  with config.ignore_type():
+    config.condense.images_per_class = sizes if len(sizes) > 1 else sizes[0]
+  return sizes[-1]
+
+
+def read_argument(argument: str, expected: str) -> str:
+  """Returns VALUE of the config argument 'expected=VALUE'.
+
+  Raises:
+    InputError: it has another name.
+  """
   name, _, value = argument.partition('=')
-  choose('config argument', name, ['ipc'])
-  if not value.isdecimal() or int(value) < 1:
-    raise InputError(f'ipc must be a whole number from 1 up, got {value!r}')
-  return int(value)
+  choose('config argument', name, [expected])
+  return value

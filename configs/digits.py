@@ -17,13 +17,13 @@ def get_config(argument=None):
   config.data.name = 'digits'
   config.network.width = 32
   config.network.depth = 2
-  config.condense.images_per_class = default.read_ipc(argument, 10)
+  default.set_ipc(config, argument, 10)
   config.condense.steps = 1000
   config.condense.batch_real = 64
   config.condense.log_every = 20
   default.set_augment(config, default.DIGIT_OPERATIONS)
   config.evaluate.networks = 5
   config.evaluate.epochs = 300
-  config.evaluate.whole_set = True
+  config.evaluate.baselines = 'random,whole'
   config.evaluate.whole_set_epochs = 200
   return config

@@ -17,5 +17,5 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'fashion_mnist'
-  config.condense.images_per_class = default.read_ipc(argument, 10)
+  default.set_ipc(config, argument, 10)
   return config

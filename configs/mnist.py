@@ -15,6 +15,6 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'mnist'
-  config.condense.images_per_class = default.read_ipc(argument, 10)
+  default.set_ipc(config, argument, 10)
   default.set_augment(config, default.DIGIT_OPERATIONS)
   return config

@@ -11,14 +11,14 @@ def get_config(argument=None):
   config.data.name = 'digits'
   config.network.width = 4
   config.network.depth = 1
-  config.condense.images_per_class = default.read_ipc(argument, 2)
+  default.set_ipc(config, argument, 2)
   config.condense.steps = 20
   config.condense.batch_real = 8
   config.condense.log_every = 5
   default.set_augment(config, default.DIGIT_OPERATIONS)
   config.evaluate.networks = 2
   config.evaluate.epochs = 3
-  config.evaluate.whole_set = True
+  config.evaluate.baselines = 'random,whole'
   config.evaluate.whole_set_epochs = 1
   config.output.pictures = 1
   return config

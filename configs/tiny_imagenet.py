@@ -21,5 +21,5 @@ def get_config(argument=None):
   config.data.name = 'folder'
   config.data.statistics = 'tiny_imagenet'
   config.network.depth = 4
-  config.condense.images_per_class = default.read_ipc(argument, 10)
+  default.set_ipc(config, argument, 10)
   return config

@@ -19,13 +19,19 @@ from dm_jax.config import (
   EvalConfig,
   NetworkChoice,
   NetworkConfig,
+  PretrainConfig,
   RunConfig,
 )
 from dm_jax.data import ClassData, Dataset
 from dm_jax.data import load as load_data
 from dm_jax.evaluate import EvalResult, evaluate
 from dm_jax.loop import Metrics
-from dm_jax.networks import make_network, network_from_linen
+from dm_jax.networks import (
+  make_network,
+  network_from_linen,
+  register_network,
+)
+from dm_jax.selection import select
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import Diverged, InputError, Network
 from dm_jax.version import __version__
@@ -44,6 +50,7 @@ __all__ = [
   'Network',
   'NetworkChoice',
   'NetworkConfig',
+  'PretrainConfig',
   'Problem',
   'RunConfig',
   'SyntheticSet',
@@ -57,4 +64,6 @@ __all__ = [
   'make_problem',
   'make_step',
   'network_from_linen',
+  'register_network',
+  'select',
 ]

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 from typing import Any, cast
 
-import flax.linen as nn
 import jax
 import optax
 
@@ -13,7 +12,7 @@ from dm_jax import augment, loop, parallel
 from dm_jax.config import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.discrepancy import get_discrepancy
-from dm_jax.networks import as_network, make_network, paper_network
+from dm_jax.networks import AnyNetwork, as_network, make_network, paper_network
 from dm_jax.step import (
   CondenseState,
   Problem,
@@ -35,6 +34,8 @@ from dm_jax.types import (
 )
 
 __all__ = [
+  'PROBLEM_AXES',
+  'STATE_AXES',
   'CondenseState',
   'Problem',
   'check_condensable',
@@ -51,8 +52,8 @@ __all__ = [
 _CPU_MICRO_BATCH = 32  # Keeps activations in a CPU's cache.
 
 # Which leaves have a class axis; pytree prefixes, see `parallel`.
-_STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0)
-_PROBLEM_AXES = cast(Any, Problem)(
+STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0)
+PROBLEM_AXES = cast(Any, Problem)(
   data=0, network_key=None, class_keys=0, embedder=None
 )
 
@@ -65,7 +66,7 @@ def condense(
   config: CondenseConfig = CondenseConfig(),
   *,
   key: Key,
-  network: Network | nn.Module | None = None,
+  network: AnyNetwork | None = None,
   state: CondenseState | None = None,
   callback: Callback | None = None,
 ) -> SyntheticSet:
@@ -112,7 +113,7 @@ def condense_classes(
   config: CondenseConfig = CondenseConfig(),
   *,
   key: Key,
-  network: Network | nn.Module | None = None,
+  network: AnyNetwork | None = None,
   state: CondenseState | None = None,
   callback: Callback | None = None,
   devices: Sequence[Any] | None = None,
@@ -155,7 +156,7 @@ def condense_classes(
     _make_step(made, resolved, decode, optimizer, axis),
     state,
     problem,
-    (_STATE_AXES, _PROBLEM_AXES),
+    (STATE_AXES, PROBLEM_AXES),
     layout,
     steps=config.steps,
     every=config.log_every,

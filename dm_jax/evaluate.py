@@ -6,7 +6,6 @@ import functools
 import time
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from dm_jax import training
 from dm_jax.augment import parse
 from dm_jax.config import EvalConfig
 from dm_jax.data.arrays import check_images, check_labels
-from dm_jax.networks import as_network, make_network, paper_network
+from dm_jax.networks import AnyNetwork, as_network, make_network, paper_network
 from dm_jax.parallel import on_one_device
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import AnyArray, Array, InputError, Key, Network
@@ -61,7 +60,7 @@ def evaluate(
   config: EvalConfig = EvalConfig(),
   *,
   key: Key,
-  network: Network | nn.Module | None = None,
+  network: AnyNetwork | None = None,
   callback: Callable[[int, int], None] | None = None,
   first: int = 0,
 ) -> EvalResult:

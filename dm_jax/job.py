@@ -8,18 +8,22 @@ from typing import Any
 import jax
 
 from dm_jax import augment, data
-from dm_jax.condense import check_condensable
-from dm_jax.config import RunConfig
+from dm_jax.condense import check_condensable, check_network
+from dm_jax.config import NetworkConfig, RunConfig, differences
 from dm_jax.data import Dataset
+from dm_jax.data.split import Split, hold_out
 from dm_jax.discrepancy import get_discrepancy
-from dm_jax.networks import check_name, make_network
+from dm_jax.evaluate import check_batches
+from dm_jax.networks import label, make_network, parse_pool
+from dm_jax.selection import check_selection
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.types import InputError, Key, Network, choose
 
 MODES = ('run', 'condense', 'evaluate')
 
-# What the keys of a run are for: each is the seed's, folded with its number.
-CONDENSE, EVALUATE, CHOOSE_RANDOM = range(3)
+# What the keys of a run are for: each is the seed's, folded with its number and
+# with that of the set.
+MAKE, EVALUATE, BASELINE, VALIDATE, EMBED, PRETRAIN = range(6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +34,9 @@ class Job:
     config: all settings.
     mode: one of `MODES`.
     dataset: the real images.
-    networks: the one that condenses and the one that is evaluated.
+    split: the training images, without those that are held out, and these.
+    network: the one that condenses.
+    pool: the networks that are evaluated, by label.
     synthetic: what to evaluate, in mode evaluate.
     folder: what the run writes goes here.
     command: how the run was started, for the report.
@@ -40,15 +46,22 @@ class Job:
   config: RunConfig
   mode: str
   dataset: Dataset
-  networks: tuple[Network, ...]
+  split: Split
+  network: Network
+  pool: dict[str, Network]
   synthetic: SyntheticSet | None
   folder: Path
   command: str
   say: Callable[[str], None]
 
-  def key(self, purpose: int) -> Key:
-    """Returns the key for one of the purposes of this module."""
-    return jax.random.fold_in(jax.random.key(self.config.seed), purpose)
+  def key(self, purpose: int, number: int = 0) -> Key:
+    """Returns the key for a purpose of this module and a set, 0 to K - 1."""
+    fold = jax.random.fold_in
+    return fold(fold(jax.random.key(self.config.seed), purpose), number)
+
+  def set_folder(self, number: int) -> Path:
+    """Returns where set 0 to K - 1 is kept: the first one in the workdir."""
+    return self.folder / f'set_{number}' if number else self.folder
 
   def inputs(self) -> dict[str, str]:
     """Returns digests of what the run reads."""
@@ -56,6 +69,25 @@ class Job:
     if self.synthetic is not None:
       digests['synthetic'] = self.synthetic.fingerprint()
     return digests
+
+  @property
+  def method(self) -> str:
+    """What made the set that is judged."""
+    if self.synthetic is None:
+      return self.config.method
+    return self.synthetic.provenance.get('method', 'dm')
+
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """The images per class of the sets that are judged, ascending."""
+    if self.synthetic is None:
+      return self.config.condense.sizes
+    return (len(self.synthetic.labels) // self.synthetic.classes,)
+
+  @property
+  def sets(self) -> int:
+    """K."""
+    return self.config.sets if self.synthetic is None else 1
 
 
 def prepare(
@@ -84,27 +116,73 @@ def prepare(
     raise InputError('mode evaluate needs a set: --synthetic=FILE')
   if mode != 'evaluate' and synthetic is not None:
     raise InputError(f'--synthetic goes with --mode=evaluate, not {mode}')
-  for operations in (config.condense.augment, config.evaluate.augment):
-    augment.parse(operations)
+  for section in (config.condense, config.evaluate, config.pretrain):
+    augment.parse(section.augment)
   get_discrepancy(config.condense.discrepancy)
-  for network in (config.network, config.evaluation_network):
-    check_name(network.name)
+  pool = parse_pool(config.evaluate.pool, config.evaluation_network)
   loaded = None if synthetic is None else SyntheticSet.load(synthetic)
+  # Of networks that do not exist it is told before the data are read.
+  label_of = {network: label(network) for network in pool}
   dataset = data.load(config.data)
-  train = dataset.train
+  split = hold_out(dataset.train, config.data.validation, config.seed)
+
+  def make(network: NetworkConfig) -> Network:
+    return make_network(
+      network,
+      image_shape=dataset.train.image_shape,
+      classes=dataset.train.classes,
+    )
+
+  job = Job(
+    config=config,
+    mode=mode,
+    dataset=dataset,
+    split=split,
+    network=make(config.network if loaded is None else pool[0]),
+    pool={label_of[network]: make(network) for network in pool},
+    synthetic=loaded,
+    folder=folder,
+    command=command,
+    say=say,
+  )
   if loaded is None:
-    check_condensable(config.condense, train)
-    networks = (config.network, config.evaluation_network)
+    _check_making(job)
   else:
     _check_fits(loaded, dataset)
-    networks = (config.evaluation_network, config.evaluation_network)
-  if mode == 'run' and config.evaluate.random_baseline:
-    _check_baseline(config, train)
-  made = tuple(
-    make_network(n, image_shape=train.image_shape, classes=train.classes)
-    for n in networks
-  )
-  return Job(config, mode, dataset, made, loaded, folder, command, say)
+  if mode != 'condense':
+    _check_evaluation(job)
+  return job
+
+
+def _check_making(job: Job) -> None:
+  config, train = job.config, job.split.train
+  if config.method != 'dm':
+    check_selection(train, config.method, config.condense.largest)
+    return
+  check_condensable(config.condense, train)
+  check_network(config.condense, train, job.network)
+  if config.embedder.name == 'pool' and not config.data.validation:
+    raise InputError(
+      'embedder.name pool needs validation images to tell the accuracy of its'
+      ' networks: set data.validation, e.g. 0.1'
+    )
+
+
+def _check_evaluation(job: Job) -> None:
+  config, classes = job.config.evaluate, job.split.train.classes
+  for network in job.pool.values():
+    for size in job.sizes:
+      check_batches(network, size * classes, config.batch_size)
+  if job.mode != 'run':
+    return
+  largest = job.config.condense.largest
+  for method in config.selections:
+    try:
+      check_selection(job.split.train, method, largest)
+    except InputError as error:
+      raise InputError(
+        f'{error}; or leave {method} out of evaluate.baselines'
+      ) from error
 
 
 def _check_fits(synthetic: SyntheticSet, dataset: Dataset) -> None:
@@ -120,13 +198,29 @@ def _check_fits(synthetic: SyntheticSet, dataset: Dataset) -> None:
     )
 
 
-def _check_baseline(config: RunConfig, train) -> None:
-  per_class, smallest = config.condense.images_per_class, train.counts.min()
-  if per_class > smallest:
-    raise InputError(
-      f'the random baseline needs {per_class} images of each class, the'
-      f' smallest has {smallest}: set evaluate.random_baseline False'
+def notes(job: Job) -> list[str]:
+  """Returns what a person should know before the run: what was set, to what.
+
+  A preset sets more than it was asked for, e.g. the paper's learning rate for
+  large sets.
+  """
+  config = job.config
+  default, given = RunConfig().to_dict(), config.to_dict()
+  for settings in (default, given):
+    del settings['output'], settings['data']
+  changed = differences(default, given)
+  lines = []
+  if changed:
+    lines.append(f'not at the default: {"; ".join(changed)}')
+  if job.synthetic is not None or config.method != 'dm':
+    return lines
+  rate = job.network.learning_rate
+  if config.condense.learning_rate is None and rate != 1:
+    lines.append(
+      f'condense.learning_rate is {rate}, which was tested with'
+      f' {label(config.network)}; the paper has 1 for its ConvNet'
     )
+  return lines
 
 
 def facts(job: Job) -> dict[str, Any]:
@@ -134,16 +228,20 @@ def facts(job: Job) -> dict[str, Any]:
   train = job.dataset.train
   return {
     'mode': job.mode,
+    'method': job.method,
     'seed': job.config.seed,
     'command': job.command,
-    'images_per_class': job.config.condense.images_per_class
-    if job.synthetic is None
-    else len(job.synthetic.labels) // job.synthetic.classes,
+    'sets': job.sets,
+    'images_per_class': job.sizes[-1],
+    'sizes': list(job.sizes),
+    'networks': list(job.pool),
+    'condensing_network': label(job.config.network),
     'data': {
       'name': job.config.data.name,
       'classes': train.classes,
       'class_names': list(train.class_names),
       'train_images': int(train.counts.sum()),
+      'validation_images': len(job.split.labels),
       'test_images': len(job.dataset.test_labels),
       'image_shape': list(train.image_shape),
       'mean': list(train.mean),

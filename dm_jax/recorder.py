@@ -176,7 +176,7 @@ class Recorder:
     """Images embedded in a step, padding of small classes left out."""
     config = self._config.condense
     real = np.minimum(self._data.counts, config.batch_real).sum()
-    return int(real) + self._data.classes * config.images_per_class
+    return int(real) + self._data.classes * config.largest
 
   @property
   def _picture_steps(self) -> set[int]:

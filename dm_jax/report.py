@@ -4,24 +4,28 @@ The page is one file that loads nothing else: style and charts are inline,
 pictures are embedded. The same inputs give the same bytes.
 """
 
-import base64
 from html import escape
 import importlib.resources
-import io
 import math
 import os
 from pathlib import Path
 import string
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from dm_jax.evaluations import evaluation_table, network_pool
 from dm_jax.files import write_atomically
 from dm_jax.metrics import read_metrics
 from dm_jax.progress import format_seconds
-from dm_jax.report_charts import bars, curve
-from dm_jax.report_scores import read_scores, sentence, warning
+from dm_jax.report_charts import bars, curve, validation_chart
+from dm_jax.report_pictures import grids
+from dm_jax.report_scores import (
+  advice,
+  image_counts,
+  origin,
+  read_scores,
+  sentence,
+  warnings,
+)
 from dm_jax.report_tables import (
   config_table,
   format_bytes,
@@ -31,12 +35,9 @@ from dm_jax.report_tables import (
 )
 from dm_jax.types import Json
 
-# Of embedded pictures together; base64 makes them a third larger.
-PICTURE_BYTES = 7_000_000
-MAX_PICTURES = 9
 NOT_EVALUATED = (
-  'No accuracies yet: this run only condensed. The same command '
-  'with --mode=run goes on to train networks on its images.'
+  'No accuracies yet: no network has been trained on these images. The same '
+  'command with --mode=run goes on to do that.'
 )
 
 
@@ -68,8 +69,10 @@ def write_report(
   sections = [
     _section('Accuracy on the test set', _accuracy(results)),
     _facts(results),
-    _section('The synthetic images', _grids(workdir / 'images', config)),
+    _section('Every set and network', _evaluations(results)),
+    _section(_images_title(results), grids(workdir / 'images', config)),
     _section('Loss', _loss(read_metrics(workdir), results)),
+    _section('Accuracy on validation images', _validation(results)),
     _section('The run', run_tables(results)),
     _section('Configuration', config_table(config)),
   ]
@@ -85,57 +88,72 @@ def write_report(
 
 
 def summary_lines(results: Json) -> list[str]:
-  """Returns the accuracies as an aligned table, a line for each set.
+  """Returns the accuracies as aligned tables, and warnings below.
+
+  The first has a line for each set on the first network. The second follows
+  where there are several networks or sizes, and has all of them.
 
   Args:
     results: as in results.json.
   """
-  scores = read_scores(results)
-  if not scores:
+  table = evaluation_table(results)
+  if table is None:
     return [NOT_EVALUATED]
+  lines = _score_lines(results)
+  if len(network_pool(results)) > 1 or len(_sizes(results)) > 1:
+    lines += ['', *table.as_text().splitlines(), '']
+  lines += [f'warning: {line}' for line in warnings(results)]
+  return [*lines, *filter(None, [advice(results)])]
+
+
+def _score_lines(results: Json) -> list[str]:
+  scores = read_scores(results)
   names = [f'{score.name} ({score.detail})' for score in scores]
-  wide = max(map(len, names)), max(len(str(score)) for score in scores)
-  lines = []
-  for name, score in zip(names, scores, strict=True):
-    line = f'{name:{wide[0]}}  {score!s:{wide[1]}} %'
-    count = len(score.accuracies)
-    lines.append(f'{line}   {_plural(count, "network")}' if count else line)
-  return [*lines, *filter(None, [warning(scores)])]
+  wide = max(map(len, names), default=0)
+  figures = max((len(str(score)) for score in scores), default=0)
+  return [
+    f'{name:{wide}}  {score!s:{figures}} %   {score.count}'.rstrip()
+    for name, score in zip(names, scores, strict=True)
+  ]
 
 
-def _plural(count: int, thing: str) -> str:
-  return f'{count:,} {thing}' if count == 1 else f'{count:,} {thing}s'
+def _sizes(results: Json) -> list[int]:
+  """Returns the images per class of the run's nested sets, ascending."""
+  return results.get('sizes') or [
+    size for size in (results.get('images_per_class'),) if size
+  ]
 
 
 def _title(results: Json) -> str:
-  name = results.get('data', {}).get('name', 'Images')
-  count = results.get('images_per_class')
-  return (
-    name if count is None else f'{name}, {_plural(count, "image")} per class'
-  )
+  name, sizes = results.get('data', {}).get('name', 'Images'), _sizes(results)
+  if results.get('method') == 'whole':
+    return f'{name}, whole set'
+  if not sizes:
+    return name
+  images = 'image' if sizes == [1] else 'images'
+  return f'{name}, {_series(sizes)} {images} per class'
 
 
-def _sizes(results: Json) -> tuple[int, int, int] | None:
-  """Returns real images, synthetic images and values per image."""
-  data = results.get('data', {})
-  needed = ('train_images', 'classes', 'image_shape')
-  if 'images_per_class' not in results or any(k not in data for k in needed):
-    return None
-  synthetic = data['classes'] * results['images_per_class']
-  return data['train_images'], synthetic, math.prod(data['image_shape'])
+def _series(sizes: list[int]) -> str:
+  """Returns e.g. 1, 10 and 50."""
+  *most, last = [f'{size:,}' for size in sizes]
+  return f'{", ".join(most)} and {last}' if most else last
+
+
+def _images_title(results: Json) -> str:
+  made = results.get('method', 'dm') == 'dm'
+  return 'The synthetic images' if made else 'The images'
 
 
 def _lede(results: Json) -> str:
-  sizes = _sizes(results)
-  if sizes:
-    start = (
-      f'{sizes[0]:,} real images were condensed into {sizes[1]:,} synthetic '
-      'ones.'
-    )
-  else:
-    start = 'Real images were condensed into a few synthetic ones.'
-  found = sentence(read_scores(results)).replace(' %', '\N{NO-BREAK SPACE}%')
-  return f'{start} {found}'.strip()
+  *smaller, largest = _sizes(results) or [0]
+  parts = [origin(results)]
+  if smaller and results.get('method') != 'whole':
+    parts.append(f'Smaller sets take the first {_series(smaller)} per class.')
+  found = sentence(results).replace(' %', '\N{NO-BREAK SPACE}%')
+  if smaller and found:
+    found = f'At {largest} per class, {found[0].lower()}{found[1:]}'
+  return ' '.join([*parts, found]).strip()
 
 
 def _section(title: str, body: str) -> str:
@@ -146,9 +164,6 @@ def _accuracy(results: Json) -> str:
   scores = read_scores(results)
   if not scores:
     return f'<p>{marked(NOT_EVALUATED)}</p>'
-  warn = warning(scores)
-  if warn:
-    warn = f'<p class="warning"><b>Warning.</b> {escape(warn)}</p>'
   data = results.get('data', {})
   classes = data.get('classes')
   notes = ['A dot is one network, trained from scratch and tested once.']
@@ -159,26 +174,70 @@ def _accuracy(results: Json) -> str:
   if data.get('test_images'):
     notes.append(f'{data["test_images"]:,} test images.')
   chart = bars(scores, 1 / classes if classes else None)
-  return f'{warn}{chart}<p class="note">{" ".join(notes)}</p>'
+  return f'{_warning(results)}{chart}<p class="note">{" ".join(notes)}</p>'
+
+
+def _warning(results: Json) -> str:
+  lines = [*warnings(results), *filter(None, [advice(results)])]
+  if not lines:
+    return ''
+  text = escape('\n'.join(lines)).replace(' %', '&nbsp;%')
+  text = text.replace('\n', '<br>')
+  return f'<p class="warning"><b>Warning.</b> {text}</p>\n'
+
+
+def _evaluations(results: Json) -> str:
+  """Returns the table of all that was evaluated, and copies to paste."""
+  table = evaluation_table(results)
+  if table is None:
+    return ''
+  copies = (('Markdown', table.as_markdown()), ('LaTeX', table.as_latex()))
+  folded = ''.join(
+    f'<details><summary>{name}</summary><pre>{escape(text)}</pre></details>\n'
+    for name, text in copies
+  )
+  return f'{table.as_html()}{folded}'
+
+
+def _validation(results: Json) -> str:
+  """Returns the accuracy on held-out training images over the steps."""
+  rows = results.get('validation') or []
+  if not rows:
+    return ''
+  means: dict[int, dict[int, list[float]]] = {}
+  for row in rows:
+    steps = means.setdefault(row['images_per_class'], {})
+    steps.setdefault(row['step'], []).append(row['mean'])
+  chart = validation_chart(
+    {
+      f'{size} per class': {
+        step: sum(accuracies) / len(accuracies)
+        for step, accuracies in sorted(steps.items())
+      }
+      for size, steps in sorted(means.items())
+    }
+  )
+  sets = len({row['set'] for row in rows})
+  over = f', mean over {sets} sets' if sets > 1 else ''
+  return (
+    f'{chart}<p class="note">Networks trained on the images as they are after'
+    f' a step{over}. The validation images were held out of the training set;'
+    ' the test set was not used.</p>'
+  )
 
 
 def _facts(results: Json) -> str:
-  sizes = _sizes(results)
+  counts = image_counts(results)
+  shape = results.get('data', {}).get('image_shape')
   facts = []
-  if sizes:
-    real, synthetic, values = sizes
-    facts += [
-      (
-        'Images',
-        f'{real:,} → {synthetic:,}',
-        f'{real / synthetic:,.3g} times fewer',
-      ),
-      (
-        'Size',
-        f'{format_bytes(real * values)} → {format_bytes(synthetic * values)}',
-        'one byte per value',
-      ),
-    ]
+  if counts and results.get('method') != 'whole':
+    real, few = counts
+    facts.append(
+      ('Images', f'{real:,} → {few:,}', f'{real / few:,.3g} times fewer')
+    )
+    if shape:
+      sizes = [format_bytes(n * math.prod(shape)) for n in counts]
+      facts.append(('Size', ' → '.join(sizes), 'one byte per value'))
   spent = times(results)
   if spent:
     facts.append(
@@ -192,62 +251,6 @@ def _facts(results: Json) -> str:
     for name, value, note in facts
   ]
   return f'<dl class="facts">{"".join(items)}</dl>' if items else ''
-
-
-def _grids(folder: Path, config: Json) -> str:
-  paths = sorted(folder.glob('*.png'), key=lambda path: (_step(path), path))
-  if not paths:
-    return ''
-  kept = np.unique(np.linspace(0, len(paths) - 1, MAX_PICTURES).astype(int))
-  shown = [paths[i] for i in kept]
-  steps = config.get('condense', {}).get('steps')
-  whole = sum(path.stat().st_size for path in shown) <= PICTURE_BYTES
-  budget = math.inf if whole else PICTURE_BYTES // len(shown)
-  figures = [_figure(path, steps, budget) for path in shown]
-  rest = len(paths) - len(shown)
-  more = f'<p class="note">{rest:,} more in images/.</p>' if rest else ''
-  return f'<div class="grids">{"".join(figures)}</div>{more}'
-
-
-def _step(path: Path) -> float:
-  """Returns the step in a name like step_005000.png; others come last."""
-  digits = path.stem.removeprefix('step_')
-  return int(digits) if digits.isdecimal() else math.inf
-
-
-def _figure(path: Path, last_step: int | None, budget: float) -> str:
-  step = _step(path)
-  name = path.stem if step == math.inf else f'Step {int(step):,}'
-  where = ''
-  if step in (0, last_step):
-    where = ', the start' if step == 0 else ', the end'
-  data, kind, note = path.read_bytes(), 'png', ''
-  with Image.open(path) as picture:
-    if len(data) > budget:
-      data, kind = _smaller(picture, budget), 'jpeg'
-      note = f'. Shown compressed; in full in images/{escape(path.name)}.'
-    width, height = picture.size
-  wide = ' class="wide"' if width > 2 * height else ''
-  source = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
-  return (
-    f'<figure{wide}><div class="frame"><img src="{source}" width="{width}" '
-    f'height="{height}" style="--least:{round(0.3 * width)}px" '
-    f'alt="{escape(name)}{where}"></div>'
-    f'<figcaption><b>{escape(name)}</b>{where}{note}</figcaption></figure>\n'
-  )
-
-
-def _smaller(picture: Image.Image, budget: float) -> bytes:
-  """Returns a JPEG of the picture under `budget` bytes."""
-  picture = picture.convert('RGB')
-  while True:
-    file = io.BytesIO()
-    picture.save(file, format='JPEG', quality=88, subsampling=0)
-    if file.tell() <= budget or min(picture.size) < 16:
-      return file.getvalue()
-    picture = picture.resize(
-      (picture.width * 4 // 5, picture.height * 4 // 5), Image.Resampling.BOX
-    )
 
 
 def _loss(rows: list[dict[str, Any]], results: Json) -> str:

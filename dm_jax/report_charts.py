@@ -5,17 +5,20 @@ and a phone alike and its labels keep their size. `report_template.html` holds
 the style.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dm_jax.report_scores import Score, percent
+from dm_jax.evaluations import percent
+from dm_jax.report_scores import Score
 
 # Points of a curve; more would only make the page larger.
 MAX_POINTS = 600
+# Dots of a bar beyond which they are drawn smaller.
+MANY_DOTS = 20
 # Losses further apart than this factor are drawn on a logarithmic axis.
 LINEAR_RANGE = 20
 _WIDTH, _HEIGHT = 1000, 300
@@ -53,11 +56,12 @@ def _bar(score: Score, chance: float | None, top: float) -> str:
   marks = []
   if chance is not None:
     marks.append(f'<i class="chance" style="left:{at(chance)}"></i>')
+  dot = 'dot many' if len(score.accuracies) > MANY_DOTS else 'dot'
   for i, accuracy in enumerate(score.accuracies):
     # Networks often agree to a pixel: neighbours go to different heights.
-    height = 50 if len(score.accuracies) == 1 else 16 + 17 * (i * 2 % 5)
+    height = 50 if len(score.accuracies) == 1 else 12 + 11 * (i * 2 % 5)
     marks.append(
-      f'<i class="dot" style="left:{at(accuracy)};top:{height}%"></i>'
+      f'<i class="{dot}" style="left:{at(accuracy)};top:{height}%"></i>'
     )
   spread = ''
   if score.deviation is not None:
@@ -65,7 +69,7 @@ def _bar(score: Score, chance: float | None, top: float) -> str:
     right = f'{100 - float(at(high)[:-1]):.2f}%'
     marks.append(f'<i class="spread" style="left:{at(low)};right:{right}"></i>')
     spread = f'± {percent(score.deviation)} '
-  kind = 'bar synthetic' if score.name == 'synthetic' else 'bar'
+  kind = 'bar own' if score.own else 'bar'
   return (
     f'<div class="{kind}"><div class="who">{escape(score.name)} '
     f'<small>{escape(score.detail)}</small></div>'
@@ -104,17 +108,49 @@ def curve(steps: ArrayLike, losses: ArrayLike) -> str:
   x_ticks = [(float(right(t)), t) for t in _linear_ticks(x[0], x[-1])]
   wild = _extremes(y)
   few = np.unique(np.linspace(0, len(x) - 1, MAX_POINTS).astype(int))
-  return _plot(
-    log,
-    ''.join(f'M0 {_HEIGHT * p:.1f}H{_WIDTH}' for p, _ in y_ticks),
-    _path(right(x[wild]), down(y[wild])),
-    _path(right(x[few]), down(smooth[few])),
-    x_ticks,
-    y_ticks,
+  legend = (
+    f'Loss{", logarithmic" if log else ""}<i class="faint"></i>as measured'
+    '<i></i>smoothed'
   )
+  paths = [
+    ('raw', _path(right(x[wild]), down(y[wild]))),
+    ('smooth', _path(right(x[few]), down(smooth[few]))),
+  ]
+  return _plot('Loss by step', legend, paths, x_ticks, y_ticks)
 
 
-def _plot(log, rules, raw, smooth, x_ticks, y_ticks) -> str:
+def validation_chart(curves: Mapping[str, Mapping[int, float]]) -> str:
+  """Returns accuracies over steps, a line for each name.
+
+  Args:
+    curves: by name, for each step, ascending, an accuracy in [0, 1]; at least
+      one each. Steps are counted from 0.
+  """
+  values = [100 * y for curve in curves.values() for y in curve.values()]
+  last = max(1, *(step for curve in curves.values() for step in curve))
+  low, high = _padded(min(values), max(values), log=False)
+  legend, paths, marks = 'Validation accuracy, %', [], []
+  for i, (name, curve) in enumerate(curves.items()):
+    kind = f'line{i % 4}'
+    legend += f'<span><i class="{kind}"></i>{escape(name)}</span> '
+    across = np.array(list(curve)) / last
+    down = (high - 100 * np.array(list(curve.values()))) / (high - low)
+    paths.append((f'smooth {kind}', _path(across, down)))
+    # A line of a single point would not be seen.
+    marks += [
+      f'<b class="mark {kind}" style="left:{x:.2%};top:{y:.2%}"></b>'
+      for x, y in zip(across, down, strict=True)
+    ]
+  whole = (t for t in _linear_ticks(0, last) if t == round(t))
+  x_ticks = [(t / last, t) for t in whole]
+  y_ticks = [((high - t) / (high - low), t) for t in _linear_ticks(low, high)]
+  title = 'Validation accuracy by step'
+  return _plot(title, legend, paths, x_ticks, y_ticks, ''.join(marks))
+
+
+def _plot(title, legend, paths, x_ticks, y_ticks, marks='') -> str:
+  rules = ''.join(f'M0 {_HEIGHT * p:.1f}H{_WIDTH}' for p, _ in y_ticks)
+  lines = ''.join(f'<path class="{kind}" d="{d}"/>' for kind, d in paths)
   labels = [
     f'<span class="tick y" style="top:{100 * p:.1f}%">{t:,.7g}</span>'
     for p, t in y_ticks
@@ -122,15 +158,12 @@ def _plot(log, rules, raw, smooth, x_ticks, y_ticks) -> str:
     f'<span class="tick x" style="left:{100 * p:.1f}%">{t:,.9g}</span>'
     for p, t in x_ticks
   ]
-  scale = ', logarithmic' if log else ''
   return (
-    f'<p class="legend">Loss{scale}<i class="faint"></i>as measured'
-    '<i></i>smoothed</p>'
+    f'<p class="legend">{legend}</p>'
     f'<div class="plot"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-    'preserveAspectRatio="none" role="img" aria-label="Loss by step">'
-    f'<path class="rule" d="{rules}"/><path class="raw" d="{raw}"/>'
-    f'<path class="smooth" d="{smooth}"/></svg>{"".join(labels)}</div>'
-    '<p class="legend abscissa">Step</p>'
+    f'preserveAspectRatio="none" role="img" aria-label="{title}">'
+    f'<path class="rule" d="{rules}"/>{lines}</svg>{marks}{"".join(labels)}'
+    '</div><p class="legend abscissa">Step</p>'
   )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from html import escape
+import re
 from typing import Any
 
 from dm_jax.progress import format_seconds
@@ -19,8 +20,12 @@ def run_tables(results: Json) -> str:
   data = results.get('data') or {}
   sections = {
     'Run': {
+      'method': results.get('method'),
       'mode': results.get('mode'),
       'seed': results.get('seed'),
+      'sets': results.get('sets'),
+      'condensed with': results.get('condensing_network'),
+      'evaluated with': _each('{}', results.get('networks')),
       'device': results.get('device'),
       'resumed from step': _each('{:,}', results.get('resumed_from')),
       'one step': _maybe(format_seconds, results.get('seconds_per_step')),
@@ -129,8 +134,8 @@ def _rows(values: Json) -> str:
 
 
 def _breakable(value: Any) -> str:
-  """Returns HTML in which long names may end a line at an underscore."""
-  return escape(str(value)).replace('_', '_<wbr>')
+  """Returns HTML in which long names may end a line at _ and :."""
+  return re.sub('([_:])', r'\1<wbr>', escape(str(value)))
 
 
 def _dotted(name: str, value: Any) -> dict[str, str]:

@@ -89,6 +89,30 @@ class SyntheticSet:
       class_names=data.class_names,
     )
 
+  def first(self, per_class: int) -> Self:
+    """Returns the first images of each class: a nested set.
+
+    Args:
+      per_class: at most the smallest class.
+
+    Raises:
+      InputError: a class has fewer images.
+    """
+    labels = np.asarray(self.labels)
+    rows = [
+      np.flatnonzero(labels == c)[:per_class] for c in range(self.classes)
+    ]
+    fewest = min(map(len, rows))
+    if not 1 <= per_class <= fewest:
+      raise InputError(
+        f'cannot take the first {per_class} images of each class: the smallest'
+        f' has {fewest}'
+      )
+    index = np.concatenate(rows)
+    return dataclasses.replace(
+      self, images=self.images[index], labels=self.labels[index]
+    )
+
   def with_provenance(self, **provenance: Any) -> Self:
     """Returns the same set with `provenance` replaced; values as in JSON."""
     text = json.dumps(provenance, sort_keys=True)
@@ -96,7 +120,7 @@ class SyntheticSet:
 
   @property
   def provenance(self) -> dict[str, Any]:
-    """How the set was made: `config`, `seed`, `versions`, where known."""
+    """How the set was made: `method`, `config`, `seed`, `set`, `versions`."""
     return json.loads(self.provenance_json)
 
   @property

@@ -1,6 +1,7 @@
 """Trains and tests one network by the original protocol; pure functions.
 
-Everything is written for one network and one epoch; `evaluate` maps it.
+Everything is written for one network and one epoch; `evaluate` maps it. A
+single step (`augment_batch`, `update`) serves every kind of training.
 """
 
 import dataclasses
@@ -14,11 +15,14 @@ import jax.numpy as jnp
 import optax
 
 from dm_jax import augment
-from dm_jax.config import EvalConfig
+from dm_jax.config import EvalConfig, PretrainConfig
 from dm_jax.data.class_data import normalise
 from dm_jax.types import AnyArray, Array, Key, Network, Variables
 
 _TEST_BATCH = 256  # Images classified at a time.
+
+# Both say how SGD goes: momentum, weight_decay, augment and more.
+TrainingConfig = EvalConfig | PretrainConfig
 
 
 @jax.tree_util.register_dataclass
@@ -42,7 +46,7 @@ def learning_rate(epoch: Array, config: EvalConfig) -> Array:
 
 
 def init_training(
-  network: Network, config: EvalConfig, key: Key
+  network: Network, config: TrainingConfig, key: Key
 ) -> TrainingState:
   """Returns a fresh network; `key` is consumed."""
   variables = network.init(key)
@@ -83,8 +87,9 @@ def train_epoch(
   def step(state, args):
     number, indices = args
     batch_key = jax.random.fold_in(batches_key, number)
-    batch = _augment_batch(images[indices], config, batch_key)
-    return _update(network, config, state, batch, labels[indices], rate), None
+    batch = augment_batch(images[indices], config, batch_key)
+    state, _ = update(network, config, state, batch, labels[indices], rate)
+    return state, None
 
   # The last batch of an epoch is smaller where the images do not divide:
   # padding it would enter a batch norm's statistics.
@@ -137,16 +142,14 @@ def pad_test(images: AnyArray, labels: AnyArray) -> tuple[Array, Array]:
   return images, labels
 
 
-def _optimizer(config: EvalConfig) -> optax.GradientTransformation:
-  """PyTorch's SGD, but for the learning rate, which changes by epoch."""
-  return optax.chain(
-    optax.add_decayed_weights(config.weight_decay),
-    optax.trace(config.momentum),
-  )
+def augment_batch(images: Array, config: TrainingConfig, key: Key) -> Array:
+  """Augments by one operation for the batch, with values for each image.
 
-
-def _augment_batch(images: Array, config: EvalConfig, key: Key) -> Array:
-  """One operation for the batch, its values drawn for each image."""
+  Args:
+    images: normalised float32 [N, H, W, D].
+    config: the operations to draw from.
+    key: is consumed.
+  """
   operations = augment.parse(config.augment)
   operation_key, values_key = jax.random.split(key)
   operation = augment.sample_operation(operation_key, operations)
@@ -164,7 +167,27 @@ def _augment_batch(images: Array, config: EvalConfig, key: Key) -> Array:
   )(values, images)
 
 
-def _update(network, config, state, images, labels, rate) -> TrainingState:
+def update(
+  network: Network,
+  config: TrainingConfig,
+  state: TrainingState,
+  images: Array,
+  labels: Array,
+  rate: AnyArray,
+) -> tuple[TrainingState, Array]:
+  """Takes one step of SGD on the mean cross entropy.
+
+  Args:
+    network: what is trained.
+    config: momentum and weight decay.
+    state: before the step.
+    images: normalised float32 [N, H, W, D], augmented.
+    labels: int32 [N].
+    rate: learning rate, float32 [].
+
+  Returns:
+    The state after the step, and the logits [N, C] before it.
+  """
   rest = {k: v for k, v in state.variables.items() if k != 'params'}
 
   def loss(params):
@@ -172,12 +195,20 @@ def _update(network, config, state, images, labels, rate) -> TrainingState:
       {'params': params, **rest}, images, train=True
     )
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return losses.mean(), variables
+    return losses.mean(), (variables, logits)
 
   params = state.variables['params']
-  gradient, variables = jax.grad(loss, has_aux=True)(params)
+  gradient, (variables, logits) = jax.grad(loss, has_aux=True)(params)
   updates, momentum = _optimizer(config).update(
     gradient, state.momentum, params
   )
   params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-  return TrainingState({**variables, 'params': params}, momentum)
+  return TrainingState({**variables, 'params': params}, momentum), logits
+
+
+def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
+  """PyTorch's SGD, but for the learning rate, which changes by epoch."""
+  return optax.chain(
+    optax.add_decayed_weights(config.weight_decay),
+    optax.trace(config.momentum),
+  )

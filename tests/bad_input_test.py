@@ -125,7 +125,7 @@ def test_a_setting_that_cannot_be_used_is_named(
   assert re.search(message, refuse(**changes))
 
 
-def test_more_noise_than_images_leaves_no_random_baseline(refuse, data):
+def test_more_noise_than_images_leaves_no_baseline(refuse, data):
   message = refuse(
     **{
       'data.dir': str(data),
@@ -133,8 +133,8 @@ def test_more_noise_than_images_leaves_no_random_baseline(refuse, data):
       'condense.images_per_class': 5,
     }
   )
-  assert 'needs 5 images of each class, the smallest has 4' in message
-  assert 'evaluate.random_baseline' in message
+  assert "random cannot choose 5 images per class: class '0' has 4" in message
+  assert 'leave random out of evaluate.baselines' in message
 
 
 ARRAYS = make_arrays()
@@ -424,7 +424,10 @@ SMOKE = '--config=configs/smoke.py'
     (['--workdir=WORKDIR'], 'give --config=FILE'),
     ([SMOKE], 'give --workdir=FOLDER'),
     (['--config=configs/none.py', '--workdir=WORKDIR'], 'configs/none.py'),
-    ([SMOKE + ':ipc=0', '--workdir=WORKDIR'], "from 1 up, got '0'$"),
+    (
+      [SMOKE + ':ipc=0', '--workdir=WORKDIR'],
+      "from 1 up, or several, got '0'$",
+    ),
     ([SMOKE + ':icp=1', '--workdir=WORKDIR'], "'icp': did you mean ipc"),
     ([SMOKE, '--workdr=WORKDIR'], "flag 'workdr'"),
     ([SMOKE, '--workdir=WORKDIR', 'now'], "unexpected argument 'now'"),

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,26 +16,25 @@ def fresh(images):
   return LAYER.init(jax.random.key(0), images, Batch(train=False))
 
 
+def train(variables, images) -> tuple[Any, Any]:
+  return LAYER.apply(
+    variables, images, Batch(train=True), mutable=['batch_stats']
+  )
+
+
 def test_running_averages_by_hand():
   """Mean 4; squares 9, 1, 1, 9: variance 5, unbiased 20 / 3."""
   variables = fresh(IMAGES)
   stats = variables['batch_stats']
   assert (stats['mean'], stats['var']) == (0, 1)
-  output, updated = LAYER.apply(
-    variables, IMAGES, Batch(train=True), mutable=['batch_stats']
-  )
+  output, updated = train(variables, IMAGES)
   expected = np.array([-3, -1, 1, 3]) / np.sqrt(5 + 1e-5)
   np.testing.assert_allclose(output.reshape(-1), expected, rtol=1e-6)
   stats = updated['batch_stats']
   np.testing.assert_allclose(stats['mean'], [0.9 * 0 + 0.1 * 4], rtol=1e-6)
   np.testing.assert_allclose(stats['var'], [0.9 + 0.1 * 20 / 3], rtol=1e-6)
   # A second batch, twice the first: mean 8, unbiased variance 80 / 3.
-  _, updated = LAYER.apply(
-    {**variables, **updated},
-    2 * IMAGES,
-    Batch(train=True),
-    mutable=['batch_stats'],
-  )
+  _, updated = train({**variables, **updated}, 2 * IMAGES)
   stats = updated['batch_stats']
   np.testing.assert_allclose(stats['mean'], [0.9 * 0.4 + 0.8], rtol=1e-6)
   expected = 0.9 * (0.9 + 2 / 3) + 0.1 * 80 / 3
@@ -44,11 +45,8 @@ def test_testing_uses_the_running_averages():
   variables = fresh(IMAGES)
   stats = {'mean': jnp.array([3.0]), 'var': jnp.array([4.0])}
   params = {'scale': jnp.array([10.0]), 'bias': jnp.array([1.0])}
-  output = LAYER.apply(
-    {**variables, 'params': params, 'batch_stats': stats},
-    IMAGES,
-    Batch(train=False),
-  )
+  variables = {**variables, 'params': params, 'batch_stats': stats}
+  output: Any = LAYER.apply(variables, IMAGES, Batch(train=False))
   expected = 1 + 10 * (np.array([1, 3, 5, 7]) - 3) / np.sqrt(4 + 1e-5)
   np.testing.assert_allclose(output.reshape(-1), expected, rtol=1e-6)
 

@@ -11,7 +11,7 @@ import dm_jax
 from dm_jax import condense_classes, init_state, make_problem, make_step
 from dm_jax.condense import CondenseState, default_network, make_optimizer
 from dm_jax.config import CondenseConfig
-from dm_jax.data import ClassData
+from dm_jax.data import ClassData, normalise
 from dm_jax.types import Diverged, InputError, Network
 
 KEY = jax.random.key(0)
@@ -242,18 +242,119 @@ def test_divergence_names_step_and_learning_rate():
     assert np.isfinite(leaf).all()
 
 
-def test_batch_norm_takes_no_more_images_than_the_smallest_class_has():
-  network = dm_jax.make_network(
-    'convnet', image_shape=(8, 8, 1), classes=2, width=4, depth=1, norm='batch'
-  )
+BATCH_NORM = dm_jax.make_network(
+  'convnet', image_shape=(8, 8, 1), classes=2, width=4, depth=1, norm='batch'
+)
+
+
+def test_a_mixing_network_without_weights_never_sees_padding():
+  network = dataclasses.replace(BATCH_NORM, embed_batch=None)
   config = changed(steps=2, augment='none')
-  # On all devices: a mixing network uses one of them.
+  # On all devices: such a network uses one of them.
   results = [
     run(dataclasses.replace(config, batch_real=batch), network, None)
     for batch in (5, 100)
   ]
   np.testing.assert_array_equal(results[0], results[1])
   assert np.isfinite(results[0]).all()
+
+
+def test_batch_norm_takes_unequal_classes_whole():
+  """All 5 and 6 real images, in one batch without any padding."""
+  config = changed(steps=1, batch_real=100, augment='none')
+  calls = Calls()
+  variables = BATCH_NORM.init(jax.random.key(3))
+  run(
+    config,
+    BATCH_NORM,
+    callback=calls,
+    embedder=jax.tree_util.Partial(lambda variables, key: variables, variables),
+  )
+  real = normalise(IMAGES, DATA.mean, DATA.std)
+  start = init_state(DATA, config, KEY).images
+  real = np.asarray(BATCH_NORM.embed(variables, real))
+  synthetic = BATCH_NORM.embed(variables, start.reshape(-1, 8, 8, 1))
+  synthetic = np.asarray(synthetic).reshape(2, 2, -1)
+  means = [real[label == LABELS].mean(0) for label in range(2)]
+  expected = sum(
+    ((mean - synthetic[label].mean(0)) ** 2).sum()
+    for label, mean in enumerate(means)
+  )
+  np.testing.assert_allclose(calls.metrics[0].losses, [expected], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'batch_norm_classes': 1}, r'must divide the 2 classes .* one of \[2\]'),
+    ({'batch_norm_classes': 3}, r'must divide the 2 classes'),
+  ],
+)
+def test_a_batch_norm_over_other_classes_is_refused(changes, message):
+  with pytest.raises(InputError, match=message):
+    run(changed(**changes), BATCH_NORM)
+
+
+def test_a_batch_norm_over_one_image_is_refused():
+  data = ClassData.from_arrays(IMAGES, np.zeros(11, int))
+  with pytest.raises(InputError, match='needs more than one image in a batch'):
+    condense_classes(
+      data, changed(images_per_class=1), key=KEY, network=BATCH_NORM
+    )
+
+
+def test_the_learning_rate_is_the_networks_where_it_is_left_open():
+  fast = dataclasses.replace(LINEAR, learning_rate=3.0)
+  expected = run(changed(learning_rate=3.0))
+  np.testing.assert_array_equal(run(CONFIG, fast), expected)
+  assert (run(CONFIG) == run(changed(learning_rate=1.0))).all()
+  assert (run(CONFIG) != expected).any()
+
+
+def test_equal_settings_share_what_is_compiled():
+  traces = []
+
+  def embed(weights, images):
+    traces.append(images.shape)
+    return images.reshape(len(images), -1) @ weights
+
+  network = dataclasses.replace(LINEAR, embed=embed)
+  run(CONFIG, network)
+  before = len(traces)
+  assert before
+  run(changed(steps=3, log_every=2), network, key=jax.random.key(1))
+  assert len(traces) == before
+
+
+def test_nested_sets_are_each_compared():
+  """One step of plain descent is the sum of those for each size alone."""
+  nested = changed(
+    images_per_class=(1, 2), steps=1, momentum=0.0, learning_rate=0.01
+  )
+  start = np.asarray(init_state(DATA, nested, KEY).images)
+
+  def moved(**changes):
+    config = dataclasses.replace(nested, **changes)
+    state = init_state(DATA, nested, KEY)
+    images = state.images[:, : config.largest]
+    state = dataclasses.replace(
+      state,
+      images=images,
+      optimizer=jax.vmap(make_optimizer(config).init)(images),
+    )
+    images = run(config, state=state).reshape(2, -1, 8, 8, 1)
+    return images - start[:, : images.shape[1]]
+
+  both, one, two = (
+    moved(),
+    moved(images_per_class=1),
+    moved(images_per_class=2),
+  )
+  np.testing.assert_allclose(both[:, 1:], two[:, 1:], rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(
+    both[:, :1], one + two[:, :1], rtol=1e-4, atol=1e-6
+  )
+  assert (one != 0).any()
 
 
 # What it takes and gives.
@@ -365,4 +466,4 @@ def test_the_default_network_is_the_papers(side, depth):
   assert f'Convolution_{depth - 1}' in params
   assert f'Convolution_{depth}' not in params
   assert params['Convolution_0']['kernel'].shape == (3, 3, 3, 128)
-  assert 'InstanceNorm_0' in params
+  assert 'InstanceNorm_0' in params['Norm_0']

@@ -20,7 +20,8 @@ def test_the_defaults_are_the_papers():
   assert config.network == NetworkConfig('convnet', 128, 3, 'instance')
   condense, evaluate = config.condense, config.evaluate
   assert (condense.steps, condense.batch_real) == (20_000, 256)
-  assert (condense.learning_rate, condense.momentum) == (1.0, 0.5)
+  # An open learning rate is the network's: 1 for the paper's.
+  assert (condense.learning_rate, condense.momentum) == (None, 0.5)
   assert condense.augment == 'color_crop_cutout_flip_scale_rotate'
   assert (evaluate.networks, evaluate.epochs) == (20, 1000)
   assert (evaluate.learning_rate, evaluate.momentum) == (0.01, 0.9)
@@ -74,7 +75,7 @@ def test_a_misspelt_field_brings_near_ones(values, near):
     ({'seed': 1.0}, 'seed must be of type int'),
     ({'condense': {'steps': 1e3}}, 'condense.steps must be of type int'),
     ({'condense': {'momentum': None}}, 'condense.momentum must be of type'),
-    ({'evaluate': {'random_baseline': 1}}, 'must be of type bool, got 1'),
+    ({'evaluate': {'baselines': 1}}, 'must be of type str, got 1'),
     ({'data': {'dir': 3}}, 'data.dir must be of type str or NoneType'),
     ({'network': {'name': None}}, 'network.name must be of type str'),
     ({'condense': 5}, 'condense'),
@@ -150,3 +151,60 @@ def test_differences_are_those_of_the_leaves():
     'a: 1 -> None',
     "b: None -> {'c': 2}",
   ]
+
+
+def test_another_network_takes_over_width_and_norm():
+  base = NetworkConfig(width=32, norm='batch', depth=2, pooling='max')
+  assert NetworkChoice(name='vgg11').resolve(base) == NetworkConfig(
+    'vgg11', width=32, norm='batch'
+  )
+  assert NetworkChoice(name='convnet', depth=1).resolve(
+    base
+  ) == dataclasses.replace(base, depth=1)
+
+
+@pytest.mark.parametrize(
+  ('images_per_class', 'sizes'), [(3, (3,)), ((1, 10), (1, 10))]
+)
+def test_sizes_of_nested_sets(images_per_class, sizes):
+  config = CondenseConfig(images_per_class=images_per_class)
+  assert (config.sizes, config.largest) == (sizes, sizes[-1])
+
+
+@pytest.mark.parametrize('sizes', [(), (0, 1), (2, 1), (1, 1), (1, 2.0)])
+def test_sizes_ascend(sizes):
+  with pytest.raises(InputError, match='images_per_class must be at least 1'):
+    CondenseConfig(images_per_class=sizes)
+
+
+def test_nested_sizes_survive_json():
+  config = RunConfig(condense=CondenseConfig(images_per_class=(1, 5)))
+  read = RunConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+  assert read == config
+
+
+@pytest.mark.parametrize(
+  ('values', 'message'),
+  [
+    ({'method': 'herdin'}, 'did you mean herding'),
+    ({'sets': 0}, 'sets must be at least 1'),
+    ({'evaluate': {'baselines': 'random,kcenter'}}, 'did you mean k_center'),
+    ({'evaluate': {'validation_every': 150}}, 'multiple of condense.log_every'),
+    ({'evaluate': {'validation_every': 100}}, 'set data.validation'),
+    ({'data': {'validation': 1.0}}, r'data.validation must be in \[0, 1\)'),
+    ({'embedder': {'name': 'trained'}}, 'unknown embedder.name'),
+    ({'embedder': {'low': 0.5, 'high': 0.4}}, 'below embedder.high'),
+    ({'pretrain': {'epochs': 0}}, 'pretrain.epochs must be at least 1'),
+  ],
+)
+def test_a_protocol_that_cannot_be_is_refused(values, message):
+  with pytest.raises(InputError, match=message):
+    RunConfig.from_dict(values)
+
+
+def test_baselines_are_names():
+  assert EvalConfig(baselines='random, herding').selections == (
+    'random',
+    'herding',
+  )
+  assert EvalConfig(baselines='none').selections == ()

@@ -18,8 +18,9 @@ import pytest
 
 from dm_jax import augment
 from dm_jax.condense import (
+  PROBLEM_AXES,
+  STATE_AXES,
   CondenseState,
-  Problem,
   make_optimizer,
   make_problem,
   make_step,
@@ -255,10 +256,7 @@ def condense_golden(config, entry, seeds, devices=1):
   data, images = dm_images()
   network, _ = build(entry, seeds[0])
   layout = lay_out(data.classes, jax.devices()[:devices])
-  axes = (
-    CondenseState(step=None, images=0, optimizer=0),
-    Problem(data=0, network_key=None, class_keys=0, embedder=None),
-  )
+  axes = (STATE_AXES, PROBLEM_AXES)
   step = layout.map(make_step(network, config, axis=layout.axis), axes)
   optimizer = jax.vmap(make_optimizer(config).init)(images)
   state = CondenseState(jnp.int32(0), images, optimizer)
@@ -272,7 +270,7 @@ def condense_golden(config, entry, seeds, devices=1):
     dealt, losses = step(dealt, layout.deal(problem, axes[1]))
     state = layout.gather(dealt, axes[0])
     earlier = config.momentum * velocity
-    velocity = (before - state.images) / config.learning_rate
+    velocity = (before - state.images) / (config.learning_rate or 1.0)
     yield layout.gather_last(losses).sum(), velocity - earlier, state.images
 
 
@@ -298,7 +296,7 @@ def test_two_steps():
     expected = channels_last(arrays[f'{prefix}syn'])
     # Images are off by what the gradients that moved them may be off.
     allowed = 1e-3 * (number + 1) * largest(arrays[f'{prefix}grad'])
-    check(f'{what}syn', images, expected, config.learning_rate * allowed)
+    check(f'{what}syn', images, expected, float(rate) * allowed)
 
 
 @pytest.mark.parametrize('devices', [1, 2, 3])

@@ -12,23 +12,33 @@ PACKAGE = Path(__file__).parent.parent / 'dm_jax'
 
 # A module imports only from the lines above its own, and from its own package.
 LAYERS = [
-  ['types', 'version', 'files', 'interrupts'],
-  ['config', 'metrics', 'progress', 'pictures'],
+  ['types', 'version', 'files', 'interrupts', 'tables', 'paper', 'messages'],
+  ['config', 'metrics', 'progress', 'pictures', 'evaluations', 'coreset'],
   ['augment', 'discrepancy', 'data', 'networks'],
   ['matching', 'synthetic_set'],
   ['parallel'],
   ['loop', 'step', 'training'],
-  ['condense'],
-  ['evaluate'],
+  ['condense', 'pretraining'],
+  ['evaluate', 'selection', 'embedder_pool'],
   ['__init__'],
   # Applications.
-  ['checkpoint', 'report', 'workdir'],
-  ['recorder', 'job'],
+  ['checkpoint', 'report', 'workdir', 'finished_run'],
+  ['recorder', 'job', 'comparison'],
+  ['making'],
+  ['trials'],
   ['run'],
 ]
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # What keeps and shows a run knows nothing of how it comes about.
-KNOWN = {'types', 'synthetic_set', 'files', 'metrics', 'progress'}
+KNOWN = {
+  'types',
+  'synthetic_set',
+  'files',
+  'metrics',
+  'progress',
+  'tables',
+  'evaluations',
+}
 
 
 def part_of(path: str) -> str:

@@ -310,7 +310,7 @@ def test_condensed_digits_teach_more_than_random_ones(read_config, tmp_path):
     *('--config.network.width=16', '--config.condense.steps=200'),
     *('--config.condense.batch_real=32', '--config.output.pictures=0'),
     *('--config.evaluate.networks=3', '--config.evaluate.epochs=100'),
-    '--config.evaluate.whole_set=False',
+    '--config.evaluate.baselines=random',
   )
   results = run.run(config, mode='run', folder=tmp_path)
   assert results['accuracy_mean'] > results['baseline_random_mean'] + 0.06

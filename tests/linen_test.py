@@ -94,4 +94,3 @@ def test_equal_modules_share_one_network():
 def test_what_cannot_be_a_network(module, message):
   with pytest.raises(InputError, match=message):
     as_network(module, SHAPE)
-

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dm_jax.config import ACTIVATIONS, NORMS, POOLINGS, NetworkConfig
-from dm_jax.networks import Batch, make_network, names, register_network
+from dm_jax.networks import Batch, make_network, register_network
 from dm_jax.networks.layers import Norm, average_pool, max_pool
 from dm_jax.types import InputError
 

@@ -40,7 +40,7 @@ def condense(data, network, workdir):
       log_every=2,
     ),
     evaluate=EvalConfig(
-      networks=1, epochs=1, augment='color', random_baseline=False
+      networks=1, epochs=1, augment='color', baselines='none'
     ),
     output=OutputConfig(pictures=0),
   )

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from dm_jax.report_charts import MAX_POINTS, bars, curve
+from dm_jax.report_charts import MAX_POINTS, bars, curve, validation_chart
 from dm_jax.report_scores import Score
 
 
@@ -95,3 +95,37 @@ def test_long_runs_are_thinned_but_keep_their_extremes():
   assert len(points(html, 'smooth')) <= MAX_POINTS
   assert raw[raw[:, 1].argmin(), 0] == pytest.approx(543.2, abs=0.1)
   assert (np.diff(raw[:, 0]) >= 0).all()
+
+
+def test_many_dots_are_smaller():
+  few, many = ([0.4] * count for count in (20, 21))
+  assert 'many' not in bars([Score('a', '', 0.4, 0.0, few)])
+  assert bars([Score('a', '', 0.4, 0.0, many)]).count('dot many') == 21
+
+
+def test_the_runs_own_bar_stands_out():
+  html = bars([Score('herding', '', 0.4, own=True), Score('a', '', 0.3)])
+  assert html.count('class="bar own"') == 1
+
+
+def test_validation_has_a_line_for_each_name():
+  html = validation_chart(
+    {'1 per class': {500: 0.2, 1000: 0.3}, '<10>': {500: 0.4, 1000: 0.5}}
+  )
+  # From step 0; from 18.5 to 51.5 % with some air.
+  np.testing.assert_allclose(
+    points(html, 'smooth line0'), [[500, 286.4], [1000, 195.5]]
+  )
+  np.testing.assert_allclose(
+    points(html, 'smooth line1'), [[500, 104.5], [1000, 13.6]]
+  )
+  assert html.count('<b class="mark line1"') == 2
+  assert '&lt;10&gt;' in html
+  assert [label for _, label in ticks(html, 'y')] == ['20', '30', '40', '50']
+
+
+def test_validation_may_have_been_measured_once():
+  for step in (0, 1, 500):
+    html = validation_chart({'1 per class': {step: 0.2}})
+    assert np.isfinite(points(html, 'smooth line0')).all()
+    assert all('.' not in label for _, label in ticks(html, 'x'))

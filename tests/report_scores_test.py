@@ -1,43 +1,176 @@
-from dm_jax.report_scores import Score, read_scores, sentence, warning
+import math
+
+import pytest
+
+from dm_jax.report_scores import (
+  Score,
+  advice,
+  image_counts,
+  origin,
+  read_scores,
+  sentence,
+  warnings,
+)
+
+
+def entry(method, size, mean, std=0.004, sets=((0.5, 0.5),), network='convnet'):
+  return {
+    'method': method,
+    'images_per_class': size,
+    'network': network,
+    'accuracies': [list(accuracies) for accuracies in sets],
+    'mean': mean,
+    'std': std,
+  }
+
 
 RESULTS = {
+  'method': 'dm',
   'images_per_class': 10,
-  'accuracy_mean': 0.923,
-  'accuracy_std': 0.004,
-  'accuracies': [0.919, 0.927],
-  'baseline_random_mean': 0.851,
-  'baseline_random_std': 0.012,
+  'networks': ['convnet'],
+  'data': {'train_images': 1437, 'classes': 10},
+  'evaluations': [
+    entry('dm', 10, 0.923, 0.004, [[0.919, 0.927]]),
+    entry('random', 10, 0.851, 0.012, [[0.85, 0.86]]),
+  ],
 }
 
 
-def test_scores_are_read_in_order_and_only_if_there():
-  synthetic, random = read_scores(RESULTS)
-  assert synthetic == Score(
-    'synthetic', '10 per class', 0.923, 0.004, [0.919, 0.927]
+def with_entries(*entries, **changes):
+  return RESULTS | {'evaluations': list(entries)} | changes
+
+
+def test_scores_are_of_the_first_network_and_the_largest_size():
+  more = [
+    entry('dm', 1, 0.5),
+    entry('dm', 10, 0.6, network='mlp'),
+    entry('random', 10, 0.4, network='mlp'),
+  ]
+  results = with_entries(
+    *more, *RESULTS['evaluations'], networks=['convnet', 'mlp']
   )
-  assert random == Score('random real', '10 per class', 0.851, 0.012)
-  assert str(random) == '85.1 ± 1.2'
+  synthetic, random = read_scores(results)
+  assert synthetic == Score(
+    'synthetic',
+    '10 per class',
+    0.923,
+    0.004,
+    (0.919, 0.927),
+    own=True,
+    count='2 networks',
+  )
+  assert (random.name, random.own, str(random)) == (
+    'random real',
+    False,
+    '85.1 ± 1.2',
+  )
   assert read_scores({}) == []
 
 
-def test_one_network_has_no_deviation():
-  (score,) = read_scores(
-    {'whole_set_mean': 0.9, 'whole_set_std': 0.0, 'whole_set_accuracies': [0.9]}
+def test_the_runs_own_set_comes_first_and_the_whole_set_last():
+  entries = [
+    entry('whole', None, 0.99, sets=[[0.99]]),
+    entry('random', 10, 0.5),
+    entry('herding', 10, 0.6, sets=[[0.6, 0.6], [0.6, 0.6]]),
+    entry('k_center', 10, 0.4),
+  ]
+  scores = read_scores(with_entries(*entries, method='herding'))
+  assert [(s.name, s.own, s.count) for s in scores] == [
+    ('herding', True, '2 sets × 2 networks'),
+    ('random real', False, '2 networks'),
+    ('k-center', False, '2 networks'),
+    ('whole set', False, '1 network'),
+  ]
+  # One network has no deviation.
+  assert (str(scores[-1]), scores[-1].detail) == ('99.0', '1,437 images')
+
+
+def test_every_size_and_network_that_is_not_above_random_warns():
+  results = with_entries(
+    entry('dm', 1, 0.2),
+    entry('dm', 10, 0.4),
+    entry('dm', 10, math.nan, network='resnet18:norm=batch'),
+    entry('random', 1, 0.1),
+    entry('random', 10, 0.4),
+    entry('random', 10, 0.3, network='resnet18:norm=batch'),
+    entry('herding', 1, 0.05),
   )
-  assert score == Score('whole set', 'all images', 0.9, None, [0.9])
-  assert str(score) == '90.0'
+  equal, nan = warnings(results)
+  assert equal == (
+    'convnet, 10 per class: synthetic images reach 40.0 %, no better than'
+    ' random real ones, 40.0 %.'
+  )
+  assert nan.startswith('resnet18:norm=batch, 10 per class: ')
+  assert 'smaller condense.learning_rate' in advice(results)
 
 
-def test_an_accuracy_that_is_no_number_warns():
-  scores = read_scores(RESULTS | {'accuracy_mean': float('nan')})
-  assert 'no better' in warning(scores)
-  assert warning(read_scores(RESULTS)) == ''
-  assert warning([]) == ''
+def test_selected_images_warn_without_advice():
+  entries = entry('herding', 10, 0.3), entry('random', 10, 0.4)
+  results = with_entries(*entries, method='herding')
+  assert 'herding images reach 30.0 %' in warnings(results)[0]
+  assert advice(results) == ''
+
+
+@pytest.mark.parametrize(
+  'results',
+  [
+    {},
+    RESULTS,
+    with_entries(entry('random', 10, 0.3), method='random'),
+    with_entries(entry('dm', 10, 0.3), entry('random', 1, 0.4)),
+    with_entries(
+      entry('whole', None, 0.3), entry('random', 10, 0.4), method='whole'
+    ),
+  ],
+)
+def test_nothing_to_warn_of(results):
+  assert warnings(results) == []
+  assert advice(results) == ''
 
 
 def test_the_sentence_compares_with_what_is_known():
-  assert sentence(read_scores(RESULTS)) == (
+  assert sentence(RESULTS) == (
     'Networks trained on nothing else reach 92.3 ± 0.4 % on the test set, '
     '7.2 points above as many random real images.'
   )
-  assert sentence(read_scores({'baseline_random_mean': 0.5})) == ''
+  assert sentence(with_entries(entry('random', 10, 0.5))) == ''
+
+
+def test_the_sentence_names_sets_and_network():
+  results = with_entries(
+    entry('random', 10, 0.5, 0.01, [[0.5, 0.5]] * 5),
+    method='random',
+    networks=['convnet', 'mlp'],
+  )
+  assert sentence(results) == (
+    'Networks (ConvNet) trained on nothing else reach 50.0 ± 1.0 % on the test'
+    ' set, over 5 sets × 2 networks.'
+  )
+
+
+@pytest.mark.parametrize(
+  ('method', 'text'),
+  [
+    ('dm', '1,437 real images were condensed into 100 synthetic ones.'),
+    ('random', '100 of 1,437 real images were drawn at random.'),
+    ('herding', '100 of 1,437 real images were selected by herding.'),
+    ('whole', 'All 1,437 real images were taken.'),
+  ],
+)
+def test_where_the_images_come_from(method, text):
+  assert origin(RESULTS | {'method': method}) == text
+
+
+def test_several_sets_are_named():
+  assert origin(RESULTS | {'sets': 5}).endswith(
+    'synthetic ones, 5 times independently.'
+  )
+  assert origin({'method': 'herding'}) == (
+    'A few real images were selected by herding.'
+  )
+
+
+def test_images_are_counted_if_known():
+  assert image_counts(RESULTS) == (1437, 100)
+  assert image_counts(RESULTS | {'method': 'whole'}) == (1437, 1437)
+  assert image_counts({}) is None

@@ -25,7 +25,7 @@ def start(root, environment):
       *(f'--workdir={workdir}', f'--mode={mode}'),
       *(f'--config.condense.steps={STEPS}', '--config.output.pictures=0'),
       *('--config.evaluate.networks=1', '--config.evaluate.epochs=2000'),
-      '--config.evaluate.whole_set=False',
+      '--config.evaluate.baselines=random',
       *arguments,
     ]
     process = subprocess.Popen(

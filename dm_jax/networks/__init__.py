@@ -1,7 +1,7 @@
 """Networks, all behind `make_network(name, ...) -> Network`."""
 
 from dm_jax.networks.batch_norm import Batch
-from dm_jax.networks.linen import as_network, network_from_linen
+from dm_jax.networks.linen import AnyNetwork, as_network, network_from_linen
 from dm_jax.networks.pool import POOLS, label, parse_pool
 from dm_jax.networks.registry import (
   check_name,
@@ -13,6 +13,7 @@ from dm_jax.networks.registry import (
 
 __all__ = [
   'POOLS',
+  'AnyNetwork',
   'Batch',
   'as_network',
   'check_name',

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import functools
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import flax
 import flax.linen as nn
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.layers import Linear, flatten
 from dm_jax.types import Array, ImageShape, InputError, Network, Variables
+
+AnyNetwork = Network | nn.Module
 
 _STATISTICS = 'batch_stats'
 # What modules call the argument that says whether they are in training, and
@@ -67,9 +69,7 @@ def built_in(
   )
 
 
-def as_network(
-  network: Network | nn.Module, image_shape: ImageShape
-) -> Network:
+def as_network(network: AnyNetwork, image_shape: ImageShape) -> Network:
   """Returns a `Network` as it is, and wraps a Linen module.
 
   Raises:
@@ -84,7 +84,6 @@ def as_network(
   )
 
 
-@functools.lru_cache
 def network_from_linen(module: nn.Module, image_shape: ImageShape) -> Network:
   """Makes a `Network` of any Linen module that classifies images.
 
@@ -104,7 +103,12 @@ def network_from_linen(module: nn.Module, image_shape: ImageShape) -> Network:
   Example:
     network = dm_jax.network_from_linen(MyResNet(classes=10), (32, 32, 3))
   """
-  image_shape = tuple(image_shape)
+  return _wrap(cast(Any, module), tuple(image_shape))
+
+
+@functools.lru_cache
+def _wrap(module: Any, image_shape: ImageShape) -> Network:
+  """Equal modules give the same functions, so that programs are shared."""
   argument = _train_argument(module)
 
   def init(key) -> Variables:
@@ -146,7 +150,7 @@ def network_from_linen(module: nn.Module, image_shape: ImageShape) -> Network:
   return Network(init, embed, logits, mixes_images=_STATISTICS in shapes)
 
 
-def _train_argument(module: nn.Module) -> Callable[[bool], dict[str, bool]]:
+def _train_argument(module: nn.Module) -> Callable[[bool], dict[str, Any]]:
   """Returns train -> the keyword that tells the module's call of it, if any."""
   known = inspect.signature(type(module).__call__).parameters
   for name, plain in _TRAIN_NAMES.items():

@@ -1,6 +1,7 @@
 """The networks that one evaluation trains, written as one line of text."""
 
 import dataclasses
+from typing import Any
 
 from dm_jax.config import NetworkChoice, NetworkConfig, split_names
 from dm_jax.networks.registry import check_name, names
@@ -54,7 +55,7 @@ def _parse_member(text: str, base: NetworkConfig) -> NetworkConfig:
   elif name not in names():
     choose('member of evaluate.pool', name, (*POOLS, *names()))
   check_name(name)
-  values = {'name': name}
+  values: dict[str, Any] = {'name': name}
   kinds = {f.name: f.type for f in dataclasses.fields(NetworkConfig)}
   for change in changes:
     field, _, value = change.partition('=')

@@ -1,0 +1,278 @@
+"""Makes the sets of a run, condensed or selected, each in its own folder."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dm_jax import embedder_pool, pretraining, workdir
+from dm_jax.checkpoint import Checkpoints
+from dm_jax.condense import CondenseState, condense_classes, init_state
+from dm_jax.evaluate import evaluate
+from dm_jax.interrupts import Interrupted, Request
+from dm_jax.job import BASELINE, EMBED, MAKE, PRETRAIN, VALIDATE, Job
+from dm_jax.loop import Metrics
+from dm_jax.networks import label
+from dm_jax.pictures import draw_grid, save_png
+from dm_jax.progress import Progress
+from dm_jax.recorder import Recorder, Saved
+from dm_jax.selection import needs_training, select_classes
+from dm_jax.synthetic_set import SyntheticSet, package_versions
+from dm_jax.types import Diverged, Embedder
+
+
+@dataclasses.dataclass(frozen=True)
+class Maker:
+  """Makes the sets of a job, and keeps what is done.
+
+  Attributes:
+    job: of the run.
+    request: ends the run when it may.
+    results: of the run so far; changed as it goes on.
+    trained: by set, the network that images are selected by, once trained.
+  """
+
+  job: Job
+  request: Request
+  results: dict[str, Any]
+  trained: dict[int, pretraining.Trained] = dataclasses.field(
+    default_factory=dict
+  )
+
+  def save_results(self) -> None:
+    workdir.write_json(self.job.folder / 'results.json', self.results)
+
+  def make(self, number: int) -> SyntheticSet:
+    """Makes set 0 to K - 1 by the job's method, or what is left of it."""
+    job = self.job
+    if job.synthetic is not None:
+      return job.synthetic
+    if job.config.method != 'dm':
+      path = job.set_folder(number) / 'synthetic.npz'
+      return self._selected(job.config.method, number, MAKE, path)
+    return self._condensed(number)
+
+  def select(self, method: str, number: int) -> SyntheticSet:
+    """Selects a baseline for set 0 to K - 1, or reads it."""
+    folder = self.job.set_folder(number) / 'baselines'
+    path = folder / f'{method}.npz'
+    return self._selected(method, number, BASELINE, path)
+
+  def _selected(
+    self, method: str, number: int, purpose: int, path: Path
+  ) -> SyntheticSet:
+    job = self.job
+    if path.exists():
+      return SyntheticSet.load(path)
+    trained = self._train(number) if needs_training(method) else None
+    chosen = select_classes(
+      job.split.train,
+      method,
+      job.config.condense.largest,
+      key=job.key(purpose, number),
+      network=job.network,
+      config=job.config.pretrain,
+      trained=trained,
+    )
+    if method == 'whole':  # The data themselves: neither saved nor drawn.
+      return chosen
+    chosen = self._with_provenance(chosen, method, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chosen.save(path)
+    picture = job.set_folder(number) / 'images' / f'{method}.png'
+    save_png(_draw(chosen, method), picture)
+    return chosen
+
+  def _with_provenance(self, made: SyntheticSet, method: str, number: int):
+    config = self.job.config
+    return made.with_provenance(
+      method=method,
+      config=config.settings(),
+      seed=config.seed,
+      set=number,
+      versions=package_versions(),
+    )
+
+  def _train(self, number: int) -> pretraining.Trained:
+    """Trains what images are selected by; one network serves all methods."""
+    job = self.job
+    if number in self.trained:
+      return self.trained[number]
+    with self._progress('train on real images', 'step') as update:
+      self.trained[number] = pretraining.pretrain(
+        job.network,
+        job.split.train,
+        job.config.pretrain,
+        job.key(PRETRAIN, number),
+        callback=lambda done, total, _: update(done, total),
+      )
+    return self.trained[number]
+
+  @contextlib.contextmanager
+  def _progress(self, description: str, unit: str):
+    """Gives (done, total) -> None, which shows it and meets requests to end."""
+    bars: list[Progress] = []
+
+    def update(done: int, total: int) -> None:
+      if not bars:
+        bars.append(Progress(total, description=description, unit=unit))
+      bars[0].update(done)
+      if self.request.number:
+        raise Interrupted(
+          f'stopped ({description}); the same command starts that anew',
+          self.request.number,
+        )
+
+    try:
+      yield update
+    finally:
+      for bar in bars:
+        bar.close()
+
+  def _embedder(self) -> Embedder | None:
+    """The pool of partly trained networks, if the config has one."""
+    job = self.job
+    config = job.config.embedder
+    if config.name == 'random':
+      return None
+    folder = job.folder / 'pool' if config.dir is None else Path(config.dir)
+    with self._progress('train the pool', 'step') as update:
+      pool = embedder_pool.make_pool(
+        job.network,
+        job.split.train,
+        job.split.images,
+        job.split.labels,
+        config,
+        job.config.pretrain,
+        folder,
+        job.key(EMBED),
+        fingerprint=f'{job.inputs()["data"]} {label(job.config.network)}',
+        callback=update,
+      )
+    chosen = pool.within(config.low, config.high)
+    job.say(
+      f'embedding with {len(chosen.accuracies)} of {len(pool.accuracies)}'
+      ' networks, their validation accuracies'
+      f' {chosen.accuracies.min():.1%} to {chosen.accuracies.max():.1%}'
+    )
+    return chosen.embedder()
+
+  def _condensed(self, number: int) -> SyntheticSet:
+    job = self.job
+    config, train = job.config, job.split.train
+    folder = job.set_folder(number)
+    folder.mkdir(exist_ok=True)
+    if config.sets > 1:
+      job.say(f'set {number + 1} of {config.sets}')
+    key = job.key(MAKE, number)
+
+    def begin() -> Saved:
+      return Saved.anew(init_state(train, config.condense, key))
+
+    kept = config.output.checkpoints_kept
+    checkpoints = Checkpoints(folder / 'checkpoints', kept, job.say)
+    with contextlib.closing(checkpoints):
+      restored = checkpoints.restore(begin)
+      start = begin() if restored is None else restored
+      self._note_resumption(int(start.state.step))
+      unfinished = int(start.state.step) < config.condense.steps
+      embedder = self._embedder() if unfinished else None
+      with Recorder(
+        folder, config, train, checkpoints, start, self.request
+      ) as recorder:
+        if restored is None:
+          recorder.draw(start.state)
+        self._validate(number, start.state)
+        synthetic = self._condense_recorded(
+          number, start.state, recorder, embedder
+        )
+      measured = self.results.setdefault('condensing', {})
+      before = measured.get(str(number), {})
+      measured[str(number)] = before | recorder.results(before)
+    synthetic = self._with_provenance(synthetic, 'dm', number)
+    synthetic.save(folder / 'synthetic.npz')
+    self._sum_up()
+    self.save_results()
+    return synthetic
+
+  def _condense_recorded(
+    self,
+    number: int,
+    state: CondenseState,
+    recorder: Recorder,
+    embedder: Embedder | None,
+  ) -> SyntheticSet:
+    def callback(state: CondenseState, metrics: Metrics) -> None:
+      recorder.record(state, metrics)
+      self._validate(number, state)
+
+    try:
+      return condense_classes(
+        self.job.split.train,
+        self.job.config.condense,
+        key=self.job.key(MAKE, number),
+        network=self.job.network,
+        state=state,
+        callback=callback,
+        embedder=embedder,
+      )
+    except Diverged as error:
+      recorder.save(error.state)
+      raise
+
+  def _note_resumption(self, step: int) -> None:
+    self.results.setdefault('resumed_from', [])
+    if 0 < step < self.job.config.condense.steps:
+      self.job.say(f'resuming at step {step}')
+      self.results['resumed_from'].append(step)
+      self.save_results()
+
+  def _validate(self, number: int, state: CondenseState) -> None:
+    """Evaluates the images of a step on the validation images, if it is due.
+
+    After a resume the first step is seen again: what is there stays.
+    """
+    job, step = self.job, int(state.step)
+    config = job.config.evaluate
+    done = self.results.setdefault('validation', [])
+    known = any((row['set'], row['step']) == (number, step) for row in done)
+    if not config.validation_every or step % config.validation_every or known:
+      return
+    train = job.split.train
+    result = evaluate(
+      SyntheticSet.from_classes(state.images, train, {}),
+      job.split.images,
+      job.split.labels,
+      dataclasses.replace(config, networks=config.validation_networks),
+      key=job.key(VALIDATE, number),
+      network=next(iter(job.pool.values())),
+    )
+    row = {
+      'set': number,
+      'step': step,
+      'images_per_class': job.config.condense.largest,
+      'accuracies': list(result.accuracies),
+      'mean': result.mean,
+      'std': result.std,
+    }
+    done.append(row)
+    job.say(f'validation accuracy at step {step:,}: {result.mean:.1%}')
+    self.save_results()
+
+  def _sum_up(self) -> None:
+    """Tells of all sets at once: seconds are summed, a step is the median."""
+    rows = self.results['condensing'].values()
+    for name in ('compile_seconds', 'condense_seconds'):
+      self.results[name] = sum(row.get(name, 0.0) for row in rows)
+    for name in ('seconds_per_step', 'images_per_second', 'final_loss'):
+      values = [row[name] for row in rows if name in row]
+      if values:
+        self.results[name] = float(np.median(values))
+
+
+def _draw(chosen: SyntheticSet, method: str):
+  """Draws a set whose classes have equally many images."""
+  images = chosen.images_uint8.reshape(chosen.classes, -1, *chosen.image_shape)
+  return draw_grid(images, chosen.class_names, title=method)

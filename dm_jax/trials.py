@@ -1,0 +1,194 @@
+"""What a run evaluates: its own sets and the baselines', on every network."""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import functools
+import time
+
+import numpy as np
+
+from dm_jax.config import EvalConfig
+from dm_jax.evaluate import evaluate
+from dm_jax.interrupts import Interrupted
+from dm_jax.job import EVALUATE
+from dm_jax.making import Maker
+from dm_jax.progress import Progress
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import Json
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+  """One kind of set, one size and one network, an entry of `results.json`.
+
+  Attributes:
+    method: what made the sets.
+    size: images per class, or None for the whole set.
+    network: label in the pool.
+    sets: K.
+    config: the protocol; its networks are trained on each set.
+    make: number -> set 0 to K - 1; not called where all is done already.
+  """
+
+  method: str
+  size: int | None
+  network: str
+  sets: int
+  config: EvalConfig
+  make: Callable[[int], SyntheticSet]
+
+  @property
+  def title(self) -> str:
+    size = '' if self.size is None else f', {self.size} per class'
+    return f'{self.network} on {self.method}{size}'
+
+  def entry(self, results: dict) -> dict:
+    """Returns the trial's entry in the results, made if it is not there."""
+    key = {
+      'method': self.method,
+      'images_per_class': self.size,
+      'network': self.network,
+    }
+    entries = results.setdefault('evaluations', [])
+    for entry in entries:
+      if key.items() <= entry.items():
+        return entry
+    entries.append({**key, 'accuracies': []})
+    return entries[-1]
+
+
+def list_trials(
+  maker: Maker, own: Callable[[int], SyntheticSet]
+) -> Iterator[Trial]:
+  """Yields what is to be evaluated, the run's own sets before its baselines.
+
+  Args:
+    maker: of the run.
+    own: number -> the set that the run made.
+  """
+  job = maker.job
+  makers = {job.method: own}
+  if job.mode == 'run':
+    for method in job.config.evaluate.selections:
+      makers.setdefault(method, functools.partial(maker.select, method))
+  for method, make in makers.items():
+    make = functools.lru_cache(maxsize=1)(make)
+    for label in job.pool:
+      yield from _trials_of(job, method, label, make)
+
+
+def _trials_of(job, method: str, network: str, make) -> Iterator[Trial]:
+  config = job.config.evaluate
+  if method == 'whole':
+    longer = dataclasses.replace(
+      config,
+      epochs=config.whole_set_epochs,
+      networks=config.whole_set_networks,
+    )
+    yield Trial(method, None, network, 1, longer, make)
+    return
+  for size in reversed(job.sizes):
+
+    def first(number: int, size: int = size) -> SyntheticSet:
+      made = make(number)
+      return made if len(job.sizes) == 1 else made.first(size)
+
+    yield Trial(method, size, network, job.sets, config, first)
+
+
+def run_trial(maker: Maker, trial: Trial) -> None:
+  """Evaluates a group of networks at a time, saving after each."""
+  entry = trial.entry(maker.results)
+  total = trial.config.networks
+  per_network = trial.config.epochs + 1
+  with Progress(
+    trial.sets * total * per_network,
+    description=f'train {trial.title}',
+    unit='epoch',
+    initial=sum(map(len, entry['accuracies'])) * per_network,
+  ) as bar:
+    for number in range(trial.sets):
+      accuracies: list[list[float]] = entry['accuracies']
+      if len(accuracies) == number:
+        accuracies.append([])
+      before = sum(map(len, accuracies[:number]))
+      made = None if len(accuracies[number]) == total else trial.make(number)
+      while made is not None and len(accuracies[number]) < total:
+        started = time.perf_counter()
+        done = accuracies[number]
+        first = (before + len(done)) * per_network
+        done += _train_group(maker, trial, number, made, len(done), bar, first)
+        everything = np.concatenate([np.asarray(a) for a in accuracies])
+        entry |= {'mean': everything.mean(), 'std': everything.std()}
+        _keep(maker, time.perf_counter() - started)
+
+
+def _train_group(
+  maker: Maker, trial: Trial, number: int, made, first: int, bar, shown: int
+) -> tuple[float, ...]:
+  """Trains the next networks on a set; returns their accuracies."""
+  job, total = maker.job, trial.config.networks
+
+  def callback(epochs_done: int, _) -> None:
+    bar.update(shown + epochs_done)
+    if maker.request.number:
+      raise Interrupted(
+        f'stopped while evaluating ({trial.title}) after {first} of {total}'
+        ' networks; the same command goes on from there',
+        maker.request.number,
+      )
+
+  result = evaluate(
+    made,
+    job.dataset.test_images,
+    job.dataset.test_labels,
+    dataclasses.replace(trial.config, networks=_group_size(total)),
+    key=job.key(EVALUATE, number),
+    network=job.pool[trial.network],
+    callback=callback,
+    first=first,
+  )
+  return result.accuracies
+
+
+def _group_size(networks: int) -> int:
+  """How many networks to train between two saves: a divisor, at most 5.
+
+  Groups of one size share what is compiled.
+  """
+  return max(n for n in range(1, 6) if networks % n == 0)
+
+
+def _keep(maker: Maker, seconds: float) -> None:
+  results = maker.results
+  results.setdefault('evaluate_seconds', 0.0)
+  results['evaluate_seconds'] += seconds
+  results |= headline(results)
+  maker.save_results()
+
+
+def headline(results: Json) -> dict:
+  """Returns the figures of the first network and the largest size, flat.
+
+  Args:
+    results: with `evaluations`.
+  """
+  flat = {}
+  names = {results['method']: ('accuracy', 'accuracies')}
+  for method, name in (('random', 'baseline_random'), ('whole', 'whole_set')):
+    names.setdefault(method, (name, f'{name}_accuracies'))
+  for entry in results['evaluations']:
+    method, size = entry['method'], entry['images_per_class']
+    if (
+      method in names
+      and 'mean' in entry
+      and entry['network'] == results['networks'][0]
+      and size in (None, results['images_per_class'])
+    ):
+      name, accuracies = names[method]
+      flat |= {
+        f'{name}_mean': entry['mean'],
+        f'{name}_std': entry['std'],
+        accuracies: [a for group in entry['accuracies'] for a in group],
+      }
+  return flat

@@ -1,0 +1,343 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dm_jax import pretraining
+from dm_jax.config import PretrainConfig
+from dm_jax.data import ClassData
+from dm_jax.data.digits import load
+from dm_jax.networks import make_network
+from dm_jax.pretraining import flatten, pretrain
+from dm_jax.types import InputError, Network
+
+KEY = jax.random.key(0)
+CLASSES = 3
+LABELS = np.array([1, 0, 2, 2, 0, 1, 1, 0, 2, 1])
+COUNT = len(LABELS)
+PIXELS = np.random.RandomState(0).randint(0, 256, (COUNT, 2, 2, 1), np.uint8)
+DATA = ClassData.from_arrays(PIXELS, LABELS)
+PLAIN = PretrainConfig(
+  epochs=3, batch_size=4, learning_rate=0.1, augment='none'
+)
+
+
+def changed(**changes):
+  return dataclasses.replace(PLAIN, **changes)
+
+
+def unused(*args, **options):
+  raise AssertionError('this is not needed')
+
+
+def flat(images):
+  return images.reshape(len(images), -1)
+
+
+LINEAR = Network(
+  init=lambda key: {'params': jax.random.normal(key, (4, CLASSES))},
+  embed=unused,
+  logits=lambda variables, images, *, train: (
+    flat(images) @ variables['params'],
+    variables,
+  ),
+)
+
+
+def numbered(labels):
+  """Images known by their level, which normalising leaves as it is."""
+  images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
+  return ClassData.from_arrays(images, labels, mean=[0.0], std=[1 / 255])
+
+
+def scripted(labels, script, steps, batch):
+  """A network that is right about image i at its time t if script[i, t]."""
+  labels, script = jnp.asarray(labels), jnp.asarray(script)
+
+  def init(key):
+    return {
+      'params': jnp.zeros(1),
+      'times': jnp.zeros(len(labels), jnp.int32),
+      'seen': jnp.full((steps, batch), -1, jnp.int32),
+      'step': jnp.int32(0),
+    }
+
+  def logits(variables, images, *, train):
+    assert train
+    rows = images[:, 0, 0, 0].round().astype(jnp.int32)
+    right = script[rows, variables['times'][rows]]
+    answer = jnp.where(right, labels[rows], (labels[rows] + 1) % CLASSES)
+    step = variables['step']
+    variables = {
+      **variables,
+      'times': variables['times'].at[rows].add(1),
+      'seen': variables['seen'].at[step].set(rows),
+      'step': step + 1,
+    }
+    return jax.nn.one_hot(answer, CLASSES), variables
+
+  return Network(init=init, embed=unused, logits=logits)
+
+
+# The images.
+
+
+def test_flatten_gives_the_real_images_class_by_class():
+  expected = np.argsort(LABELS, kind='stable')
+  for data in (DATA, jax.tree.map(jnp.asarray, DATA)):
+    images, labels = flatten(data)
+    np.testing.assert_array_equal(images, PIXELS[expected])
+    np.testing.assert_array_equal(labels, LABELS[expected])
+    assert images.dtype == np.uint8
+    assert labels.dtype == np.int32
+    assert isinstance(images, type(data.images))
+
+
+def test_images_stay_uint8_on_the_device():
+  data = ClassData.from_arrays(np.zeros((41, 8, 8, 1), np.uint8), [0] * 41)
+  network = make_network('convnet', image_shape=(8, 8, 1), classes=1, width=4)
+  inputs, progress, advance = pretraining._start(network, data, PLAIN, KEY)
+  assert inputs.images.dtype == jnp.uint8
+  program = str(jax.make_jaxpr(advance)(progress, inputs, 0, 1))
+  assert 'u8[41,8,8,1]' in program
+  assert 'f32[4,8,8,1]' in program
+  assert 'f32[41,8,8,1]' not in program
+
+
+# The training.
+
+
+def reference(weights, config, data):
+  """Full-batch SGD of the linear network in NumPy: weights, events, learned."""
+  images, labels = flatten(data)
+  x = flat(np.asarray(images, np.float64) / 255 - data.mean[0]) / data.std[0]
+  weights, buffer = np.asarray(weights, np.float64), 0.0
+  right = []
+  for _ in range(config.epochs):
+    right.append((x @ weights).argmax(1) == labels)
+    odds = np.exp(x @ weights)
+    shares = odds / odds.sum(1, keepdims=True)
+    gradient = x.T @ (shares - np.eye(CLASSES)[labels]) / len(labels)
+    buffer = config.momentum * buffer + gradient + config.weight_decay * weights
+    weights = weights - config.learning_rate * buffer
+  right = np.array(right)
+  return weights, (right[:-1] & ~right[1:]).sum(0), right.any(0)
+
+
+def test_training_is_sgd_at_a_constant_rate_and_counts_what_it_forgets():
+  # A batch above the number of images is all of them: no order matters.
+  config = changed(
+    epochs=30, batch_size=64, learning_rate=1.0, weight_decay=0.01
+  )
+  trained = pretrain(LINEAR, DATA, config, KEY)
+  weights = LINEAR.init(jax.random.split(KEY, 3)[0])['params']
+  weights, events, learned = reference(weights, config, DATA)
+  assert events.sum() > 3
+  np.testing.assert_allclose(trained.variables['params'], weights, rtol=1e-3)
+  np.testing.assert_array_equal(trained.events, events)
+  np.testing.assert_array_equal(trained.learned, learned)
+  assert trained.events.dtype == np.int32
+  assert trained.learned.dtype == np.bool_
+
+
+def test_forgetting_events_by_hand():
+  # Image 0 is forgotten once, image 1 twice; image 2 is learned late and image
+  # 3 never. Classes come in the order 3, 1, 0 and 2 of the images.
+  script = np.array(
+    [[1, 1, 0, 0, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], bool
+  )
+  labels = [1, 0, 2, 0]
+  network = scripted(labels, script, steps=5, batch=4)
+  config = changed(epochs=5, batch_size=4)
+  trained = pretrain(network, numbered(labels), config, KEY)
+  # Class by class: images 1 and 3, then 0, then 2.
+  assert trained.events.tolist() == [2, 0, 1, 0]
+  assert trained.learned.tolist() == [True, False, True, True]
+
+
+def test_events_count_from_one_presentation_to_the_next():
+  """Batches of 4 of 10 images: an epoch leaves two out."""
+  epochs, steps = 9, 18
+  script = np.random.RandomState(1).rand(COUNT, epochs) < 0.15
+  network = scripted(LABELS, script, steps, 4)
+  config = changed(epochs=epochs, augment='flip')
+  trained = pretrain(network, numbered(LABELS), config, KEY)
+  times = np.asarray(trained.variables['times'])
+  assert times.sum() == 4 * steps
+  assert times.min() < epochs
+  events, learned = [], []
+  for row in np.argsort(LABELS, kind='stable'):
+    right = script[row, : times[row]].tolist()
+    pairs = zip(right, right[1:], strict=False)
+    events.append(sum(pair == (True, False) for pair in pairs))
+    learned.append(any(right))
+  assert 0 < sum(learned) < COUNT
+  assert trained.events.tolist() == events
+  assert trained.learned.tolist() == learned
+
+
+def test_every_epoch_takes_whole_batches_in_a_new_order():
+  network = scripted(LABELS, np.zeros((COUNT, 3), bool), 6, 4)
+  seen = []
+  for seed in range(2):
+    trained = pretrain(network, numbered(LABELS), PLAIN, jax.random.key(seed))
+    assert int(trained.variables['step']) == 6
+    seen.append(np.asarray(trained.variables['seen']).reshape(3, 8))
+  epochs = np.concatenate(seen)
+  assert all(len(set(epoch)) == 8 for epoch in epochs.tolist())
+  assert len({tuple(epoch) for epoch in epochs.tolist()}) == 6
+  assert epochs.min() >= 0
+
+
+def test_the_last_images_of_an_epoch_are_not_always_the_same():
+  network = scripted(LABELS, np.zeros((COUNT, 9), bool), 18, 4)
+  trained = pretrain(network, numbered(LABELS), changed(epochs=9), KEY)
+  assert np.asarray(trained.variables['times']).max() <= 9
+  assert len(np.unique(trained.variables['times'])) > 1
+
+
+class Calls:
+  """A callback that keeps what it gets."""
+
+  def __init__(self):
+    self.calls = []
+
+  def __call__(self, *args):
+    self.calls.append(args)
+
+
+def equal(a, b):
+  return jax.tree.all(jax.tree.map(np.array_equal, a, b))
+
+
+def test_callbacks_change_nothing_and_come_where_they_must(monkeypatch):
+  config = changed(augment='color_crop_flip', epochs=5)
+  straight = pretrain(LINEAR, DATA, config, KEY)
+  stopping, stepping = Calls(), Calls()
+  stopped = pretrain(
+    LINEAR, DATA, config, KEY, callback=stopping, stops=[3, 7, 99]
+  )
+  monkeypatch.setattr(pretraining, '_SECONDS', 0.0)
+  stepped = pretrain(LINEAR, DATA, config, KEY, callback=stepping)
+  assert [call[0] for call in stepping.calls] == list(range(1, 11))
+  assert {3, 7, 10} <= {call[0] for call in stopping.calls}
+  assert {call[1] for call in stepping.calls + stopping.calls} == {10}
+  assert pretraining.total_steps(DATA, config) == 10
+  for trained in (stopped, stepped):
+    assert equal(dataclasses.asdict(trained), dataclasses.asdict(straight))
+  # Its variables are the callback's to keep.
+  every = {done: variables for done, _, variables in stepping.calls}
+  for done, _, variables in stopping.calls:
+    assert equal(variables, every[done])
+  assert equal(every[10], straight.variables)
+  assert not equal(every[9], every[10])
+
+
+def test_another_key_gives_another_network():
+  first, other = (
+    pretrain(LINEAR, DATA, PLAIN, key).variables
+    for key in jax.random.split(KEY)
+  )
+  assert not equal(first, other)
+
+
+def test_what_the_callback_raises_ends_the_training():
+  def callback(done, total, variables):
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    pretrain(LINEAR, DATA, PLAIN, KEY, callback=callback)
+
+
+def test_divergence_names_the_learning_rate():
+  config = changed(learning_rate=1e38, epochs=9)
+  with pytest.raises(InputError, match='pretrain.learning_rate 1e[+]38'):
+    pretrain(LINEAR, DATA, config, KEY)
+
+
+def test_an_unknown_augmentation_is_named():
+  with pytest.raises(InputError, match='flop'):
+    pretrain(LINEAR, DATA, changed(augment='flop'), KEY)
+
+
+@pytest.mark.parametrize('norm', ['instance', 'batch'])
+def test_digits_are_learned(norm):
+  digits = load()
+  network = make_network(
+    'convnet', image_shape=(8, 8, 1), classes=10, width=8, depth=1, norm=norm
+  )
+  config = PretrainConfig(
+    epochs=4, batch_size=64, learning_rate=0.03, augment='none'
+  )
+  accuracies = []
+
+  def callback(done, total, variables):
+    if done in (1, total):
+      accuracies.append(
+        pretraining.accuracy(
+          network,
+          variables,
+          digits.test_images,
+          digits.test_labels,
+          digits.train.mean,
+          digits.train.std,
+        )
+      )
+
+  trained = pretrain(network, digits.train, config, KEY, callback=callback)
+  first, last = accuracies
+  assert first < 0.5 < 0.8 < last <= 1
+  assert trained.learned.mean() > 0.8
+
+
+# Testing and embedding.
+
+
+def test_accuracy_is_the_share_of_right_answers_in_test_mode():
+  def logits(variables, images, *, train):
+    assert not train
+    distance = jnp.abs(flat(images) - jnp.arange(3.0)[None])
+    return -distance, variables
+
+  network = Network(init=unused, embed=unused, logits=logits)
+  levels = np.arange(300) % 3
+  images = levels.astype(np.uint8).reshape(-1, 1, 1, 1)
+  labels = np.where(np.arange(300) < 75, levels, (levels + 1) % 3)
+  share = pretraining.accuracy(network, {}, images, labels, (0.0,), (1 / 255,))
+  assert share == 0.25
+
+
+@pytest.mark.parametrize('count', [5, 256, 300])
+def test_features_are_those_of_every_image_in_order(count):
+  network = make_network(
+    'convnet', image_shape=(8, 8, 1), classes=2, width=4, depth=1
+  )
+  images = np.random.RandomState(0).randint(0, 256, (count, 8, 8, 1), np.uint8)
+  variables = network.init(KEY)
+  features = pretraining.features(network, variables, images, (0.5,), (0.2,))
+  normalised = jnp.asarray((images / 255 - 0.5) / 0.2, jnp.float32)
+  expected = jax.jit(network.embed)(variables, normalised)
+  assert features.dtype == np.float32
+  assert isinstance(features, np.ndarray)
+  np.testing.assert_allclose(features, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('mixes_images', [True, False])
+def test_networks_that_mix_images_get_batches_of_all_classes(mixes_images):
+  def embed(variables, images):
+    level = flat(images)
+    return jnp.concatenate([level, 0 * level + level.mean()], axis=1)
+
+  network = Network(
+    init=unused, embed=embed, logits=unused, mixes_images=mixes_images
+  )
+  levels = np.repeat(np.arange(6), 100)
+  images = levels.astype(np.uint8).reshape(-1, 1, 1, 1)
+  features = pretraining.features(network, {}, images, (0.0,), (1 / 255,))
+  # Each image's own, whichever the order of the batches.
+  np.testing.assert_allclose(features[:, 0], levels, rtol=1e-5)
+  means = np.unique(features[:, 1])
+  assert len(means) == 3
+  assert (np.abs(means - 2.5).max() < 0.5) == mixes_images
