@@ -426,7 +426,7 @@ SMOKE = '--config=configs/smoke.py'
     (['--config=configs/none.py', '--workdir=WORKDIR'], 'configs/none.py'),
     (
       [SMOKE + ':ipc=0', '--workdir=WORKDIR'],
-      "from 1 up, or several, got '0'$",
+      "1 up, or several, got '0'$",
     ),
     ([SMOKE + ':icp=1', '--workdir=WORKDIR'], "'icp': did you mean ipc"),
     ([SMOKE, '--workdr=WORKDIR'], "flag 'workdr'"),

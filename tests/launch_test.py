@@ -100,6 +100,7 @@ def names_in(folder):
 def test_a_run_leaves_its_files_and_no_others(smoke):
   names = names_in(smoke.workdir)
   assert [name for name in names if name != 'tensorboard'] == [
+    'baselines',
     'checkpoints',
     'config.json',
     'images',

@@ -1,0 +1,178 @@
+"""Several sets, networks, sizes and baselines in one run, and its figures."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dm_jax.config import RunConfig
+from dm_jax.run import run
+from dm_jax.synthetic_set import SyntheticSet
+
+POOL = ['convnet:width=4:depth=1', 'mlp:width=4']
+SETTINGS = {
+  'sets': 2,
+  'data': {'name': 'digits', 'validation': 0.2},
+  'network': {'width': 4, 'depth': 1},
+  'condense': {
+    'images_per_class': [1, 3],
+    'steps': 4,
+    'batch_real': 8,
+    'log_every': 2,
+    'augment': 'crop',
+  },
+  'pretrain': {'epochs': 1, 'augment': 'none'},
+  'evaluate': {
+    'networks': 2,
+    'epochs': 2,
+    'augment': 'none',
+    'pool': 'same,mlp',
+    'baselines': 'random,herding,whole',
+    'whole_set_networks': 1,
+    'whole_set_epochs': 1,
+    'validation_every': 2,
+    'validation_networks': 1,
+  },
+}
+
+
+def start(folder, **changes):
+  said = []
+  config = RunConfig.from_dict(SETTINGS | changes)
+  results = run(config, mode='run', folder=folder, say=said.append)
+  return results, said
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('protocol')
+  return folder, *start(folder)
+
+
+def entries(results, **wanted):
+  return [
+    entry
+    for entry in results['evaluations']
+    if wanted.items() <= entry.items()
+  ]
+
+
+def test_every_method_size_and_network_is_evaluated_on_every_set(finished):
+  _, results, _ = finished
+  for method in ('dm', 'random', 'herding'):
+    for size in (1, 3):
+      for network in POOL:
+        (entry,) = entries(
+          results, method=method, images_per_class=size, network=network
+        )
+        assert [len(group) for group in entry['accuracies']] == [2, 2]
+        flat = np.array(entry['accuracies']).reshape(-1)
+        assert entry['mean'] == pytest.approx(flat.mean())
+        assert entry['std'] == pytest.approx(flat.std())
+  for network in POOL:
+    (entry,) = entries(results, method='whole', network=network)
+    assert [len(group) for group in entry['accuracies']] == [1]
+    assert entry['images_per_class'] is None
+  assert len(results['evaluations']) == 3 * 2 * 2 + 2
+
+
+def test_the_headline_is_the_first_network_at_the_largest_size(finished):
+  _, results, _ = finished
+  for method, name in (('dm', 'accuracy'), ('random', 'baseline_random')):
+    (entry,) = entries(
+      results, method=method, images_per_class=3, network=POOL[0]
+    )
+    assert results[f'{name}_mean'] == entry['mean']
+    assert results[f'{name}_std'] == entry['std']
+  assert len(results['accuracies']) == 4
+
+
+def test_sets_are_independent_and_each_is_kept(finished):
+  folder, _, _ = finished
+  for name in ('synthetic.npz', 'baselines/random.npz'):
+    first = SyntheticSet.load(folder / name)
+    second = SyntheticSet.load(folder / 'set_1' / name)
+    assert first.images.shape == second.images.shape == (30, 8, 8, 1)
+    assert (np.asarray(first.images) != second.images).any()
+    assert (first.provenance['set'], second.provenance['set']) == (0, 1)
+
+
+def test_baselines_are_kept_drawn_and_say_their_method(finished):
+  folder, _, _ = finished
+  for method in ('random', 'herding'):
+    kept = SyntheticSet.load(folder / 'baselines' / f'{method}.npz')
+    assert kept.provenance['method'] == method
+    assert (folder / 'images' / f'{method}.png').exists()
+
+
+def test_validation_is_on_held_out_images_at_its_steps(finished):
+  _, results, _ = finished
+  assert results['data']['validation_images'] > 0
+  assert [(row['set'], row['step']) for row in results['validation']] == [
+    (number, step) for number in range(2) for step in (0, 2, 4)
+  ]
+  assert all(len(row['accuracies']) == 1 for row in results['validation'])
+
+
+def test_the_table_and_the_log_are_shown(finished):
+  folder, _, said = finished
+  text = '\n'.join(said)
+  assert 'set 2 of 2' in text
+  assert 'condense.images_per_class: 10 -> (1, 3)' in text
+  for word in ('herding', 'MLP', 'random real'):
+    assert word in text
+  page = (folder / 'report.html').read_text()
+  assert 'MLP' in page
+  assert 'held out' in page
+
+
+def test_the_same_run_again_trains_nothing(finished, monkeypatch):
+  folder, results, _ = finished
+
+  def evaluate(*args, **options):
+    raise AssertionError('it was done already')
+
+  monkeypatch.setattr('dm_jax.trials.evaluate', evaluate)
+  monkeypatch.setattr('dm_jax.making.evaluate', evaluate)
+  again, _ = start(folder)
+  assert again['evaluations'] == results['evaluations']
+
+
+def test_what_is_missing_is_made_up_for_and_comes_out_the_same(finished):
+  folder, results, _ = finished
+  file = folder / 'results.json'
+  before = json.loads(file.read_text())
+  cut = json.loads(file.read_text())
+  (entry,) = entries(
+    cut, method='herding', images_per_class=3, network='mlp:width=4'
+  )
+  entry['accuracies'] = [entry['accuracies'][0]]
+  cut['validation'] = []
+  file.write_text(json.dumps(cut))
+  again, _ = start(folder)
+  assert again['evaluations'] == before['evaluations']
+  # Only the last step is still there to be seen.
+  assert [row['step'] for row in again['validation']] == [4, 4]
+  assert again['accuracy_mean'] == results['accuracy_mean']
+
+
+@pytest.mark.parametrize('method', ['k_center', 'forgetting', 'whole'])
+def test_a_selection_is_a_run_of_its_own(tmp_path, method):
+  evaluate = SETTINGS['evaluate'] | {
+    'pool': 'mlp',
+    'baselines': 'random',
+    'validation_every': 0,
+    'networks': 1,
+  }
+  results, _ = start(
+    tmp_path,
+    method=method,
+    sets=1,
+    evaluate=evaluate,
+    condense={'images_per_class': 2},
+  )
+  methods = [entry['method'] for entry in results['evaluations']]
+  assert methods == [method, 'random']
+  assert results['method'] == method
+  assert (tmp_path / 'synthetic.npz').exists() == (method != 'whole')
+  assert not (tmp_path / 'checkpoints').exists()
