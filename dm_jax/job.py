@@ -208,10 +208,13 @@ def notes(job: Job) -> list[str]:
   default, given = RunConfig().to_dict(), config.to_dict()
   for settings in (default, given):
     del settings['output'], settings['data']
-  changed = differences(default, given)
+  changed = [
+    line.replace(': ', ' ').replace(' ->', ', not', 1)
+    for line in differences(given, default)
+  ]
   lines = []
   if changed:
-    lines.append(f'not at the default: {"; ".join(changed)}')
+    lines.append(f'settings of this run: {"; ".join(changed)}')
   if job.synthetic is not None or config.method != 'dm':
     return lines
   rate = job.network.learning_rate

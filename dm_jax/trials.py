@@ -39,8 +39,9 @@ class Trial:
 
   @property
   def title(self) -> str:
+    """What is done, for the person who watches."""
     size = '' if self.size is None else f', {self.size} per class'
-    return f'{self.network} on {self.method}{size}'
+    return f'train {self.network} on {self.method}{size}'
 
   def entry(self, results: dict) -> dict:
     """Returns the trial's entry in the results, made if it is not there."""
@@ -101,9 +102,11 @@ def run_trial(maker: Maker, trial: Trial) -> None:
   entry = trial.entry(maker.results)
   total = trial.config.networks
   per_network = trial.config.epochs + 1
+  if [*map(len, entry['accuracies'])] == [total] * trial.sets:
+    return
   with Progress(
     trial.sets * total * per_network,
-    description=f'train {trial.title}',
+    description=trial.title,
     unit='epoch',
     initial=sum(map(len, entry['accuracies'])) * per_network,
   ) as bar:
@@ -133,8 +136,8 @@ def _train_group(
     bar.update(shown + epochs_done)
     if maker.request.number:
       raise Interrupted(
-        f'stopped while evaluating ({trial.title}) after {first} of {total}'
-        ' networks; the same command goes on from there',
+        f'stopped ({trial.title}) after {first} of {total} networks; the same'
+        ' command goes on from there',
         maker.request.number,
       )
 

@@ -29,7 +29,12 @@ RESULTS = {
   'versions',
   'device',
 }
-IMAGES = ['step_000000.png', 'step_000010.png', 'step_000020.png']
+IMAGES = [
+  'random.png',
+  'step_000000.png',
+  'step_000010.png',
+  'step_000020.png',
+]
 NUMBER = r'\d+\.\d( ± \d+\.\d)?'
 
 
@@ -172,7 +177,9 @@ def test_the_output_has_a_line_for_each_result(smoke):
     pattern = rf'{name} +{NUMBER} +% +{sort}'
     assert len([s for s in lines if re.fullmatch(pattern, s)]) == 1, lines
   assert lines[-1] == f'report: {smoke.workdir / "report.html"}'
-  assert len(lines) <= 5  # With a warning, perhaps.
+  assert lines[0].startswith('settings of this run: ')
+  assert 'condense.images_per_class 3, not 10' in lines[0]
+  assert len(lines) <= 7  # With a warning and its advice, perhaps.
 
 
 def test_progress_is_plain_lines_where_nobody_watches(smoke):
@@ -181,7 +188,9 @@ def test_progress_is_plain_lines_where_nobody_watches(smoke):
     assert '\x1b' not in text
     assert '|' not in text
   lines = smoke.err.splitlines()
-  start = r'(condense|train on (synthetic|random|whole set)): [\d,]+/[\d,]+ '
+  network = 'train convnet:width=4:depth=1 on'
+  sets = '(dm, 3 per class|random, 3 per class|whole)'
+  start = rf'(condense|{network} {sets}): [\d,]+/[\d,]+ '
   assert all(re.match(start, line) for line in lines), lines
   assert lines[0].startswith('condense: 1/20 steps (5 %), loss ')
   assert any(line.startswith('condense: 20/20 steps (100 %)') for line in lines)
@@ -203,7 +212,7 @@ def test_condensing_and_evaluating_may_be_two_commands(launch, smoke, tmp_path):
   first = launch(tmp_path, SMOKE, '--mode=condense')
   assert first.code == 0
   assert 'accuracy_mean' not in first.results
-  assert 'only condensed' in first.out
+  assert 'No accuracies yet' in first.out
   assert first.read('synthetic.npz') == smoke.read('synthetic.npz')
   second = launch(tmp_path, SMOKE, '--mode=run')
   assert second.code == 0
@@ -226,9 +235,33 @@ def test_a_set_is_evaluated_with_another_network(launch, smoke, tmp_path):
   assert len(finished.results['accuracies']) == 2
   assert 'baseline_random_mean' not in finished.results
   assert finished.results['images_per_class'] == 3
-  assert re.match(rf'synthetic \(3 per class\) +{NUMBER} +%', finished.out)
+  assert re.search(rf'\nsynthetic \(3 per class\) +{NUMBER} +%', finished.out)
   assert (finished.workdir / 'report.html').exists()
   assert not (finished.workdir / 'synthetic.npz').exists()
+
+
+def test_two_runs_make_a_table(launch, smoke, tmp_path):
+  selected = launch(
+    tmp_path / 'herding',
+    *(SMOKE, '--config.method=herding', '--config.pretrain.epochs=1'),
+    '--config.evaluate.baselines=none',
+  )
+  assert selected.code == 0, selected.err
+  chosen = SyntheticSet.load(selected.workdir / 'synthetic.npz')
+  assert chosen.images.shape == (30, 8, 8, 1)
+  workdirs = f'--workdirs={smoke.workdir},{selected.workdir}'
+  table = launch(tmp_path / 'table', '--mode=table', workdirs)
+  assert table.code == 0, table.err
+  for run_ in (smoke, selected):
+    mean = run_.results['accuracy_mean']
+    assert f'{100 * mean:.1f} ± ' in table.out
+    assert str(run_.workdir) in table.out.replace('\n', '')
+  for name in ('table.txt', 'table.md', 'table.tex'):
+    assert (table.workdir / name).stat().st_size > 0
+  nothing = launch(None, '--mode=table', f'--workdirs={tmp_path / "none"}')
+  assert nothing.code == 1
+  assert nothing.err.startswith('error: ')
+  assert nothing.err.count('\n') == 1
 
 
 def test_help_comes_quickly(launch):
@@ -259,7 +292,7 @@ def read_config(root, monkeypatch):
 
 
 def test_the_cell_of_a_table_is_an_argument(read_config):
-  for images, rate in ((1, 1.0), (50, 1.0), (100, 10.0), (200, 10.0)):
+  for images, rate in ((1, None), (50, None), (100, 10.0), (200, 10.0)):
     condense = read_config(f'cifar10.py:ipc={images}').condense
     assert condense.images_per_class == images
     assert condense.learning_rate == rate
@@ -283,8 +316,32 @@ def test_every_config_file_is_valid_and_has_a_recipe(root, read_config):
     }
     module = importlib.import_module(f'configs.{name.removesuffix(".py")}')
     assert f'python launch.py --config=configs/{name}' in str(module.__doc__)
-    if name != 'default.py':
+    if name != 'default.py' and not name.startswith('ablation_'):
       assert read_config(f'{name}:ipc=7').condense.images_per_class == 7
+
+
+def test_nested_sets_are_an_argument(read_config):
+  config = read_config('cifar10.py:ipc=1,10,100').condense
+  assert config.images_per_class == (1, 10, 100)
+  assert config.learning_rate == 10.0
+
+
+def test_ablations_change_what_their_argument_says(read_config):
+  for init in ('real', 'noise'):
+    config = read_config(f'ablation_init.py:init={init}')
+    assert config.condense.init == init
+  for operations in ('none', 'color', 'crop_flip'):
+    config = read_config(f'ablation_augment.py:augment={operations}')
+    assert config.condense.augment == config.evaluate.augment == operations
+  for norm in ('batch', 'instance'):
+    config = read_config(f'ablation_norm.py:norm={norm}')
+    assert config.network.norm == norm
+    assert config.evaluate.pool.count('norm=batch') == 4
+  config = read_config('ablation_embedder.py:accuracy=30-40')
+  embedder = config.embedder
+  assert (embedder.name, embedder.low, embedder.high) == ('pool', 0.3, 0.4)
+  config = read_config('ablation_embedder.py:accuracy=random')
+  assert (config.embedder.name, config.data.validation) == ('random', 0.1)
 
 
 def test_the_defaults_of_the_command_are_those_of_the_library(read_config):

@@ -51,9 +51,7 @@ def finished(tmp_path_factory):
 
 def entries(results, **wanted):
   return [
-    entry
-    for entry in results['evaluations']
-    if wanted.items() <= entry.items()
+    entry for entry in results['evaluations'] if wanted.items() <= entry.items()
   ]
 
 

@@ -12,6 +12,7 @@ import time
 import pytest
 
 STEPS = 3000
+RANDOM = 'train convnet:width=4:depth=1 on random, 2 per class'
 
 
 @pytest.fixture(scope='module')
@@ -238,14 +239,14 @@ def test_a_signal_while_evaluating_keeps_what_is_done(
   shutil.copytree(straight, tmp_path, dirs_exist_ok=True)
   process = start(tmp_path, mode='run')
   for line in process.stderr:
-    if line.startswith('train on random: 1/'):
+    if line.startswith(f'{RANDOM}: 1/'):
       break
   process.send_signal(signal.SIGTERM)
   _, err = process.communicate(timeout=60)
   assert process.returncode == 143
   assert err.splitlines()[-1] == (
-    'stopped while evaluating (random) after 0 of 1 networks; the same command'
-    ' goes on from there'
+    f'stopped ({RANDOM}) after 0 of 1 networks; the same command goes on from'
+    ' there'
   )
   before = json.loads((tmp_path / 'results.json').read_text())
   assert 'accuracies' in before
@@ -253,7 +254,8 @@ def test_a_signal_while_evaluating_keeps_what_is_done(
   process = start(tmp_path, mode='run')
   _, err = process.communicate(timeout=60)
   assert process.returncode == 0
-  assert 'train on synthetic' not in err
+  assert RANDOM in err
+  assert 'on dm' not in err
   after = json.loads((tmp_path / 'results.json').read_text())
   assert after['accuracies'] == before['accuracies']
   assert len(after['baseline_random_accuracies']) == 1
