@@ -15,10 +15,10 @@ import time
 
 from absl import app, flags
 import jax
-import jax.numpy as jnp
 from ml_collections import config_flags
 import numpy as np
 
+from benchmarks.rates import embed_flops, matrix_rate
 from dm_jax import data, loop
 from dm_jax.condense import condense_classes
 from dm_jax.config import RunConfig
@@ -33,33 +33,10 @@ _RANDOM = flags.DEFINE_boolean(
 _SHAPE = flags.DEFINE_list(
   'shape', ['10', '5000', '32', '32', '3'], 'C, images per class, H, W, D.'
 )
-_SIDE = 2048  # Of the matrices that are multiplied.
 
 
 class _Enough(Exception):
   """Ends the measurement."""
-
-
-def matrix_rate() -> float:
-  """FLOP/s of a float32 matrix product; the median of nine."""
-  matrix = jnp.ones((_SIDE, _SIDE), jnp.float32)
-  product = jax.jit(lambda a: a @ a)
-  product(matrix).block_until_ready()
-  seconds = []
-  for _ in range(9):
-    started = time.perf_counter()
-    product(matrix).block_until_ready()
-    seconds.append(time.perf_counter() - started)
-  return 2 * _SIDE**3 / statistics.median(seconds)
-
-
-def embed_flops(network, image_shape) -> float:
-  """Operations of one image's forward pass, as XLA counts them."""
-  variables = network.init(jax.random.key(0))
-  image = jnp.zeros((1, *image_shape), jnp.float32)
-  compiled = jax.jit(network.embed).lower(variables, image).compile()
-  costs = compiled.cost_analysis() or {}
-  return float(costs['flops'])
 
 
 def load(config: RunConfig) -> data.ClassData:
