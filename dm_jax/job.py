@@ -14,7 +14,12 @@ from dm_jax.data import Dataset
 from dm_jax.data.split import Split, hold_out
 from dm_jax.discrepancy import get_discrepancy
 from dm_jax.evaluate import check_batches
-from dm_jax.networks import label, make_network, parse_pool
+from dm_jax.networks import (
+  label,
+  make_network,
+  parse_pool,
+  unused_fields,
+)
 from dm_jax.selection import check_selection
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.types import InputError, Key, Network, choose
@@ -215,6 +220,13 @@ def notes(job: Job) -> list[str]:
   lines = []
   if changed:
     lines.append(f'settings of this run: {"; ".join(changed)}')
+  unused = [
+    f'network.{field}'
+    for field in unused_fields(config.network.name)
+    if getattr(config.network, field) != getattr(NetworkConfig(), field)
+  ]
+  if unused:
+    lines.append(f'{config.network.name} does not use {", ".join(unused)}')
   if job.synthetic is not None or config.method != 'dm':
     return lines
   rate = job.network.learning_rate

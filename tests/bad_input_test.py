@@ -115,6 +115,13 @@ def refuse(tmp_path):
     ('network.depth', 4, 'depth 4 is too deep for images of 8×8 .* at most 3'),
     ('evaluate.network.depth', 4, 'depth 4 is too deep for images of 8×8'),
     ('seed', -1, 'seed must be in'),
+    ('network.name', 'vgg11', 'vgg11 .* from 32×32 pixels on, these are 8×8'),
+    ('evaluate.pool', 'same,lenet', 'lenet .* from 16×16 pixels on'),
+    ('evaluate.pool', 'same,resnet', "'resnet': did you mean resnet18"),
+    ('evaluate.pool', 'mlp:norm=batch', 'mlp does not come with .* .batch.'),
+    ('evaluate.baselines', 'herd', "'herd': did you mean herding"),
+    ('method', 'herd', "unknown method 'herd': did you mean herding"),
+    ('data.validation', 0.9, "leaves no image of class '0', which has 4"),
     ('output.checkpoints_kept', 0, 'checkpoints_kept must be at least 1'),
   ],
 )
@@ -135,6 +142,26 @@ def test_more_noise_than_images_leaves_no_baseline(refuse, data):
   )
   assert "random cannot choose 5 images per class: class '0' has 4" in message
   assert 'leave random out of evaluate.baselines' in message
+
+
+@pytest.mark.parametrize('method', ['random', 'herding', 'forgetting'])
+def test_no_more_can_be_selected_than_a_class_holds(refuse, data, method):
+  settings = {
+    'data.dir': str(data),
+    'condense.images_per_class': 5,
+    'condense.init': 'noise',
+  }
+  message = f"the selection {method} cannot choose 5 .* class '0' has 4"
+  assert re.search(message, refuse(method=method, **settings))
+  baselines = {'evaluate.baselines': method}
+  assert re.search(message, refuse(**settings, **baselines))
+
+
+def test_batch_norm_needs_two_images_in_a_batch(refuse, data):
+  """Of three images, a batch of two leaves one."""
+  settings = {'data.dir': str(data), 'evaluate.pool': 'convnet:norm=batch'}
+  message = refuse(**settings, **{'evaluate.batch_size': 2})
+  assert re.search('of 3 images, evaluate.batch_size 2 leaves one', message)
 
 
 ARRAYS = make_arrays()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dm_jax.config import ACTIVATIONS, NORMS, POOLINGS, NetworkConfig
-from dm_jax.networks import Batch, make_network, register_network
+from dm_jax.networks import Batch, label, make_network, register_network
 from dm_jax.networks.layers import Norm, average_pool, max_pool
 from dm_jax.types import InputError
 
@@ -349,3 +349,14 @@ def test_the_first_of_equal_maxima_gets_the_gradient():
   np.testing.assert_array_equal(gradient[0, ..., 0], expected)
   ties = jax.grad(lambda x: max_pool(x).sum())(jnp.ones((1, 2, 2, 1)))
   np.testing.assert_array_equal(ties[0, ..., 0], [[1, 0], [0, 0]])
+
+
+def test_a_config_may_hold_what_its_network_does_not_read():
+  """As when a preset for the ConvNet is given another network."""
+  shape = {'image_shape': (32, 32, 3), 'classes': 3}
+  config = NetworkConfig('mlp', depth=1, pooling='max')
+  network = make_network(config, **shape)
+  variables = jax.eval_shape(network.init, KEY)
+  plain = jax.eval_shape(make_network('mlp', **shape).init, KEY)
+  assert variables == plain
+  assert label(config) == 'mlp'

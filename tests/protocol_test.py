@@ -8,6 +8,7 @@ import pytest
 from dm_jax.config import RunConfig
 from dm_jax.run import run
 from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import InputError
 
 POOL = ['convnet:width=4:depth=1', 'mlp:width=4']
 SETTINGS = {
@@ -116,7 +117,7 @@ def test_the_table_and_the_log_are_shown(finished):
   folder, _, said = finished
   text = '\n'.join(said)
   assert 'set 2 of 2' in text
-  assert 'condense.images_per_class: 10 -> (1, 3)' in text
+  assert 'condense.images_per_class (1, 3), not 10' in text
   for word in ('herding', 'MLP', 'random real'):
     assert word in text
   page = (folder / 'report.html').read_text()
@@ -174,3 +175,46 @@ def test_a_selection_is_a_run_of_its_own(tmp_path, method):
   assert results['method'] == method
   assert (tmp_path / 'synthetic.npz').exists() == (method != 'whole')
   assert not (tmp_path / 'checkpoints').exists()
+
+
+POOL_OF_TRAINED = {
+  'sets': 1,
+  'data': {'name': 'digits', 'validation': 0.2},
+  'condense': SETTINGS['condense'] | {'images_per_class': 1},
+  'pretrain': {'epochs': 2, 'augment': 'none'},
+  'evaluate': {'networks': 1, 'epochs': 0, 'baselines': 'none'},
+}
+
+
+def embedder(folder, **changes):
+  return {
+    'name': 'pool',
+    'networks': 2,
+    'snapshots': 2,
+    'dir': str(folder),
+  } | changes
+
+
+def test_a_pool_of_trained_networks_is_trained_once_and_shared(tmp_path):
+  pool = tmp_path / 'pool'
+  _, said = start(tmp_path / 'a', embedder=embedder(pool), **POOL_OF_TRAINED)
+  assert any('embedding with 4 of 4 networks' in line for line in said)
+  files = sorted(pool.iterdir())
+  before = [(file.name, file.stat().st_mtime_ns) for file in files]
+  assert [name for name, _ in before] == ['network_000.npz', 'network_001.npz']
+  # Another run, another range, the same networks.
+  with pytest.raises(InputError, match=r'no network of the pool .* 0 above'):
+    start(tmp_path / 'b', embedder=embedder(pool, low=0.999), **POOL_OF_TRAINED)
+  after = [(file.name, file.stat().st_mtime_ns) for file in files]
+  assert before == after
+  trained = SyntheticSet.load(tmp_path / 'a' / 'synthetic.npz')
+  start(tmp_path / 'c', **POOL_OF_TRAINED)
+  fresh = SyntheticSet.load(tmp_path / 'c' / 'synthetic.npz')
+  assert (np.asarray(trained.images) != fresh.images).any()
+
+
+def test_a_pool_needs_validation_images(tmp_path):
+  changes = POOL_OF_TRAINED | {'data': {'name': 'digits'}}
+  with pytest.raises(InputError, match='set data.validation, e.g. 0.1'):
+    start(tmp_path, embedder=embedder(tmp_path / 'pool'), **changes)
+  assert not any(tmp_path.iterdir())

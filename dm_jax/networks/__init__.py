@@ -9,6 +9,7 @@ from dm_jax.networks.registry import (
   names,
   paper_network,
   register_network,
+  unused_fields,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
   'paper_network',
   'parse_pool',
   'register_network',
+  'unused_fields',
 ]

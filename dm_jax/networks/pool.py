@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from dm_jax.config import NetworkChoice, NetworkConfig, split_names
-from dm_jax.networks.registry import check_name, names
+from dm_jax.networks.registry import check_name, names, unused_fields
 from dm_jax.types import InputError, choose
 
 # The original's evaluation pools.
@@ -80,9 +80,10 @@ def label(config: NetworkConfig) -> str:
     'convnet:width=32:norm=batch'
   """
   default = NetworkConfig(name=config.name)
+  unused = unused_fields(config.name)
   changes = [
     f'{name}={value}'
     for name, value in dataclasses.asdict(config).items()
-    if value != getattr(default, name)
+    if value != getattr(default, name) and name not in unused
   ]
   return ':'.join([config.name, *changes])

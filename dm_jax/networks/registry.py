@@ -97,6 +97,17 @@ def register_network(name: str, factory: Factory) -> None:
   _registered[name] = factory
 
 
+def unused_fields(name: str) -> tuple[str, ...]:
+  """Returns the fields of `NetworkConfig` that a network does not read.
+
+  In a config they are left out of account, so that a preset that sets the
+  ConvNet's depth can be given another network.
+  """
+  if name not in ARCHITECTURES:
+    return ()
+  return tuple(f for f in _CONVNET if f not in ARCHITECTURES[name].options)
+
+
 def paper_network(image_shape: ImageShape) -> NetworkConfig:
   """Returns the paper's ConvNet: four layers from 64 pixels on, else three."""
   depth = 4 if min(image_shape[:2]) >= 64 else NetworkConfig().depth
@@ -135,6 +146,11 @@ def make_network(
     fields = {field.name for field in dataclasses.fields(NetworkConfig)}
     for option in options:
       choose('network option', option, sorted(fields - {'name'}))
+    unused = sorted(set(options) & set(unused_fields(network)))
+    if unused:
+      raise InputError(
+        f'network {network} has no {unused[0]}: it takes width and norm'
+      )
     network = NetworkConfig(name=network, **options)
   elif options:
     raise InputError(f'options {sorted(options)} go with a name, not a config')
@@ -145,11 +161,16 @@ def make_network(
     return as_network(made, image_shape)
   architecture = ARCHITECTURES[network.name]
   _check(network, architecture, image_shape)
+  default = NetworkConfig()
+  unused = {
+    field: getattr(default, field) for field in unused_fields(network.name)
+  }
   norm = architecture.norms[network.norm]
   rate = architecture.learning_rate
   if norm == 'batch':
     rate = min(rate, _BATCH_NORM_RATE)
-  module = architecture.make(dataclasses.replace(network, norm=norm), classes)
+  config = dataclasses.replace(network, norm=norm, **unused)
+  module = architecture.make(config, classes)
   return built_in(module, image_shape, norm == 'batch', rate)
 
 
@@ -158,15 +179,6 @@ def _check(
 ) -> None:
   """Raises InputError if the network does not come so."""
   name, smallest = config.name, architecture.smallest
-  default = NetworkConfig()
-  for field in _CONVNET:
-    if field not in architecture.options:
-      value, fixed = getattr(config, field), getattr(default, field)
-      if value != fixed:
-        raise InputError(
-          f'network {name} has no {field}: leave network.{field} at {fixed!r},'
-          f' got {value!r}'
-        )
   if config.norm not in architecture.norms:
     known = ', '.join(architecture.norms)
     raise InputError(
