@@ -255,7 +255,7 @@ def facts(job: Job) -> dict[str, Any]:
       'name': job.config.data.name,
       'classes': train.classes,
       'class_names': list(train.class_names),
-      'train_images': int(train.counts.sum()),
+      'train_images': int(job.split.train.counts.sum()),
       'validation_images': len(job.split.labels),
       'test_images': len(job.dataset.test_labels),
       'image_shape': list(train.image_shape),
