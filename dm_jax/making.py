@@ -55,10 +55,19 @@ class Maker:
     return self._condensed(number)
 
   def select(self, method: str, number: int) -> SyntheticSet:
-    """Selects a baseline for set 0 to K - 1, or reads it."""
+    """Selects a baseline for set 0 to K - 1, or reads it.
+
+    All that need the trained network are selected when it is there, so that a
+    run that is stopped later need not train it again.
+    """
+    wanted = self.job.config.evaluate.selections
+    together = [m for m in wanted if needs_training(m)]
     folder = self.job.set_folder(number) / 'baselines'
-    path = folder / f'{method}.npz'
-    return self._selected(method, number, BASELINE, path)
+    chosen = {
+      m: self._selected(m, number, BASELINE, folder / f'{m}.npz')
+      for m in (together if needs_training(method) else [method])
+    }
+    return chosen[method]
 
   def _selected(
     self, method: str, number: int, purpose: int, path: Path
@@ -138,6 +147,9 @@ class Maker:
     if config.name == 'random':
       return None
     folder = job.folder / 'pool' if config.dir is None else Path(config.dir)
+    # The seed, which splits the data, too, is in the key.
+    held_out = job.config.data.validation
+    network = label(job.config.network)
     with self._progress('train the pool', 'step') as update:
       pool = embedder_pool.make_pool(
         job.network,
@@ -148,7 +160,7 @@ class Maker:
         job.config.pretrain,
         folder,
         job.key(EMBED),
-        fingerprint=f'{job.inputs()["data"]} {label(job.config.network)}',
+        fingerprint=f'{job.inputs()["data"]}, {network}, {held_out} held out',
         callback=update,
       )
     chosen = pool.within(config.low, config.high)
@@ -206,7 +218,11 @@ class Maker:
   ) -> SyntheticSet:
     def callback(state: CondenseState, metrics: Metrics) -> None:
       recorder.record(state, metrics)
-      self._validate(number, state)
+      try:
+        self._validate(number, state)
+      except Interrupted:
+        recorder.save(state)
+        raise
 
     try:
       return condense_classes(
@@ -241,6 +257,15 @@ class Maker:
     if not config.validation_every or step % config.validation_every or known:
       return
     train = job.split.train
+
+    def meet_request(*_) -> None:
+      if self.request.number:
+        raise Interrupted(
+          f'stopped while validating at step {step}, which was saved; the same'
+          ' command goes on from there',
+          self.request.number,
+        )
+
     result = evaluate(
       SyntheticSet.from_classes(state.images, train, {}),
       job.split.images,
@@ -248,6 +273,7 @@ class Maker:
       dataclasses.replace(config, networks=config.validation_networks),
       key=job.key(VALIDATE, number),
       network=next(iter(job.pool.values())),
+      callback=meet_request,
     )
     row = {
       'set': number,
