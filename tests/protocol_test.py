@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dm_jax.config import RunConfig
+from dm_jax.evaluate import evaluate
 from dm_jax.run import run
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import InputError
@@ -128,11 +129,11 @@ def test_the_table_and_the_log_are_shown(finished):
 def test_the_same_run_again_trains_nothing(finished, monkeypatch):
   folder, results, _ = finished
 
-  def evaluate(*args, **options):
+  def refuse(*args, **options):
     raise AssertionError('it was done already')
 
-  monkeypatch.setattr('dm_jax.trials.evaluate', evaluate)
-  monkeypatch.setattr('dm_jax.making.evaluate', evaluate)
+  monkeypatch.setattr('dm_jax.trials.evaluate', refuse)
+  monkeypatch.setattr('dm_jax.making.evaluate', refuse)
   again, _ = start(folder)
   assert again['evaluations'] == results['evaluations']
 
@@ -153,6 +154,42 @@ def test_what_is_missing_is_made_up_for_and_comes_out_the_same(finished):
   # Only the last step is still there to be seen.
   assert [row['step'] for row in again['validation']] == [4, 4]
   assert again['accuracy_mean'] == results['accuracy_mean']
+
+
+class Stopped(Exception):
+  """Stands for a process that ends."""
+
+
+def test_a_run_that_is_stopped_anywhere_ends_like_a_straight_one(
+  finished, tmp_path, monkeypatch
+):
+  """It is stopped before its second set, then in the midst of evaluating."""
+  config = RunConfig.from_dict(SETTINGS)
+
+  def stop(line):
+    if line == 'set 2 of 2':
+      raise Stopped
+
+  with pytest.raises(Stopped):
+    run(config, mode='run', folder=tmp_path, say=stop)
+  calls = []
+
+  def evaluate_thrice(*args, **options):
+    calls.append(args)
+    if len(calls) == 4:
+      raise Stopped
+    return evaluate(*args, **options)
+
+  with monkeypatch.context() as patch:
+    patch.setattr('dm_jax.trials.evaluate', evaluate_thrice)
+    with pytest.raises(Stopped):
+      start(tmp_path)
+  results, _ = start(tmp_path)
+  folder, straight, _ = finished
+  assert results['evaluations'] == straight['evaluations']
+  assert results['validation'] == straight['validation']
+  for name in ('synthetic.npz', 'set_1/synthetic.npz'):
+    assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
 @pytest.mark.parametrize('method', ['k_center', 'forgetting', 'whole'])

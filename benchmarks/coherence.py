@@ -1,0 +1,78 @@
+"""How far the gradients of different steps agree, by network.
+
+  python benchmarks/coherence.py --config=configs/cifar10.py \\
+      --config.data.dir=$TFDS_DATA_DIR --config.network.width=32 \\
+      --config.condense.batch_real=64 --pool=convnet,resnet18
+
+Every step draws a fresh network, fresh real images and a fresh augmentation.
+From the same starting images this takes the gradient of several steps and
+prints, for each network of the pool, the mean loss, the mean length of the
+gradient, and its coherence: the mean product of two different gradients as a
+share of the mean square of one. A coherence of 1 is the same gradient in every
+step; of 0, a random walk. A learning rate must be so small that the images get
+further by what the steps have in common than by what they have not.
+"""
+
+import dataclasses
+
+from absl import app, flags
+import jax
+import jax.numpy as jnp
+from ml_collections import config_flags
+import numpy as np
+
+from dm_jax import data, init_state, make_network, make_problem, make_step
+from dm_jax.config import RunConfig
+from dm_jax.networks import label, parse_pool
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'As for launch.py.')
+_POOL = flags.DEFINE_string('pool', 'same', 'As evaluate.pool.')
+_STEPS = flags.DEFINE_integer('gradients', 16, 'Steps whose gradient is taken.')
+
+
+def gradients(network, config, train, key) -> tuple[np.ndarray, np.ndarray]:
+  """Returns gradients [steps, pixels] and losses [steps]."""
+  plain = dataclasses.replace(config, learning_rate=1.0, momentum=0.0)
+  state = init_state(train, plain, key)
+  problem = make_problem(train, key, network.init)
+  step = jax.jit(make_step(network, plain))
+  rows, losses = [], []
+  for i in range(_STEPS.value):
+    at_step = dataclasses.replace(state, step=jnp.int32(i))
+    moved, loss = step(at_step, problem)
+    rows.append(np.asarray(state.images - moved.images).reshape(-1))
+    losses.append(float(loss.sum()))
+  return np.stack(rows), np.array(losses)
+
+
+def coherence(rows: np.ndarray) -> float:
+  """Returns the mean product of two rows over the mean square of one."""
+  products = rows @ rows.T
+  squares = np.trace(products)
+  count = len(rows)
+  return float((products.sum() - squares) / (count - 1) / squares)
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  config = RunConfig.from_dict(_CONFIG.value.to_dict())
+  train = data.load(config.data).train
+  print('| network | loss | length of the gradient | coherence |')
+  print('|---|---|---|---|')
+  for member in parse_pool(_POOL.value, config.network):
+    network = make_network(
+      member, image_shape=train.image_shape, classes=train.classes
+    )
+    key = jax.random.key(config.seed)
+    rows, losses = gradients(network, config.condense, train, key)
+    length = np.linalg.norm(rows, axis=1).mean()
+    print(
+      f'| {label(member)} | {losses.mean():.3g} | {length:.3g} |'
+      f' {coherence(rows):.4f} |',
+      flush=True,
+    )
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('config')
+  app.run(main)
