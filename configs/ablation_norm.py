@@ -15,8 +15,7 @@ from configs import cifar10, default
 
 
 def get_config(argument=None):
-  config = cifar10.get_config('ipc=10')
-  config.condense.images_per_class = 50
+  config = cifar10.get_config('ipc=50')
   config.network.norm = default.read_argument(argument or 'norm=batch', 'norm')
   config.evaluate.pool = (
     'convnet:norm=batch,alexnet:norm=batch,vgg11:norm=batch,resnet18:norm=batch'

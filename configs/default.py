@@ -39,9 +39,10 @@ def _to_config_dict(settings) -> ConfigDict:
 
 
 def set_augment(config: ConfigDict, operations: str) -> None:
-  """Sets the operations for condensing and for training alike."""
+  """Sets the operations for condensing and for all training alike."""
   config.condense.augment = operations
   config.evaluate.augment = operations
+  config.pretrain.augment = operations
 
 
 def set_ipc(config: ConfigDict, argument: str | None, default: int) -> int:

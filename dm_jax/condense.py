@@ -194,6 +194,11 @@ def check_network(
   classes, together = data.classes, config.batch_norm_classes
   if not network.mixes_images:
     return
+  if together and network.embed_batch is None:
+    raise InputError(
+      f'condense.batch_norm_classes {together} needs one of the built-in'
+      ' networks: leave it at 0 for one of your own'
+    )
   if together and (together < 2 or classes % together):
     divisors = [n for n in range(2, classes + 1) if classes % n == 0]
     raise InputError(

@@ -276,7 +276,7 @@ class EmbedderConfig:
     name: random (a fresh one each step, the paper's), or pool: drawn from
       partly trained networks whose validation accuracy is in a range.
     low: least validation accuracy of a network drawn from the pool, in [0, 1].
-    high: the accuracy that it must stay below.
+    high: the accuracy that it must stay below, in (0, 1]; 1 is no bound.
     networks: networks trained for the pool.
     snapshots: copies kept of each, evenly spread over `pretrain.epochs`.
     dir: folder of the pool, so that runs can share it; None is the workdir's
@@ -300,10 +300,10 @@ class EmbedderConfig:
         'embedder.snapshots': self.snapshots,
       },
     )
-    if not 0 <= self.low < self.high:
+    if not 0 <= self.low < self.high <= 1:
       raise InputError(
-        'embedder.low must be at least 0 and below embedder.high, got'
-        f' {self.low} and {self.high}'
+        'embedder.low must be at least 0 and below embedder.high, which must be'
+        f' at most 1, got {self.low} and {self.high}'
       )
 
 

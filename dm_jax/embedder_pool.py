@@ -54,7 +54,9 @@ class Pool:
     Raises:
       InputError: there is none.
     """
-    inside = (self.accuracies >= low) & (self.accuracies < high)
+    # A range up to 1 takes networks that make no mistake.
+    below_high = (self.accuracies < high) | (high >= 1)
+    inside = (self.accuracies >= low) & below_high
     if not inside.any():
       below = int((self.accuracies < low).sum())
       above = int((self.accuracies >= high).sum())

@@ -100,7 +100,7 @@ def read_evaluations(results: Json) -> list[Evaluation]:
       entry.get('std'),
     )
     for entry in results.get('evaluations') or ()
-    if entry['mean'] is not None
+    if entry.get('mean') is not None
   ]
 
 

@@ -17,7 +17,7 @@ class FinishedRun:
     folder: the workdir.
     results: as in results.json.
     config: as in config.json.
-    evaluations: those on the first network of the pool.
+    evaluations: those on the first network of the pool that are complete.
   """
 
   folder: Path
@@ -44,8 +44,13 @@ class FinishedRun:
     try:
       first = network_pool(results)[:1]
       found = read_evaluations(results)
-      mine = tuple(e for e in found if [e.network] == first)
+      mine = tuple(
+        e
+        for e in found
+        if [e.network] == first and _is_whole(e, results, config)
+      )
       run = cls(folder, results, config, mine)
+      run.data, results['command'], results['seed']  # Are they there?
       done = run._is_finished()
     except (KeyError, TypeError, AttributeError, IndexError) as error:
       raise InputError(
@@ -70,16 +75,21 @@ class FinishedRun:
 
   def _is_finished(self) -> bool:
     """Whether the run's own sets are evaluated to the end."""
-    done = {
-      e.images_per_class: len(e.accuracies)
-      for e in self.evaluations
-      if e.method == self.method
+    sizes = {
+      e.images_per_class for e in self.evaluations if e.method == self.method
     }
-    wanted = self.config['evaluate']
     if self.method == 'whole':
-      return done.get(None, 0) >= wanted['whole_set_networks']
-    total = self.results['sets'] * wanted['networks']
-    return all(done.get(size, 0) >= total for size in self.results['sizes'])
+      return None in sizes
+    return sizes >= set(self.results['sizes'])
+
+
+def _is_whole(evaluation: Evaluation, results: Json, config: Json) -> bool:
+  """Whether all networks of an evaluation are trained; a run may go on."""
+  wanted = config['evaluate']
+  if evaluation.images_per_class is None:
+    return len(evaluation.accuracies) >= wanted['whole_set_networks']
+  total = results['sets'] * wanted['networks']
+  return len(evaluation.accuracies) >= total
 
 
 def _read_json(file: Path) -> dict[str, Any]:

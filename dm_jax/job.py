@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from dm_jax import augment, data
+from dm_jax import augment, data, pretraining
 from dm_jax.condense import check_condensable, check_network
 from dm_jax.config import NetworkConfig, RunConfig, differences
 from dm_jax.data import Dataset
@@ -20,7 +20,7 @@ from dm_jax.networks import (
   parse_pool,
   unused_fields,
 )
-from dm_jax.selection import check_selection
+from dm_jax.selection import check_selection, needs_training
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.types import InputError, Key, Network, choose
 
@@ -91,8 +91,9 @@ class Job:
 
   @property
   def sets(self) -> int:
-    """K."""
-    return self.config.sets if self.synthetic is None else 1
+    """K; there is one whole set."""
+    alone = self.synthetic is not None or self.config.method == 'whole'
+    return 1 if alone else self.config.sets
 
 
 def prepare(
@@ -163,6 +164,8 @@ def _check_making(job: Job) -> None:
   config, train = job.config, job.split.train
   if config.method != 'dm':
     check_selection(train, config.method, config.condense.largest)
+    if needs_training(config.method):
+      _check_pretraining(job)
     return
   check_condensable(config.condense, train)
   check_network(config.condense, train, job.network)
@@ -171,15 +174,39 @@ def _check_making(job: Job) -> None:
       'embedder.name pool needs validation images to tell the accuracy of its'
       ' networks: set data.validation, e.g. 0.1'
     )
+  if config.embedder.name == 'pool':
+    _check_pretraining(job)
+    steps = pretraining.total_steps(train, config.pretrain)
+    if config.embedder.snapshots > steps:
+      raise InputError(
+        f'embedder.snapshots {config.embedder.snapshots} is more than the'
+        f' {steps} steps of training: keep fewer, or raise pretrain.epochs'
+      )
+
+
+def _check_pretraining(job: Job) -> None:
+  size = min(job.config.pretrain.batch_size, int(job.split.train.counts.sum()))
+  if job.network.mixes_images and size == 1:
+    raise InputError(
+      'batch norm needs more than one image in a batch: raise'
+      f' pretrain.batch_size, got {job.config.pretrain.batch_size}'
+    )
 
 
 def _check_evaluation(job: Job) -> None:
-  config, classes = job.config.evaluate, job.split.train.classes
+  config, train = job.config.evaluate, job.split.train
+  counts = {size * train.classes for size in job.sizes}
+  if job.synthetic is not None:
+    counts = {len(job.synthetic.labels)}
+  elif 'whole' in (job.method, *config.selections):
+    counts.add(int(train.counts.sum()))
   for network in job.pool.values():
-    for size in job.sizes:
-      check_batches(network, size * classes, config.batch_size)
+    for count in counts:
+      check_batches(network, count, config.batch_size)
   if job.mode != 'run':
     return
+  if any(map(needs_training, config.selections)):
+    _check_pretraining(job)
   largest = job.config.condense.largest
   for method in config.selections:
     try:
@@ -229,13 +256,30 @@ def notes(job: Job) -> list[str]:
     lines.append(f'{config.network.name} does not use {", ".join(unused)}')
   if job.synthetic is not None or config.method != 'dm':
     return lines
-  rate = job.network.learning_rate
-  if config.condense.learning_rate is None and rate != 1:
+  rate, given_rate = job.network.learning_rate, config.condense.learning_rate
+  name = config.network.name
+  if rate != 1 and given_rate is None:
     lines.append(
-      f'condense.learning_rate is {rate}, which was tested with'
-      f' {label(config.network)}; the paper has 1 for its ConvNet'
+      f'condense.learning_rate is {rate}, which was tested with {name}; the'
+      ' paper has 1, for its ConvNet'
+    )
+  elif rate != 1 and given_rate != rate:
+    lines.append(
+      f'condense.learning_rate is {given_rate}, but {rate} was tested with'
+      f' {name}'
     )
   return lines
+
+
+def _condensing_network(job: Job) -> str | None:
+  """The label of the network that the set was made with, if it is known."""
+  if job.synthetic is None:
+    return label(job.config.network)
+  settings = job.synthetic.provenance.get('config', {}).get('network')
+  try:
+    return None if settings is None else label(NetworkConfig(**settings))
+  except (TypeError, InputError):
+    return None  # Of another version.
 
 
 def facts(job: Job) -> dict[str, Any]:
@@ -250,7 +294,7 @@ def facts(job: Job) -> dict[str, Any]:
     'images_per_class': job.sizes[-1],
     'sizes': list(job.sizes),
     'networks': list(job.pool),
-    'condensing_network': label(job.config.network),
+    'condensing_network': _condensing_network(job),
     'data': {
       'name': job.config.data.name,
       'classes': train.classes,

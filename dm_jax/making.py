@@ -20,7 +20,7 @@ from dm_jax.progress import Progress
 from dm_jax.recorder import Recorder, Saved
 from dm_jax.selection import needs_training, select_classes
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import Diverged, Embedder
+from dm_jax.types import Diverged, Embedder, InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +89,9 @@ class Maker:
       return chosen
     chosen = self._with_provenance(chosen, method, number)
     path.parent.mkdir(parents=True, exist_ok=True)
-    chosen.save(path)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
     save_png(_draw(chosen, method), picture)
+    chosen.save(path)  # Last: where it is there, all is done.
     return chosen
 
   def _with_provenance(self, made: SyntheticSet, method: str, number: int):
@@ -109,14 +109,20 @@ class Maker:
     job = self.job
     if number in self.trained:
       return self.trained[number]
-    with self._progress('train on real images', 'step') as update:
-      self.trained[number] = pretraining.pretrain(
-        job.network,
-        job.split.train,
-        job.config.pretrain,
-        job.key(PRETRAIN, number),
-        callback=lambda done, total, _: update(done, total),
-      )
+    try:
+      with self._progress('train on real images', 'step') as update:
+        self.trained[number] = pretraining.pretrain(
+          job.network,
+          job.split.train,
+          job.config.pretrain,
+          job.key(PRETRAIN, number),
+          callback=lambda done, total, _: update(done, total),
+        )
+    except InputError as error:  # It diverged, and the settings are bound.
+      raise InputError(
+        f'{error}, in another workdir; what was made here is kept, and'
+        ' --mode=evaluate judges it'
+      ) from error
     return self.trained[number]
 
   @contextlib.contextmanager
@@ -130,7 +136,8 @@ class Maker:
       bars[0].update(done)
       if self.request.number:
         raise Interrupted(
-          f'stopped ({description}); the same command starts that anew',
+          f'stopped ({description}); the same command goes on after the last'
+          ' network that was finished',
           self.request.number,
         )
 

@@ -26,6 +26,8 @@ from dm_jax.types import (
   Variables,
 )
 
+_AT_ONCE = 2048  # Synthetic images embedded at a time, with their gradient.
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassAxis:
@@ -209,9 +211,18 @@ def _augment(augmentation, images, operations) -> Array:
 
 
 def _embed_flat(objective: Objective, variables, images: Array) -> Array:
-  """Embeds [C, K, H, W, D] as one batch; returns [C, K, F]."""
+  """Embeds [C, K, H, W, D]; returns [C, K, F].
+
+  All as one batch where that is small. The activations of many images would not
+  fit into memory: they pass in parts and are computed again for the gradient.
+  """
+  embed = objective.network.embed
   flat = images.reshape(-1, *images.shape[2:])
-  features = objective.network.embed(variables, flat)
+  if len(flat) <= _AT_ONCE or objective.network.mixes_images:
+    features = embed(variables, flat)
+  else:
+    one = jax.checkpoint(lambda image: embed(variables, image[None])[0])
+    features = lax.map(one, flat, batch_size=_AT_ONCE)
   return features.reshape(*images.shape[:2], -1)
 
 

@@ -65,7 +65,9 @@ def make_problem(data: ClassData, key: Key, embedder: Embedder) -> Problem:
   """
   _, network_key, classes_key = jax.random.split(key, 3)
   keys = class_keys(classes_key, data.classes)
-  embedder = jax.tree_util.Partial(embedder)
+  # A Partial around a Partial would hide its arrays in the program.
+  if not isinstance(embedder, jax.tree_util.Partial):
+    embedder = jax.tree_util.Partial(embedder)
   return Problem(without_names(data), network_key, keys, embedder)
 
 

@@ -4,6 +4,7 @@ Everything is written for one network and one epoch; `evaluate` maps it. A
 single step (`augment_batch`, `update`) serves every kind of training.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -50,7 +51,7 @@ def init_training(
 ) -> TrainingState:
   """Returns a fresh network; `key` is consumed."""
   variables = network.init(key)
-  momentum = _optimizer(config).init(variables['params'])
+  momentum = _optimizer(config).init(_split(variables)[0])
   return TrainingState(variables, momentum)
 
 
@@ -188,22 +189,20 @@ def update(
   Returns:
     The state after the step, and the logits [N, C] before it.
   """
-  rest = {k: v for k, v in state.variables.items() if k != 'params'}
+  params, rest = _split(state.variables)
 
   def loss(params):
-    logits, variables = network.logits(
-      {'params': params, **rest}, images, train=True
-    )
+    logits, variables = network.logits(_join(params, rest), images, train=True)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return losses.mean(), (variables, logits)
 
-  params = state.variables['params']
   gradient, (variables, logits) = jax.grad(loss, has_aux=True)(params)
   updates, momentum = _optimizer(config).update(
     gradient, state.momentum, params
   )
   params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-  return TrainingState({**variables, 'params': params}, momentum), logits
+  _, rest = _split(variables)
+  return TrainingState(_join(params, rest), momentum), logits
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
@@ -212,3 +211,15 @@ def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
     optax.add_decayed_weights(config.weight_decay),
     optax.trace(config.momentum),
   )
+
+
+def _split(variables: Variables) -> tuple[Any, dict[str, Any] | None]:
+  """Returns what is trained and the rest, None where all is trained."""
+  if not (isinstance(variables, Mapping) and 'params' in variables):
+    return variables, None
+  rest = {k: v for k, v in variables.items() if k != 'params'}
+  return variables['params'], rest
+
+
+def _join(params: Any, rest: dict[str, Any] | None) -> Variables:
+  return params if rest is None else {**rest, 'params': params}

@@ -124,6 +124,7 @@ def run_trial(maker: Maker, trial: Trial) -> None:
         everything = np.concatenate([np.asarray(a) for a in accuracies])
         entry |= {'mean': everything.mean(), 'std': everything.std()}
         _keep(maker, time.perf_counter() - started)
+        _meet_request(maker, trial, len(accuracies[number]))
 
 
 def _train_group(
@@ -132,14 +133,10 @@ def _train_group(
   """Trains the next networks on a set; returns their accuracies."""
   job, total = maker.job, trial.config.networks
 
-  def callback(epochs_done: int, _) -> None:
+  def callback(epochs_done: int, epochs: int) -> None:
     bar.update(shown + epochs_done)
-    if maker.request.number:
-      raise Interrupted(
-        f'stopped ({trial.title}) after {first} of {total} networks; the same'
-        ' command goes on from there',
-        maker.request.number,
-      )
+    if epochs_done < epochs:  # All trained: only the test is left.
+      _meet_request(maker, trial, first)
 
   result = evaluate(
     made,
@@ -152,6 +149,16 @@ def _train_group(
     first=first,
   )
   return result.accuracies
+
+
+def _meet_request(maker: Maker, trial: Trial, done: int) -> None:
+  if maker.request.number:
+    total = trial.config.networks
+    raise Interrupted(
+      f'stopped ({trial.title}) after {done} of {total} networks; the same'
+      ' command goes on from there',
+      maker.request.number,
+    )
 
 
 def _group_size(networks: int) -> int:

@@ -85,7 +85,8 @@ class Network:
   """A network as three pure functions.
 
   Attributes:
-    init: key -> variables.
+    init: key -> variables, a pytree. If it is a dict with `params`, those are
+      trained and the rest is kept (batch statistics); else all of it is.
     embed: (variables, images [N, H, W, D]) -> features [N, F], the layer before
       the classifier, in training mode.
     logits: see `TrainableLogits`.

@@ -78,7 +78,7 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
         ' with --workdir'
       ) from None
     _refuse_others(path, config, inputs)
-    for left in path.glob('.*.tmp'):  # By a process that was killed.
+    for left in path.rglob('.*.tmp'):  # By a process that was killed.
       left.unlink()
     write_json(
       path / 'config.json', {**config.to_dict(), 'inputs': dict(inputs)}

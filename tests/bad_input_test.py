@@ -162,6 +162,29 @@ def test_batch_norm_needs_two_images_in_a_batch(refuse, data):
   settings = {'data.dir': str(data), 'evaluate.pool': 'convnet:norm=batch'}
   message = refuse(**settings, **{'evaluate.batch_size': 2})
   assert re.search('of 3 images, evaluate.batch_size 2 leaves one', message)
+  message = refuse(**settings, **{'evaluate.batch_size': 1})
+  assert 'needs more than one image in a batch' in message
+  # The whole set has twelve images; that is seen before anything is condensed.
+  whole = {'evaluate.batch_size': 11, 'evaluate.baselines': 'whole'}
+  message = refuse(**settings, **whole)
+  assert re.search('of 12 images, evaluate.batch_size 11 leaves one', message)
+  trained = {'evaluate.baselines': 'herding', 'pretrain.batch_size': 1}
+  message = refuse(
+    **{'data.dir': str(data), 'network.norm': 'batch'}, **trained
+  )
+  assert 'raise pretrain.batch_size, got 1' in message
+
+
+def test_more_snapshots_than_steps_are_refused_before_training(refuse, data):
+  message = refuse(
+    **{
+      'data.dir': str(data),
+      'data.validation': 0.25,
+      'embedder.name': 'pool',
+      'pretrain.epochs': 2,
+    }
+  )
+  assert 'embedder.snapshots 20 is more than the 2 steps' in message
 
 
 ARRAYS = make_arrays()

@@ -184,7 +184,7 @@ def refused(runs, *words):
 
 
 def test_no_run_is_refused():
-  refused([], 'at least one workdir')
+  refused([], '--workdirs=runs/a,runs/b')
 
 
 def test_other_data_is_refused(make):

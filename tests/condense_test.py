@@ -295,6 +295,12 @@ def test_a_batch_norm_over_other_classes_is_refused(changes, message):
     run(changed(**changes), BATCH_NORM)
 
 
+def test_batch_norm_of_ones_own_takes_all_classes_as_one_batch():
+  network = dataclasses.replace(BATCH_NORM, embed_batch=None)
+  with pytest.raises(InputError, match='needs one of the built-in networks'):
+    run(changed(batch_norm_classes=2), network)
+
+
 def test_a_batch_norm_over_one_image_is_refused():
   data = ClassData.from_arrays(IMAGES, np.zeros(11, int))
   with pytest.raises(InputError, match='needs more than one image in a batch'):

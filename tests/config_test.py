@@ -194,6 +194,7 @@ def test_nested_sizes_survive_json():
     ({'data': {'validation': 1.0}}, r'data.validation must be in \[0, 1\)'),
     ({'embedder': {'name': 'trained'}}, 'unknown embedder.name'),
     ({'embedder': {'low': 0.5, 'high': 0.4}}, 'below embedder.high'),
+    ({'embedder': {'low': 30, 'high': 40}}, 'at most 1, got 30.0 and 40.0'),
     ({'pretrain': {'epochs': 0}}, 'pretrain.epochs must be at least 1'),
   ],
 )

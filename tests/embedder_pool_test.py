@@ -12,6 +12,7 @@ from dm_jax.config import EmbedderConfig, PretrainConfig
 from dm_jax.data import ClassData
 from dm_jax.embedder_pool import Pool, make_pool
 from dm_jax.networks import make_network
+from dm_jax.step import make_problem
 from dm_jax.types import InputError, Network
 
 KEY = jax.random.key(0)
@@ -290,3 +291,21 @@ def test_networks_are_arguments_of_a_compiled_program():
 def test_the_draw_is_a_slice_not_a_copy_of_all():
   program = jax.make_jaxpr(embedder_pool._draw)(BY_NUMBER.variables, KEY)
   assert 'dynamic_slice' in str(program)
+
+
+def test_networks_are_arguments_of_the_condensing_step():
+  data = ClassData.from_arrays(np.zeros((2, 1, 1, 1), np.uint8), [0, 1])
+  problems = [
+    make_problem(data, KEY, BY_NUMBER.within(*range_).embedder())
+    for range_ in ((0, 0.4), (0.7, 1))
+  ]
+  for problem in problems:
+    assert len(jax.tree.leaves(problem.embedder)) > 0
+  structures = {jax.tree.structure(problem) for problem in problems}
+  assert len(structures) == 1, 'two pools share a program'
+
+
+def test_a_range_up_to_1_takes_the_faultless():
+  pool = embedder_pool.Pool({'number': np.arange(3)}, np.array([0.5, 0.9, 1.0]))
+  assert pool.within(0.6, 1.0).accuracies.tolist() == [0.9, 1.0]
+  assert pool.within(0.0, 0.9).accuracies.tolist() == [0.5]

@@ -235,6 +235,8 @@ def test_a_set_is_evaluated_with_another_network(launch, smoke, tmp_path):
   assert len(finished.results['accuracies']) == 2
   assert 'baseline_random_mean' not in finished.results
   assert finished.results['images_per_class'] == 3
+  made_with = finished.results['condensing_network']
+  assert made_with == 'convnet:width=4:depth=1', 'not that of this command'
   assert re.search(rf'\nsynthetic \(3 per class\) +{NUMBER} +%', finished.out)
   assert (finished.workdir / 'report.html').exists()
   assert not (finished.workdir / 'synthetic.npz').exists()
@@ -326,13 +328,21 @@ def test_nested_sets_are_an_argument(read_config):
   assert config.learning_rate == 10.0
 
 
+def test_digits_are_never_mirrored(read_config):
+  for name in ('digits', 'mnist', 'svhn'):
+    config = read_config(f'{name}.py')
+    for section in (config.condense, config.evaluate, config.pretrain):
+      assert 'flip' not in section.augment
+
+
 def test_ablations_change_what_their_argument_says(read_config):
   for init in ('real', 'noise'):
     config = read_config(f'ablation_init.py:init={init}')
     assert config.condense.init == init
   for operations in ('none', 'color', 'crop_flip'):
     config = read_config(f'ablation_augment.py:augment={operations}')
-    assert config.condense.augment == config.evaluate.augment == operations
+    for section in (config.condense, config.evaluate, config.pretrain):
+      assert section.augment == operations
   for norm in ('batch', 'instance'):
     config = read_config(f'ablation_norm.py:norm={norm}')
     assert config.network.norm == norm

@@ -335,9 +335,9 @@ def test_a_registered_network_goes_by_its_name():
   register_network('a_name_of_ones_own', factory)
   network = make_network('a_name_of_ones_own', image_shape=(4, 4, 1), classes=2)
   assert network is make_network('mlp', image_shape=(4, 4, 1), classes=2)
-  for taken in ('a_name_of_ones_own', 'convnet'):
-    with pytest.raises(InputError, match='already'):
-      register_network(taken, factory)
+  register_network('a_name_of_ones_own', factory)  # A notebook cell again.
+  with pytest.raises(InputError, match='already'):
+    register_network('convnet', factory)
   with pytest.raises(InputError, match='letters'):
     register_network('with:colon', factory)
 
@@ -349,6 +349,13 @@ def test_the_first_of_equal_maxima_gets_the_gradient():
   np.testing.assert_array_equal(gradient[0, ..., 0], expected)
   ties = jax.grad(lambda x: max_pool(x).sum())(jnp.ones((1, 2, 2, 1)))
   np.testing.assert_array_equal(ties[0, ..., 0], [[1, 0], [0, 0]])
+
+
+def test_a_name_alone_is_looked_up_first():
+  with pytest.raises(InputError, match='known are convnet, mlp'):
+    make_network('perceptron')
+  with pytest.raises(InputError, match='give e.g. image_shape='):
+    make_network('convnet')
 
 
 def test_a_config_may_hold_what_its_network_does_not_read():

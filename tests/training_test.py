@@ -189,3 +189,29 @@ def test_padding_counts_as_no_correct_image():
   )
   assert int(correct) == 200
   assert len(training.pad_test(images, labels)[0]) == 512
+
+
+def test_a_network_whose_variables_are_one_array_is_trained():
+  """A plain `Network` need not have a dict with params."""
+
+  def logits(variables, images, *, train):
+    del train
+    return images.reshape(len(images), -1) @ variables, variables
+
+  network = Network(
+    init=lambda key: jnp.zeros((4, 2)),
+    embed=lambda weights, images: images.reshape(len(images), -1),
+    logits=logits,
+  )
+  config = EvalConfig(batch_size=2, weight_decay=0.0, augment='none')
+  state = training.init_training(network, config, KEY)
+  images = jnp.eye(2, 4).reshape(2, 2, 2, 1)
+  labels = jnp.array([0, 1], jnp.int32)
+  state, before = training.update(
+    network, config, state, images, labels, jnp.float32(1)
+  )
+  # Softmax is a half; the mean over two images halves it again.
+  expected = np.zeros((4, 2))
+  expected[0], expected[1] = [0.25, -0.25], [-0.25, 0.25]
+  np.testing.assert_allclose(state.variables, expected, atol=1e-6)
+  assert (before == 0).all()

@@ -35,11 +35,14 @@ def hold_out(data: ClassData, share: float, seed: int) -> Split:
   Raises:
     InputError: a class would have no image left.
   """
+  if not share:
+    none = np.zeros((0, *data.image_shape), np.uint8)
+    return Split(data, none, np.zeros(0, np.int32))
   images, counts = np.asarray(data.images), np.asarray(data.counts)
   random = np.random.default_rng(seed)
   kept, held = [], []
   for name, count in zip(data.class_names, counts, strict=True):
-    out = max(round(share * count), 1) if share else 0
+    out = max(round(share * count), 1)
     if out >= count:
       raise InputError(
         f'data.validation {share} leaves no image of class {name!r}, which has'

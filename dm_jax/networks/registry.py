@@ -77,12 +77,13 @@ def register_network(name: str, factory: Factory) -> None:
   """Lets a network of one's own go by a name, in configs and pools, too.
 
   Args:
-    name: not one that exists; letters, digits and underscores.
+    name: not a built-in one's; letters, digits and underscores. One of your own
+      is replaced.
     factory: (config, image_shape, classes) -> a `Network`, or a Linen module
       as `network_from_linen` takes it.
 
   Raises:
-    InputError: the name is taken or cannot be written in a pool.
+    InputError: the name is a built-in network's, or cannot stand in a pool.
 
   Example:
     dm_jax.register_network(
@@ -90,7 +91,7 @@ def register_network(name: str, factory: Factory) -> None:
   """
   if not name.isidentifier():
     raise InputError(f'a network name is letters, digits and _, got {name!r}')
-  if name in names():
+  if name in ARCHITECTURES:
     raise InputError(
       f'there is a network {name!r} already: choose another name'
     )
@@ -117,16 +118,16 @@ def paper_network(image_shape: ImageShape) -> NetworkConfig:
 def make_network(
   network: str | NetworkConfig,
   *,
-  image_shape: ImageShape,
-  classes: int,
+  image_shape: ImageShape | None = None,
+  classes: int | None = None,
   **options,
 ) -> Network:
   """Makes one of the networks that go by a name.
 
   Args:
     network: a name, or a whole config.
-    image_shape: (H, W, D).
-    classes: C, the outputs of the classifier.
+    image_shape: (H, W, D); must be given.
+    classes: C, the outputs of the classifier; must be given.
     **options: with a name, the other fields of `NetworkConfig`.
 
   Returns:
@@ -155,6 +156,11 @@ def make_network(
   elif options:
     raise InputError(f'options {sorted(options)} go with a name, not a config')
   check_name(network.name)
+  if image_shape is None or classes is None:
+    raise InputError(
+      f'network {network.name} needs the shape of its images and the number of'
+      ' classes: give e.g. image_shape=(32, 32, 3), classes=10'
+    )
   image_shape = tuple(image_shape)
   if network.name in _registered:
     made = _registered[network.name](network, image_shape, classes)
