@@ -234,3 +234,13 @@ def test_an_unfinished_run_is_refused(make, evaluations):
   results['evaluations'] = evaluations
   (run / 'results.json').write_text(json.dumps(results))
   refused([run], run, 'not evaluated yet', '--mode=run')
+
+
+def test_a_baseline_that_is_not_finished_is_left_out(make):
+  """One of two networks: the run was stopped there."""
+  run = make(
+    'dm', evaluations=[entry('dm', 10, 0.4), entry('random', 10, 0.3, count=1)]
+  )
+  comparison = compare([run])
+  assert 'Random, ours' not in comparison.table.columns
+  assert [cell.evaluation.method for cell in comparison.cells] == ['dm']
