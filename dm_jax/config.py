@@ -66,6 +66,16 @@ def _check_learning_rate(name: str, value: float) -> None:
     raise InputError(f'{name} must be above 0 and finite, got {value}')
 
 
+def _check_training(
+  section: str, config: 'PretrainConfig | EvalConfig'
+) -> None:
+  """Checks how SGD trains a network."""
+  _at_least(1, **{f'{section}.batch_size': config.batch_size})
+  _at_least(0, **{f'{section}.weight_decay': config.weight_decay})
+  _check_learning_rate(f'{section}.learning_rate', config.learning_rate)
+  _within(0, 1, **{f'{section}.momentum': config.momentum})
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
   """Which images.
@@ -256,16 +266,8 @@ class PretrainConfig:
 
   def __post_init__(self):
     _check_types(self)
-    _at_least(
-      1,
-      **{
-        'pretrain.epochs': self.epochs,
-        'pretrain.batch_size': self.batch_size,
-      },
-    )
-    _at_least(0, **{'pretrain.weight_decay': self.weight_decay})
-    _check_learning_rate('pretrain.learning_rate', self.learning_rate)
-    _within(0, 1, **{'pretrain.momentum': self.momentum})
+    _at_least(1, **{'pretrain.epochs': self.epochs})
+    _check_training('pretrain', self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -355,7 +357,6 @@ class EvalConfig:
       1,
       **{
         'evaluate.networks': self.networks,
-        'evaluate.batch_size': self.batch_size,
         'evaluate.whole_set_networks': self.whole_set_networks,
         'evaluate.validation_networks': self.validation_networks,
       },
@@ -365,12 +366,10 @@ class EvalConfig:
       **{
         'evaluate.epochs': self.epochs,
         'evaluate.whole_set_epochs': self.whole_set_epochs,
-        'evaluate.weight_decay': self.weight_decay,
         'evaluate.validation_every': self.validation_every,
       },
     )
-    _check_learning_rate('evaluate.learning_rate', self.learning_rate)
-    _within(0, 1, **{'evaluate.momentum': self.momentum})
+    _check_training('evaluate', self)
     for name in self.selections:
       choose('evaluate.baselines', name, SELECTIONS)
 

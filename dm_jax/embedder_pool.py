@@ -120,17 +120,8 @@ def make_pool(
     InputError: no validation images, fewer steps than snapshots, a network that
       diverged, or a saved one that is damaged or was made in another way.
   """
-  if not len(validation_labels):
-    raise InputError(
-      'a pool of networks needs validation images: set data.validation,'
-      ' e.g. 0.1'
-    )
+  check_pool(train, len(validation_labels), config, pretrain)
   total = pretraining.total_steps(train, pretrain)
-  if config.snapshots > total:
-    raise InputError(
-      f'embedder.snapshots {config.snapshots} is more than the {total} steps of'
-      ' training: keep fewer, or train for more pretrain.epochs'
-    )
   validation = (validation_images, validation_labels, train.mean, train.std)
   parts = []
   for i in range(config.networks):
@@ -154,6 +145,33 @@ def make_pool(
   variables, accuracies = zip(*parts, strict=True)
   stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *variables)
   return Pool(stacked, np.concatenate(accuracies))
+
+
+def check_pool(
+  train: ClassData,
+  validation_images: int,
+  config: EmbedderConfig,
+  pretrain: PretrainConfig,
+) -> None:
+  """Raises InputError if no pool can be trained so.
+
+  Args:
+    train: the real images.
+    validation_images: how many are held out.
+    config: as for `make_pool`.
+    pretrain: as for `make_pool`.
+  """
+  if not validation_images:
+    raise InputError(
+      'a pool of networks needs validation images to tell their accuracy: set'
+      ' data.validation, e.g. 0.1'
+    )
+  total = pretraining.total_steps(train, pretrain)
+  if config.snapshots > total:
+    raise InputError(
+      f'embedder.snapshots {config.snapshots} is more than the {total} steps of'
+      ' training: keep fewer, or train for more pretrain.epochs'
+    )
 
 
 def _train(network, train, validation, config, pretrain, key, report):

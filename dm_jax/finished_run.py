@@ -47,7 +47,7 @@ class FinishedRun:
       mine = tuple(
         e
         for e in found
-        if [e.network] == first and _is_whole(e, results, config)
+        if [e.network] == first and _is_complete(e, results, config)
       )
       run = cls(folder, results, config, mine)
       run.data, results['command'], results['seed']  # Are they there?
@@ -83,7 +83,7 @@ class FinishedRun:
     return sizes >= set(self.results['sizes'])
 
 
-def _is_whole(evaluation: Evaluation, results: Json, config: Json) -> bool:
+def _is_complete(evaluation: Evaluation, results: Json, config: Json) -> bool:
   """Whether all networks of an evaluation are trained; a run may go on."""
   wanted = config['evaluate']
   if evaluation.images_per_class is None:

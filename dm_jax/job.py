@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from dm_jax import augment, data, pretraining
+from dm_jax import augment, data
 from dm_jax.condense import check_condensable, check_network
 from dm_jax.config import NetworkConfig, RunConfig, differences
 from dm_jax.data import Dataset
 from dm_jax.data.split import Split, hold_out
 from dm_jax.discrepancy import get_discrepancy
+from dm_jax.embedder_pool import check_pool
 from dm_jax.evaluate import check_batches
 from dm_jax.networks import (
   label,
@@ -68,8 +70,9 @@ class Job:
     """Returns where set 0 to K - 1 is kept: the first one in the workdir."""
     return self.folder / f'set_{number}' if number else self.folder
 
+  @functools.cached_property
   def inputs(self) -> dict[str, str]:
-    """Returns digests of what the run reads."""
+    """Digests of what the run reads; all of its bytes are read for them."""
     digests = {'data': data.fingerprint(self.dataset)}
     if self.synthetic is not None:
       digests['synthetic'] = self.synthetic.fingerprint()
@@ -125,10 +128,9 @@ def prepare(
   for section in (config.condense, config.evaluate, config.pretrain):
     augment.parse(section.augment)
   get_discrepancy(config.condense.discrepancy)
+  # Of networks that do not exist it is told before the data are read.
   pool = parse_pool(config.evaluate.pool, config.evaluation_network)
   loaded = None if synthetic is None else SyntheticSet.load(synthetic)
-  # Of networks that do not exist it is told before the data are read.
-  label_of = {network: label(network) for network in pool}
   dataset = data.load(config.data)
   split = hold_out(dataset.train, config.data.validation, config.seed)
 
@@ -145,7 +147,7 @@ def prepare(
     dataset=dataset,
     split=split,
     network=make(config.network if loaded is None else pool[0]),
-    pool={label_of[network]: make(network) for network in pool},
+    pool={label(network): make(network) for network in pool},
     synthetic=loaded,
     folder=folder,
     command=command,
@@ -169,19 +171,10 @@ def _check_making(job: Job) -> None:
     return
   check_condensable(config.condense, train)
   check_network(config.condense, train, job.network)
-  if config.embedder.name == 'pool' and not config.data.validation:
-    raise InputError(
-      'embedder.name pool needs validation images to tell the accuracy of its'
-      ' networks: set data.validation, e.g. 0.1'
-    )
   if config.embedder.name == 'pool':
+    held_out = len(job.split.labels)
+    check_pool(train, held_out, config.embedder, config.pretrain)
     _check_pretraining(job)
-    steps = pretraining.total_steps(train, config.pretrain)
-    if config.embedder.snapshots > steps:
-      raise InputError(
-        f'embedder.snapshots {config.embedder.snapshots} is more than the'
-        f' {steps} steps of training: keep fewer, or raise pretrain.epochs'
-      )
 
 
 def _check_pretraining(job: Job) -> None:

@@ -167,7 +167,7 @@ class Maker:
         job.config.pretrain,
         folder,
         job.key(EMBED),
-        fingerprint=f'{job.inputs()["data"]}, {network}, {held_out} held out',
+        fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
         callback=update,
       )
     chosen = pool.within(config.low, config.high)

@@ -47,7 +47,7 @@ def run(
   file = None if synthetic is None else Path(synthetic)
   job = prepare(config, mode, Path(folder), file, command, say)
   with (
-    workdir.claim(job.folder, config, job.inputs()),
+    workdir.claim(job.folder, config, job.inputs),
     interrupts.deferred() as request,
   ):
     for line in notes(job):

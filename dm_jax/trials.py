@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator
 import dataclasses
 import functools
+import itertools
 import time
 
-import numpy as np
-
 from dm_jax.config import EvalConfig
-from dm_jax.evaluate import evaluate
+from dm_jax.evaluate import EvalResult, evaluate
 from dm_jax.interrupts import Interrupted
 from dm_jax.job import EVALUATE
 from dm_jax.making import Maker
@@ -121,8 +120,8 @@ def run_trial(maker: Maker, trial: Trial) -> None:
         done = accuracies[number]
         first = (before + len(done)) * per_network
         done += _train_group(maker, trial, number, made, len(done), bar, first)
-        everything = np.concatenate([np.asarray(a) for a in accuracies])
-        entry |= {'mean': everything.mean(), 'std': everything.std()}
+        so_far = EvalResult(tuple(itertools.chain(*accuracies)))
+        entry |= {'mean': so_far.mean, 'std': so_far.std}
         _keep(maker, time.perf_counter() - started)
         _meet_request(maker, trial, len(accuracies[number]))
 

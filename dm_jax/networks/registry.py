@@ -143,16 +143,7 @@ def make_network(
                                   classes=10, norm='batch')
   """
   if isinstance(network, str):
-    check_name(network)
-    fields = {field.name for field in dataclasses.fields(NetworkConfig)}
-    for option in options:
-      choose('network option', option, sorted(fields - {'name'}))
-    unused = sorted(set(options) & set(unused_fields(network)))
-    if unused:
-      raise InputError(
-        f'network {network} has no {unused[0]}: it takes width and norm'
-      )
-    network = NetworkConfig(name=network, **options)
+    network = _from_options(network, options)
   elif options:
     raise InputError(f'options {sorted(options)} go with a name, not a config')
   check_name(network.name)
@@ -177,6 +168,20 @@ def make_network(
   return built_in(
     module, image_shape, norm == 'batch', architecture.learning_rate
   )
+
+
+def _from_options(name: str, options: dict[str, Any]) -> NetworkConfig:
+  """Raises InputError for an option that the network does not read."""
+  check_name(name)
+  fields = {field.name for field in dataclasses.fields(NetworkConfig)}
+  for option in options:
+    choose('network option', option, sorted(fields - {'name'}))
+  unused = sorted(set(options) & set(unused_fields(name)))
+  if unused:
+    raise InputError(
+      f'network {name} has no {unused[0]}: it takes width and norm'
+    )
+  return NetworkConfig(name=name, **options)
 
 
 def _check(
