@@ -8,7 +8,7 @@ from typing import Any, cast
 import jax
 import optax
 
-from dm_jax import augment, loop, parallel
+from dm_jax import augment, loop, parallel, placement
 from dm_jax.config import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.discrepancy import get_discrepancy
@@ -120,6 +120,7 @@ def condense_classes(
   embedder: Embedder | None = None,
   decode: Decoder = keep,
   optimizer: optax.GradientTransformation | None = None,
+  place: str = 'auto',
 ) -> SyntheticSet:
   """`condense`, for images that are grouped by class already.
 
@@ -135,6 +136,7 @@ def condense_classes(
       if it holds arrays; None draws random ones, `network.init`.
     decode: as for `make_step`.
     optimizer: as for `make_step`.
+    place: where the real images lie, see `DataConfig.placement`.
 
   Returns:
     The synthetic set.
@@ -145,7 +147,8 @@ def condense_classes(
   check_condensable(config, data)
   made = as_network(network or default_network(data), data.image_shape)
   check_network(config, data, made)
-  layout = _lay_out(config, data, made, devices)
+  fits = make_plan(config, data, made, place, devices)
+  layout = _lay_out(config, data, made, devices, fits.at_once)
   resolved = _resolve(config, data, made, layout.platform)
   if state is None:
     state = init_state(data, config, key, optimizer)
@@ -162,6 +165,7 @@ def condense_classes(
     every=config.log_every,
     describe=f'condense.learning_rate {resolved.learning_rate}',
     callback=callback,
+    resident=fits.placement == 'device',
   )
   provenance = {
     'config': {'condense': dataclasses.asdict(config)},
@@ -169,6 +173,33 @@ def condense_classes(
   }
   images = jax.vmap(decode)(state.images)
   return SyntheticSet.from_classes(images, data, provenance)
+
+
+def make_plan(
+  config: CondenseConfig,
+  data: ClassData,
+  network: Network,
+  place: str = 'auto',
+  devices: Sequence[Any] | None = None,
+) -> placement.Plan:
+  """Says how these images will be condensed, see `placement.plan`.
+
+  Args:
+    config: as for `condense`.
+    data: the real images.
+    network: what embeds them.
+    place: see `DataConfig.placement`.
+    devices: as for `condense_classes`.
+
+  Raises:
+    InputError: not even one class fits.
+  """
+  devices = devices or jax.local_devices()
+  resolved = dataclasses.replace(
+    _resolve(config, data, network, devices[0].platform),
+    classes_at_once=config.classes_at_once,
+  )
+  return placement.plan(resolved, data, network, place, devices)
 
 
 def default_network(data: ClassData) -> Network:
@@ -230,13 +261,13 @@ def _spans_all(network: Network, config: CondenseConfig) -> bool:
 
 
 def _lay_out(
-  config: CondenseConfig, data: ClassData, network: Network, devices
+  config: CondenseConfig, data: ClassData, network: Network, devices, at_once
 ) -> parallel.ClassLayout:
   if network.mixes_images and network.embed_batch is None:
     # It knows of no padding and no axis: all classes are one batch, here.
     devices = (devices or jax.local_devices())[:1]
   together = config.batch_norm_classes if network.mixes_images else 0
-  return parallel.lay_out(data.classes, devices, together or 1)
+  return parallel.lay_out(data.classes, devices, together or 1, at_once)
 
 
 def _resolve(
@@ -260,6 +291,7 @@ def _resolve(
     learning_rate=network.learning_rate if rate is None else rate,
     steps=default.steps,
     init=default.init,
+    classes_at_once=default.classes_at_once,
     log_every=default.log_every,
   )
 

@@ -16,6 +16,8 @@ INITS = ('real', 'noise')
 SELECTIONS = ('random', 'herding', 'k_center', 'forgetting', 'whole')
 METHODS = ('dm', *SELECTIONS)
 EMBEDDERS = ('random', 'pool')
+PLACEMENTS = ('auto', 'device', 'host')
+PRECISIONS = ('float32', 'bfloat16')
 
 
 def _at_least(minimum: float, **values) -> None:
@@ -91,6 +93,9 @@ class DataConfig:
       the set's own name, and computes them where there are none.
     validation: share of each class's training images that is held out, [0, 1):
       for the evaluations on the way and for bucketing trained networks.
+    placement: where the real images lie while they are condensed: device (all
+      of them), host (brought to the device chunk by chunk of classes), or auto,
+      which takes the device if they fit.
   """
 
   name: str = 'cifar10'
@@ -98,9 +103,11 @@ class DataConfig:
   resize: int | None = None
   statistics: str | None = None
   validation: float = 0.0
+  placement: str = 'auto'
 
   def __post_init__(self):
     _check_types(self)
+    choose('data.placement', self.placement, PLACEMENTS)
     _within(0, 1, **{'data.validation': self.validation})
     if not self.name:
       raise InputError('data.name is empty: name a dataset, e.g. cifar10')
@@ -182,6 +189,13 @@ class CondenseConfig:
       and memory only.
     batch_norm_classes: classes that batch norm takes as one batch; 0 is all of
       them, as in the original. Fewer need less memory.
+    classes_at_once: the most classes that a device computes at a time; 0 takes
+      what fits. Speed and memory only: classes are independent.
+    precision: of the embedding, float32 or bfloat16; pixels, features and means
+      are float32 in any case.
+    rematerialise: whether the synthetic images' activations are computed again
+      for the gradient, a micro-batch at a time, rather than kept. Less memory,
+      a third more work on these images.
     log_every: steps between two lines of metrics; changes no result.
   """
 
@@ -195,6 +209,9 @@ class CondenseConfig:
   discrepancy: str = 'mean'
   micro_batch: int = 0
   batch_norm_classes: int = 0
+  classes_at_once: int = 0
+  precision: str = 'float32'
+  rematerialise: bool = False
   log_every: int = 100
 
   def __post_init__(self):
@@ -213,12 +230,14 @@ class CondenseConfig:
         'condense.steps': self.steps,
         'condense.micro_batch': self.micro_batch,
         'condense.batch_norm_classes': self.batch_norm_classes,
+        'condense.classes_at_once': self.classes_at_once,
       },
     )
     if self.learning_rate is not None:
       _check_learning_rate('condense.learning_rate', self.learning_rate)
     _within(0, 1, **{'condense.momentum': self.momentum})
     choose('condense.init', self.init, INITS)
+    choose('condense.precision', self.precision, PRECISIONS)
 
   @property
   def sizes(self) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
 """Runs steps, many in a compiled call, and reports between the calls."""
 
 from collections.abc import Callable
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import time
@@ -16,6 +18,8 @@ from dm_jax.types import Array, Diverged
 
 _MOST_STEPS = 1000  # Per compiled call.
 _SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
+# The same where chunks are copied: more steps for each copy of the data.
+_STREAM_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,61 @@ def _program(step: Callable, axes: tuple[Any, Any], layout: ClassLayout):
   return layout.map(repeat(step), (*axes, None))
 
 
+class Released(Exception):
+  """Another process, the lead, ended the run that this one takes part in."""
+
+
+class Crew:
+  """How the processes of one run keep in step; this one is alone.
+
+  Every process calls both methods once after each compiled call.
+  """
+
+  def share(self, losses: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+    """Returns the losses of all processes, summed, and the state of all."""
+    return losses, state
+
+  def agree(self, count: int | None) -> int | None:
+    """Returns the steps of the next call as the lead says, None to stop."""
+    return count
+
+
+ALONE = Crew()
+
+
+class _Supply:
+  """Hands out each chunk of the problem, on the devices.
+
+  Either all of them lie there, or the next one is copied while the current one
+  computes.
+  """
+
+  def __init__(self, deal: Callable[[int], Any], chunks: int, resident: bool):
+    """Takes what deals a chunk."""
+    self._deal, self._chunks = deal, chunks
+    self.streams = chunks > 1 and not resident
+    self._held = [] if self.streams else [deal(i) for i in range(chunks)]
+    self._copier = concurrent.futures.ThreadPoolExecutor(1)
+    self._next = self._copier.submit(deal, 0) if self.streams else None
+
+  def first(self) -> Any:
+    """Returns chunk 0 without moving on."""
+    return self._next.result() if self._next else self._held[0]
+
+  def take(self, chunk: int) -> Any:
+    """Returns the next chunk, 0, 1, ..., and 0 after the last."""
+    if self._next is None:
+      return self._held[chunk]
+    dealt = self._next.result()
+    following = (chunk + 1) % self._chunks
+    self._next = self._copier.submit(self._deal, following)
+    return dealt
+
+  def close(self) -> None:
+    self._next = None
+    self._copier.shutdown(cancel_futures=True)
+
+
 def run(
   step: Callable,
   state: Any,
@@ -71,57 +130,110 @@ def run(
   every: int,
   describe: str,
   callback: Callable[[Any, Metrics], None] | None,
+  resident: bool = True,
+  crew: Crew = ALONE,
 ) -> Any:
   """Steps from `state` until `steps` are done.
 
   Args:
     step: (state, problem) -> (state, losses [C]); calls with the same one share
       what is compiled.
-    state: has `step` and `images`; not changed.
+    state: has `step` and `images`; not changed. Of this process's classes.
     problem: what a step reads.
     axes: of the state and the problem, see `ClassLayout.map`; hashable.
-    layout: the devices.
+    layout: the devices. Where its classes pass in chunks, each takes all steps
+      of a call before the next one.
     steps: the last step.
     every: callbacks come at its multiples, and about once a second.
     describe: the settings to name when the run diverges.
     callback: gets (state, metrics); the state is its to keep.
+    resident: whether all of the problem is kept on the devices, or brought
+      there chunk by chunk.
+    crew: the processes that share the classes.
 
   Returns:
-    The state after the last step.
+    The state after the last step, of all classes.
 
   Raises:
     Diverged: a loss or image is not finite; holds the last good state.
+    Released: the lead of the crew ended the run.
   """
-  done = int(state.step)
+  own, done = state, int(state.step)
+  _, state = crew.share(np.zeros(0, np.float32), own)
   if done >= steps:
     return state
-  dealt = layout.deal(state, axes[0], donated=True)
-  held = layout.deal(problem, axes[1])
-  started = time.perf_counter()
-  program = _program(step, axes, layout)
-  dealt, losses = program(dealt, held, jnp.int32(0))
-  jax.block_until_ready(losses)
-  compile_seconds = time.perf_counter() - started
-  count = 1
-  while done < steps:
+  advance = _Advance(step, own, problem, axes, layout, resident)
+  with contextlib.closing(advance):
     started = time.perf_counter()
-    dealt, losses = program(dealt, held, jnp.int32(count))
-    losses = layout.gather_last(losses)[:count].sum(-1)
-    seconds = time.perf_counter() - started
-    good, state = state, layout.gather(dealt, axes[0])
-    _check_finite(losses, done, good, state, describe)
-    done += count
-    if callback is not None:
-      callback(state, Metrics(done, losses, seconds, compile_seconds))
-    count = _next_count(seconds / count, done, steps, every)
+    advance.compile()
+    compile_seconds = time.perf_counter() - started
+    count = 1
+    while done < steps:
+      started = time.perf_counter()
+      losses, own = advance(count)
+      seconds = time.perf_counter() - started
+      good = state
+      losses, state = crew.share(losses, own)
+      try:
+        _check_finite(losses, done, good, state, describe)
+        done += count
+        if callback is not None:
+          callback(state, Metrics(done, losses, seconds, compile_seconds))
+      except BaseException:
+        crew.agree(None)
+        raise
+      aim = _STREAM_SECONDS if advance.streams else _SECONDS
+      affordable = int(aim * count / max(seconds, 1e-9))
+      agreed = crew.agree(_next_count(affordable, done, steps, every))
+      if agreed is None:
+        raise Released
+      count = agreed
   return state
 
 
-def _next_count(
-  seconds_per_step: float, done: int, steps: int, every: int
-) -> int:
-  """How many steps take about `_SECONDS` without passing a callback's step."""
-  affordable = int(_SECONDS / max(seconds_per_step, 1e-9))
+class _Advance:
+  """Holds a run on the devices and takes its steps, chunk by chunk."""
+
+  def __init__(self, step, state, problem, axes, layout, resident):
+    """Puts the state onto the devices, and of the problem what stays there."""
+    self._layout, self._axes = layout, axes
+    self._program = _program(step, axes, layout)
+    self._states = [
+      layout.deal(state, axes[0], chunk=chunk, donated=True)
+      for chunk in range(layout.chunks)
+    ]
+    deal = functools.partial(_deal_chunk, layout, problem, axes[1])
+    self._supply = _Supply(deal, layout.chunks, resident)
+    self.streams = self._supply.streams
+
+  def compile(self) -> None:
+    """Compiles the program by a call of no steps."""
+    self._run(0, self._supply.first(), 0)
+
+  def __call__(self, count: int) -> tuple[np.ndarray, Any]:
+    """Takes `count` steps; returns their losses and the state after them."""
+    chunks = range(self._layout.chunks)
+    losses = [self._run(i, self._supply.take(i), count) for i in chunks]
+    states = self._states[0] if len(chunks) == 1 else self._states
+    return np.sum(losses, axis=0), self._layout.gather(states, self._axes[0])
+
+  def close(self) -> None:
+    self._supply.close()
+
+  def _run(self, chunk: int, problem: Any, count: int) -> np.ndarray:
+    self._states[chunk], losses = self._program(
+      self._states[chunk], problem, jnp.int32(count)
+    )
+    # Waits, so that no more than two chunks of the problem are ever held.
+    return self._layout.gather_last(losses, chunk)[:count].sum(-1)
+
+
+def _deal_chunk(layout: ClassLayout, problem: Any, axes: Any, chunk: int):
+  return layout.deal(problem, axes, chunk=chunk)
+
+
+def _next_count(affordable: int, done: int, steps: int, every: int) -> int:
+  """How many of the affordable steps to take without passing a callback's."""
   limit = min(_MOST_STEPS, steps - done, every - done % every)
   return max(1, min(affordable, limit))
 

@@ -4,6 +4,7 @@ Draw real images of each class, augment them as the synthetic ones of that class
 are augmented, embed both with one network, and compare. No network is trained.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -26,25 +27,26 @@ from dm_jax.types import (
   Variables,
 )
 
-_AT_ONCE = 2048  # Synthetic images embedded at a time, with their gradient.
+# Synthetic images embedded at a time, with their gradient.
+AT_ONCE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassAxis:
-  """The mapped axis that classes are dealt over, the last device's padded.
+  """The mapped axis that classes are dealt over, some devices' rows padded.
 
   Attributes:
     name: of the axis.
-    classes: C, on all devices.
+    counts: classes that each device really has, its first rows.
   """
 
   name: str
-  classes: int
+  counts: tuple[int, ...]
 
   def present(self, rows: int) -> Array:
     """Returns float32 [rows], 0 for this device's padding."""
-    first = lax.axis_index(self.name) * rows
-    return (first + jnp.arange(rows) < self.classes).astype(jnp.float32)
+    count = jnp.asarray(self.counts, jnp.int32)[lax.axis_index(self.name)]
+    return (jnp.arange(rows) < count).astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Objective:
     micro_batch: real images embedded at a time.
     sizes: of the nested sets, ascending; empty is one set of all images.
     together: classes that are one batch of a batch norm; 0 is all of them.
+    at_once: synthetic images whose activations are kept for the gradient;
+      more of them are embedded in parts, and again for the gradient.
+    precision: of the embedding, one of `config.PRECISIONS`.
     axis: what the classes are mapped over, if the batch spans it.
   """
 
@@ -71,6 +76,8 @@ class Objective:
   micro_batch: int
   sizes: tuple[int, ...] = ()
   together: int = 0
+  at_once: int = AT_ONCE
+  precision: str = 'float32'
   axis: ClassAxis | None = None
 
 
@@ -138,7 +145,7 @@ def make_targets(
     variables: of the network.
     keys: one for each class [C]; are consumed.
   """
-  embed = functools.partial(objective.network.embed, variables)
+  embed = functools.partial(_embed(objective), variables)
   mixes_images = objective.network.mixes_images
 
   def one_class(args) -> Target:
@@ -210,19 +217,39 @@ def _augment(augmentation, images, operations) -> Array:
   )
 
 
+def _embed(objective: Objective) -> Callable[..., Array]:
+  return _at_precision(objective, objective.network.embed)
+
+
+def _at_precision(objective: Objective, embed) -> Callable[..., Array]:
+  """Wraps (variables, images, ...) -> features; both ends stay float32."""
+  if objective.precision == 'float32':
+    return embed
+
+  def lower(variables, images, *rest) -> Array:
+    variables, images = jax.tree.map(_lowered, (variables, images))
+    return embed(variables, images, *rest).astype(jnp.float32)
+
+  return lower
+
+
+def _lowered(leaf: Array) -> Array:
+  return leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf
+
+
 def _embed_flat(objective: Objective, variables, images: Array) -> Array:
   """Embeds [C, K, H, W, D]; returns [C, K, F].
 
   All as one batch where that is small. The activations of many images would not
   fit into memory: they pass in parts and are computed again for the gradient.
   """
-  embed = objective.network.embed
+  embed = _embed(objective)
   flat = images.reshape(-1, *images.shape[2:])
-  if len(flat) <= _AT_ONCE or objective.network.mixes_images:
+  if len(flat) <= objective.at_once or objective.network.mixes_images:
     features = embed(variables, flat)
   else:
     one = jax.checkpoint(lambda image: embed(variables, image[None])[0])
-    features = lax.map(one, flat, batch_size=_AT_ONCE)
+    features = lax.map(one, flat, batch_size=objective.at_once)
   return features.reshape(*images.shape[:2], -1)
 
 
@@ -240,11 +267,15 @@ def _embed_together(
   Returns:
     Features [C, K, F].
   """
-  embed, axis = objective.network.embed_batch, objective.axis
-  if embed is None:  # It knows no weights: the caller gives it no padding.
+  axis = objective.axis
+  if (
+    objective.network.embed_batch is None
+  ):  # It knows no weights: the caller gives it no padding.
     return _embed_flat(objective, variables, images)
   if axis is not None:
     weights = weights * axis.present(len(images))[:, None]
+
+  embed = _at_precision(objective, objective.network.embed_batch)
 
   def one_batch(args) -> Array:
     images, weights = args

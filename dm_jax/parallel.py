@@ -3,7 +3,8 @@
 One device runs a function of all C classes under `jit`. Several run it under
 `pmap`, each on its own classes: [C, ...] becomes [devices, C / devices, ...],
 padded with repeats of the last class where it does not divide. The repeats
-compute and are dropped by `gather`, so they reach no result.
+compute and are dropped by `gather`, so they reach no result. Classes that do
+not fit at once pass in chunks, one after the other, padded alike.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,26 +25,49 @@ _AXIS = 'classes'
 
 @dataclasses.dataclass(frozen=True)
 class ClassLayout:
-  """Which device holds which classes.
+  """Which device holds which classes, and how many at a time.
 
   Attributes:
-    classes: C.
-    devices: those in use; never more than are needed for the same speed.
-    per_device: classes that each holds, with padding.
+    classes: C, of this process.
+    devices: of this process that are in use; never more than are needed for
+      the same speed.
+    per_device: classes that each computes at a time, with padding. Where that
+      is not all of them, they pass in chunks, one after the other.
+    crew: devices of all processes, where one program spans them; else empty.
+    present: classes that each device of the program really has.
   """
 
   classes: int
   devices: tuple[Any, ...]
   per_device: int
+  crew: tuple[Any, ...] = ()
+  present: tuple[int, ...] = ()
 
   @property
   def axis(self) -> ClassAxis | None:
     """The axis that `map` maps over, if there are several devices."""
-    return ClassAxis(_AXIS, self.classes) if len(self.devices) > 1 else None
+    if len(self._mapped) == 1:
+      return None
+    rows = self.per_device
+    counts = self.present or tuple(
+      min(max(self.classes - i * rows, 0), rows)
+      for i in range(len(self.devices))
+    )
+    return ClassAxis(_AXIS, counts)
 
   @property
   def platform(self) -> str:
     return self.devices[0].platform
+
+  @property
+  def per_chunk(self) -> int:
+    """Classes that all devices compute at a time, with padding."""
+    return len(self.devices) * self.per_device
+
+  @property
+  def chunks(self) -> int:
+    """How often the devices must be filled to see every class."""
+    return math.ceil(self.classes / self.per_chunk)
 
   def map(self, fn: Callable, axes: Sequence[Any]) -> Callable:
     """Maps `fn`, which sees the classes of one device.
@@ -57,61 +81,100 @@ class ClassLayout:
     Returns:
       A function of dealt arguments, compiled when it is first called.
     """
-    if len(self.devices) == 1:
+    if len(self._mapped) == 1:
       return jax.jit(fn, donate_argnums=0)
     return jax.pmap(
       fn,
       axis_name=_AXIS,
       in_axes=tuple(axes),
       out_axes=(axes[0], 0),
-      devices=self.devices,
+      devices=self._mapped,
       donate_argnums=0,
     )
 
-  def deal(self, tree: Any, axes: Any, *, donated: bool = False) -> Any:
+  def deal(
+    self, tree: Any, axes: Any, *, chunk: int = 0, donated: bool = False
+  ) -> Any:
     """Puts a pytree onto the devices.
 
     Args:
-      tree: arrays of all classes.
+      tree: arrays of all classes of this process.
       axes: see `map`.
+      chunk: whose classes, 0 to `chunks` - 1.
       donated: copies even where that is not needed, so that the caller's own
         arrays outlive the call that takes these.
     """
-    leaf = functools.partial(self._deal_leaf, donated)
+    leaf = functools.partial(self._deal_leaf, chunk, donated)
     return _map_prefix(leaf, axes, tree)
 
-  def gather(self, tree: Any, axes: Any) -> Any:
-    """Undoes `deal`: [C, ...] again, on the first device; a copy."""
-    return _map_prefix(self._gather_leaf, axes, tree)
+  def gather(self, trees: Any, axes: Any) -> Any:
+    """Undoes `deal`: [C, ...] again, on the first device; a copy.
 
-  def gather_last(self, array: Array) -> np.ndarray:
-    """Brings `map`'s second output to the host: [..., C]."""
-    if len(self.devices) == 1:
-      return np.asarray(array)
-    joined = np.concatenate(np.asarray(array), axis=-1)
-    return joined[..., : self.classes]
+    Args:
+      trees: what was dealt; a list of all chunks where there are several.
+      axes: see `map`.
+    """
+    if self.chunks == 1:
+      return _map_prefix(self._gather_leaf, axes, trees)
+    return _map_prefix(self._join_leaves, axes, *trees)
 
-  def _deal_leaf(self, donated, axis, leaf):
-    if len(self.devices) == 1:
+  def gather_last(self, array: Array, chunk: int = 0) -> np.ndarray:
+    """Brings `map`'s second output for a chunk to the host: [..., classes]."""
+    if len(self._mapped) == 1:
+      joined = np.asarray(array)
+    else:
+      joined = np.concatenate(np.asarray(_local(array)), axis=-1)
+    low, high = self._span(chunk)
+    return joined[..., : high - low]
+
+  @property
+  def _mapped(self) -> tuple[Any, ...]:
+    return self.crew or self.devices
+
+  def _span(self, chunk: int) -> tuple[int, int]:
+    """The classes of a chunk, a half-open range."""
+    low = chunk * self.per_chunk
+    return low, min(low + self.per_chunk, self.classes)
+
+  def _deal_leaf(self, chunk, donated, axis, leaf):
+    if axis is not None:
+      leaf = self._rows(leaf, chunk)
+    if len(self._mapped) == 1:
       alias = False if donated else None
       return jax.device_put(leaf, self.devices[0], may_alias=alias)
     # A copy that belongs to no device: pmap refuses what another one holds.
     leaf = _on_host(leaf)
     if axis is None:
       return leaf
-    padded = len(self.devices) * self.per_device
-    index = np.minimum(np.arange(padded), self.classes - 1)
-    dealt = leaf[index].reshape(-1, self.per_device, *leaf.shape[1:])
+    dealt = leaf.reshape(-1, self.per_device, *leaf.shape[1:])
     # An identity gives the placement that pmap expects, in every JAX.
-    return jax.pmap(lambda x: x, devices=self.devices)(dealt)
+    return jax.pmap(lambda x: x, devices=self._mapped)(dealt)
+
+  def _rows(self, leaf, chunk):
+    """The classes of a chunk, the last one repeated to fill the devices."""
+    low, high = self._span(chunk)
+    missing = self.per_chunk - (high - low)
+    if not missing:
+      return leaf if high - low == len(leaf) else leaf[low:high]
+    index = np.minimum(np.arange(low, low + self.per_chunk), high - 1)
+    return leaf[index]
 
   def _gather_leaf(self, axis, leaf):
-    if len(self.devices) == 1:
-      return jnp.copy(leaf)
+    if len(self._mapped) == 1:
+      return jnp.copy(leaf) if axis is None else jnp.copy(leaf[: self.classes])
     if axis is None:
       # The next call takes this memory, whichever device it is on.
       return jnp.array(_on_host(leaf))
     return jnp.asarray(_flatten(leaf))[: self.classes]
+
+  def _join_leaves(self, axis, *leaves):
+    if axis is None:
+      return self._gather_leaf(axis, leaves[0])
+    if len(self._mapped) == 1:
+      joined = jnp.concatenate(leaves)
+    else:
+      joined = jnp.asarray(np.concatenate([*map(_flatten, leaves)]))
+    return joined[: self.classes]
 
 
 def _on_host(leaf: Any) -> Any:
@@ -124,37 +187,87 @@ def _on_host(leaf: Any) -> Any:
   return np.array(leaf)
 
 
-def _flatten(array: Array) -> Array:
-  host = jax.device_get(array)
+def _local(array: Array) -> Any:
+  """Brings what this process's devices hold to the host: [devices, ...].
+
+  Other processes' parts of a mapped array cannot be read from here.
+  """
+  if array.is_fully_addressable:
+    return jax.device_get(array)
+  shape = array.shape[1:]  # Old versions of JAX keep no leading axis.
+  shards = sorted(array.addressable_shards, key=lambda s: s.device.id)
+  return np.stack([np.asarray(shard.data).reshape(shape) for shard in shards])
+
+
+def _flatten(array: Array) -> Any:
+  host = _local(array)
   return host.reshape(-1, *host.shape[2:])
 
 
-def _map_prefix(fn: Callable, axes: Any, tree: Any) -> Any:
-  """Maps fn(axis, leaf), where `axes` is a pytree prefix of `tree`."""
+def _map_prefix(fn: Callable, axes: Any, *trees: Any) -> Any:
+  """Maps fn(axis, *leaves), where `axes` is a pytree prefix of the trees."""
 
-  def subtree(axis, sub):
-    return jax.tree.map(functools.partial(fn, axis), sub)
+  def subtree(axis, *subtrees):
+    return jax.tree.map(functools.partial(fn, axis), *subtrees)
 
-  return jax.tree.map(subtree, axes, tree, is_leaf=lambda x: x is None)
+  return jax.tree.map(subtree, axes, *trees, is_leaf=lambda x: x is None)
 
 
 def lay_out(
-  classes: int, devices: Sequence[Any] | None = None, together: int = 1
+  classes: int,
+  devices: Sequence[Any] | None = None,
+  together: int = 1,
+  at_once: int | None = None,
 ) -> ClassLayout:
-  """Chooses how to deal C classes to devices.
+  """Chooses how to deal C classes to this process's devices.
 
   Args:
     classes: C.
     devices: None for all local ones.
-    together: consecutive classes that must lie on one device.
+    together: consecutive classes that must be computed at once by one device;
+      a divisor of C.
+    at_once: the most classes that a device computes at a time; None is all.
 
   Returns:
     A layout on the fewest devices that give the smallest share per device: 10
-    classes on 8 devices use 5, two classes each.
+    classes on 8 devices use 5, two classes each. Where a share is more than
+    `at_once`, it is cut into equal chunks.
   """
   devices = tuple(devices or jax.local_devices())
-  share = math.ceil(classes / len(devices) / together) * together
-  return ClassLayout(classes, devices[: math.ceil(classes / share)], share)
+  groups = math.ceil(classes / together)
+  share = math.ceil(groups / len(devices))
+  used = math.ceil(groups / share)
+  if at_once is not None:
+    share = math.ceil(share / math.ceil(share / max(at_once // together, 1)))
+  return ClassLayout(classes, devices[:used], share * together)
+
+
+def lay_out_crew(shares: Sequence[int]) -> ClassLayout:
+  """Deals classes to the devices of all processes, for one program on them.
+
+  Args:
+    shares: the classes of each process; every process gives the same.
+
+  Returns:
+    This process's layout; it uses every device.
+  """
+  crew = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+  devices = [
+    [d for d in crew if d.process_index == i] for i in range(len(shares))
+  ]
+  per_device = max(
+    math.ceil(share / len(own))
+    for share, own in zip(shares, devices, strict=True)
+  )
+  present = tuple(
+    min(max(share - i * per_device, 0), per_device)
+    for share, own in zip(shares, devices, strict=True)
+    for i in range(len(own))
+  )
+  own = jax.process_index()
+  return ClassLayout(
+    shares[own], tuple(devices[own]), per_device, tuple(crew), present
+  )
 
 
 def on_one_device(tree: Any) -> Any:

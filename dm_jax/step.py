@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dm_jax import augment, matching
@@ -55,16 +56,19 @@ class Problem:
 Step = Callable[[CondenseState, Problem], tuple[CondenseState, Array]]
 
 
-def make_problem(data: ClassData, key: Key, embedder: Embedder) -> Problem:
+def make_problem(
+  data: ClassData, key: Key, embedder: Embedder, first: int = 0
+) -> Problem:
   """Returns the `Problem` whose every draw follows from `key`.
 
   Args:
-    data: the real images.
+    data: the real images, of some classes or all.
     key: of the run, the same as for `init_state`.
     embedder: key -> variables; `network.init` gives the paper's random ones.
+    first: number of the first class of `data` among all.
   """
   _, network_key, classes_key = jax.random.split(key, 3)
-  keys = class_keys(classes_key, data.classes)
+  keys = class_keys(classes_key, data.classes, first)
   # A Partial around a Partial would hide its arrays in the program.
   if not isinstance(embedder, jax.tree_util.Partial):
     embedder = jax.tree_util.Partial(embedder)
@@ -76,14 +80,16 @@ def init_state(
   config: CondenseConfig,
   key: Key,
   optimizer: optax.GradientTransformation | None = None,
+  first: int = 0,
 ) -> CondenseState:
   """Starts from random real images, or from standard normal noise.
 
   Args:
-    data: the real images.
+    data: the real images, of some classes or all.
     config: `images_per_class`, `init`, and the optimiser's settings.
     key: of the run, the same as for `make_problem`.
     optimizer: as for `make_step`.
+    first: number of the first class of `data` among all.
 
   Raises:
     InputError: a class has fewer real images than are to be drawn.
@@ -91,7 +97,7 @@ def init_state(
   check_start(config, data)
   per_class = config.largest
   init_key, _, _ = jax.random.split(key, 3)
-  keys = class_keys(init_key, data.classes)
+  keys = class_keys(init_key, data.classes, first)
   if config.init == 'noise':
     shape = (per_class, *data.image_shape)
     images = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
@@ -114,9 +120,9 @@ def check_start(config: CondenseConfig, data: ClassData) -> None:
     )
 
 
-def class_keys(key: Key, classes: int) -> Key:
+def class_keys(key: Key, classes: int, first: int = 0) -> Key:
   """Returns keys [C] that do not depend on how many classes there are."""
-  numbers = jnp.arange(classes, dtype=jnp.int32)
+  numbers = first + jnp.arange(classes, dtype=jnp.int32)
   return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
@@ -131,20 +137,30 @@ def draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
   Returns:
     Normalised [C, S, H, W, D].
   """
-  return _draw_images(without_names(data), keys, per_class)
+  indices = _draw_indices(
+    jnp.asarray(data.counts), keys, data.images.shape[1], per_class
+  )
+  if isinstance(data.images, jax.Array):
+    drawn = _take(data.images, indices)
+  else:  # The set may be larger than the device's memory.
+    rows = np.arange(data.classes)[:, None]
+    drawn = data.images[rows, np.asarray(indices)]
+  return _normalise(drawn, data.mean, data.std)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _draw_indices(
+  counts: Array, keys: Key, capacity: int, per_class: int
+) -> Array:
   def one_class(args) -> Array:
-    class_data, key = args
-    indices, _ = matching.draw(
-      key, class_data.counts, class_data.images.shape[0], per_class
-    )
-    images = class_data.images[indices]
-    return normalise(images, class_data.mean, class_data.std)
+    count, key = args
+    return matching.draw(key, count, capacity, per_class)[0]
 
-  return jax.lax.map(one_class, (data, keys))
+  return jax.lax.map(one_class, (counts, keys))
+
+
+_take = jax.jit(jax.vmap(lambda images, indices: images[indices]))
+_normalise = jax.jit(normalise, static_argnums=(1, 2))
 
 
 def without_names(data: ClassData) -> ClassData:
@@ -209,6 +225,12 @@ def make_step(
     micro_batch=config.micro_batch or config.batch_real,
     sizes=config.sizes,
     together=config.batch_norm_classes,
+    at_once=(
+      min(config.micro_batch or config.batch_real, matching.AT_ONCE)
+      if config.rematerialise
+      else matching.AT_ONCE
+    ),
+    precision=config.precision,
     axis=axis,
   )
 

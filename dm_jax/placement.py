@@ -1,0 +1,167 @@
+"""Chooses where the real images lie and how many classes pass at a time."""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import Any
+
+import jax
+
+from dm_jax import matching, memory
+from dm_jax.config import PLACEMENTS, CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.types import InputError, Network, choose
+
+_SHARE = 0.8  # Of the free memory: estimates are rough, others need some.
+_FLOAT = 4  # Bytes.
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """How a run fits into memory.
+
+  Attributes:
+    placement: device or host, see `DataConfig.placement`.
+    at_once: the most classes that a device computes at a time; None is all.
+    data_bytes: of all real images of this process.
+    needed: bytes on the fullest device, an estimate.
+    free: bytes there; None if it is not known.
+  """
+
+  placement: str
+  at_once: int | None
+  data_bytes: int
+  needed: int
+  free: int | None
+
+  def describe(self) -> str:
+    """Returns a line for the person who watches."""
+    size = memory.readable(self.data_bytes)
+    where = {
+      'device': f'the real images ({size}) lie on the device',
+      'host': f'the real images ({size}) stay on the host and come in chunks',
+    }[self.placement]
+    count = 'all classes' if self.at_once is None else f'{self.at_once} classes'
+    free = '' if self.free is None else f' of {memory.readable(self.free)} free'
+    return (
+      f'{where}; a device computes {count} at a time, in about'
+      f' {memory.readable(self.needed)}{free}'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Needs:
+  """Bytes that condensing takes.
+
+  Attributes:
+    fixed: whatever the classes.
+    per_class: computed at a time.
+    state: of a class, on the device all the time.
+    images: of a class's real images.
+  """
+
+  fixed: int
+  per_class: int
+  state: int
+  images: int
+
+
+def plan(
+  config: CondenseConfig,
+  data: ClassData,
+  network: Network,
+  placement: str = 'auto',
+  devices: Sequence[Any] | None = None,
+) -> Plan:
+  """Chooses the fastest way that fits.
+
+  Args:
+    config: with `micro_batch` and `batch_real` as they will be used.
+    data: the real images of this process.
+    network: what embeds them.
+    placement: see `DataConfig.placement`.
+    devices: of this process; None is all local ones.
+
+  Raises:
+    InputError: not even one class fits, or the classes cannot pass in chunks.
+  """
+  choose('data.placement', placement, PLACEMENTS)
+  devices = devices or jax.local_devices()
+  needs = _needs(config, data, network)
+  free = memory.free_bytes(devices[0])
+  # What fewer classes would split: one batch of a batch norm.
+  together = _together(config, data, network)
+  share = math.ceil(data.classes / len(devices) / together) * together
+  wanted = config.classes_at_once or max(matching.AT_ONCE // config.largest, 1)
+  wanted = min(math.ceil(wanted / together) * together, share)
+
+  def needed(placement: str, at_once: int) -> int:
+    held = share if placement == 'device' else min(2 * at_once, share)
+    computing = at_once * needs.per_class + held * needs.images
+    return needs.fixed + computing + share * needs.state
+
+  def fitting(placement: str) -> Plan | None:
+    at_once = wanted
+    while needed(placement, at_once) > _SHARE * (free or math.inf):
+      if at_once == together or config.classes_at_once:
+        return None
+      at_once = max(at_once // 2 // together, 1) * together
+    return Plan(
+      placement,
+      None if at_once >= share else at_once,
+      data.images.nbytes,
+      needed(placement, at_once),
+      free,
+    )
+
+  tried = ('device', 'host') if placement == 'auto' else (placement,)
+  for name in tried:
+    if (fits := fitting(name)) is not None:
+      return fits
+  least = config.classes_at_once or together
+  raise InputError(_too_little(needed(tried[-1], least), least, free, network))
+
+
+def _together(config: CondenseConfig, data: ClassData, network: Network) -> int:
+  """Classes that must be on a device at once."""
+  if not network.mixes_images:
+    return 1
+  return config.batch_norm_classes or data.classes
+
+
+def _needs(config: CondenseConfig, data: ClassData, network: Network) -> _Needs:
+  each = memory.activations(network, data.image_shape, config.precision)
+  pixels = math.prod(data.image_shape)
+  size, batch = config.largest, config.batch_real
+  # Of the arrays on the way, a gradient keeps less than half.
+  kept = min(size, matching.AT_ONCE) * each.all // 2
+  if config.rematerialise:
+    kept = size * (2 * pixels * _FLOAT + each.features)
+  real_batch = batch * (each.features + 2 * pixels * _FLOAT)
+  passing = (config.micro_batch or batch) * 3 * each.largest
+  if network.mixes_images:  # All real images are one batch.
+    real_batch += batch * 3 * each.largest
+  return _Needs(
+    fixed=2 * each.network + passing,
+    per_class=kept + real_batch,
+    # Pixels and momentum, their successors, the gradient, copies on the way.
+    state=size * pixels * _FLOAT * 6,
+    images=data.images.nbytes // data.classes,
+  )
+
+
+def _too_little(
+  needed: int, classes: int, free: int | None, network: Network
+) -> str:
+  what = 'one class needs' if classes == 1 else f'{classes} classes need'
+  remedy = (
+    'set condense.batch_norm_classes, or lower it'
+    if network.mixes_images
+    else 'set condense.rematerialise=True'
+  )
+  return (
+    f'{what} about {memory.readable(needed)}, of'
+    f' {memory.readable(free or 0)} that are free at most {_SHARE:.0%} may be'
+    f' used: lower condense.micro_batch, condense.batch_real,'
+    f' condense.images_per_class or network.width, or {remedy}'
+  )
