@@ -1,0 +1,164 @@
+"""Several processes of one run: how they start, and what they tell each other.
+
+The only module that knows of JAX's multi-process runtime. Everything here does
+nothing, at no cost, where a process is alone.
+"""
+
+import os
+import pickle
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+from dm_jax.types import InputError
+
+_PATIENCE = 45.0  # Seconds to wait for a coordinator that does not answer.
+_PAUSE = 0.5
+
+# What JAX finds out by itself on TPU pods, under Slurm and Open MPI.
+_REMEDY = (
+  'give --coordinator=HOST:PORT, --processes=N and --process=I, or start it on a'
+  ' TPU pod, by Slurm (srun) or Open MPI (mpirun), where JAX finds them'
+)
+
+
+def start(
+  coordinator: str = '', processes: int = 0, process: int = -1
+) -> None:
+  """Joins this process to the others of its run.
+
+  Must come before anything else asks JAX for its devices.
+
+  Args:
+    coordinator: HOST:PORT of process 0; '' lets JAX find all three.
+    processes: how many there are.
+    process: number of this one, from 0.
+
+  Raises:
+    InputError: the three are not given together, or no coordinator answers.
+  """
+  given = (bool(coordinator), processes > 0, process >= 0)
+  if any(given) and not all(given):
+    raise InputError(
+      f'--coordinator={coordinator!r}, --processes={processes} and'
+      f' --process={process} go together: {_REMEDY}'
+    )
+  try:
+    if not coordinator:
+      jax.distributed.initialize()
+      return
+    if process >= processes:
+      raise InputError(
+        f'--process={process} must be below --processes={processes}'
+      )
+    if process:
+      _await(coordinator)
+    jax.distributed.initialize(coordinator, processes, process)
+  except (ValueError, RuntimeError) as error:
+    if isinstance(error, InputError):
+      raise
+    raise InputError(
+      f'the processes do not find each other ({error}): {_REMEDY}'
+    ) from error
+
+
+def _await(coordinator: str) -> None:
+  """Waits for a listener; JAX would abort the process without a word."""
+  host, _, port = coordinator.rpartition(':')
+  if not (host and port.isdigit()):
+    raise InputError(f'--coordinator must be HOST:PORT, got {coordinator!r}')
+  until = time.monotonic() + _PATIENCE
+  while True:
+    try:
+      socket.create_connection((host.strip('[]'), int(port)), timeout=5).close()
+      return
+    except OSError as error:
+      if time.monotonic() > until:
+        raise InputError(
+          f'no coordinator answers at {coordinator} ({error}): start process 0'
+          ' there first, and see that this host can reach it'
+        ) from error
+    time.sleep(_PAUSE)
+
+
+def count() -> int:
+  return jax.process_count()
+
+
+def index() -> int:
+  return jax.process_index()
+
+
+def is_lead() -> bool:
+  """Whether this process is the one that writes."""
+  return index() == 0
+
+
+def share(items: int, number: int | None = None) -> tuple[int, int]:
+  """Returns the half-open range of items of a process, this one by default.
+
+  The shares of two processes differ by at most one.
+  """
+  number, processes = index() if number is None else number, count()
+  return items * number // processes, items * (number + 1) // processes
+
+
+class PeerLost(Exception):
+  """Another process of the run cannot be reached any more."""
+
+
+def gather(value: Any) -> list[Any]:
+  """Returns what each process gives, in their order; all must call it.
+
+  Args:
+    value: anything that can be pickled.
+
+  Raises:
+    PeerLost: another process has ended.
+  """
+  if count() == 1:
+    return [value]
+  packed = np.frombuffer(pickle.dumps(value), np.uint8)
+  sizes = _gather_rows(np.array([len(packed)], np.uint32))[:, 0]
+  row = np.zeros(int(sizes.max()), np.uint8)
+  row[: len(packed)] = packed
+  rows = _gather_rows(row)
+  return [
+    pickle.loads(row[:size].tobytes())
+    for row, size in zip(rows, sizes, strict=True)
+  ]
+
+
+def broadcast(value: Any) -> Any:
+  """Returns what the lead gives; all must call it, what others give is lost."""
+  return gather(value if is_lead() else None)[0]
+
+
+def total(sums: np.ndarray) -> np.ndarray:
+  """Adds integers over all processes; all must call it."""
+  return np.sum(gather(sums), axis=0)
+
+
+def leave(message: str, code: int) -> NoReturn:
+  """Ends this process at once where others may wait for it in vain.
+
+  An ordinary exit would wait for them in turn. They notice within seconds.
+  """
+  print(message, file=sys.stderr, flush=True)
+  sys.stdout.flush()
+  os._exit(code)
+
+
+def _gather_rows(row: np.ndarray) -> np.ndarray:
+  try:
+    return np.asarray(multihost_utils.process_allgather(row))
+  except RuntimeError as error:  # JaxRuntimeError and its older names.
+    raise PeerLost(
+      'another process of this run has ended: see what it printed; the same'
+      ' command goes on from the last checkpoint'
+    ) from error
