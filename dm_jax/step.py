@@ -148,8 +148,8 @@ def _draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
 
 
 def without_names(data: ClassData) -> ClassData:
-  """Drops the class names, which would make each set's programs its own."""
-  return dataclasses.replace(data, class_names=())
+  """Drops names and range of classes: each would have programs of its own."""
+  return dataclasses.replace(data, class_names=(), held=None)
 
 
 def keep(stored: Array) -> Array:

@@ -1,7 +1,10 @@
 """What the sources that read files share."""
 
+from collections.abc import Iterator
+import contextlib
 import io
 import os
+from typing import Any
 
 import numpy as np
 
@@ -30,17 +33,11 @@ def decode_image(
   Raises:
     Exception: whatever Pillow meets in a broken file.
   """
-  from PIL import Image, UnidentifiedImageError
+  from PIL import Image
 
-  try:
-    opened = Image.open(file, formats=_FORMATS)
-  except UnidentifiedImageError:
-    raise ValueError('not a PNG, JPEG or WebP image') from None
-  with opened as image:
-    if image.mode[0] in 'IF':
-      raise ValueError(f'{image.mode} pixels, not 8 bits: convert the file')
+  with _opened(file) as image:
     if channels is None:
-      channels = 1 if image.mode in _GREY_MODES else 3
+      channels = _channels(image)
     mode = 'L' if channels == 1 else 'RGB'
     if image.mode == 'P' and 'transparency' in image.info:
       image = image.convert('RGBA')  # Directly to RGB, Pillow warns.
@@ -50,6 +47,38 @@ def decode_image(
       image = image.resize((resize, resize), Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
   return pixels[..., None] if channels == 1 else pixels
+
+
+def image_shape(
+  file: str | os.PathLike | io.BytesIO, *, resize: int | None = None
+) -> tuple[int, int, int]:
+  """Returns (H, W, D) of what `decode_image` gives, from the header alone.
+
+  Raises:
+    Exception: whatever Pillow meets in a broken header.
+  """
+  with _opened(file) as image:
+    width, height = image.size if resize is None else (resize, resize)
+    return height, width, _channels(image)
+
+
+@contextlib.contextmanager
+def _opened(file) -> Iterator[Any]:
+  """Gives a Pillow image of 8 bits, whose pixels are not yet read."""
+  from PIL import Image, UnidentifiedImageError
+
+  try:
+    opened = Image.open(file, formats=_FORMATS)
+  except UnidentifiedImageError:
+    raise ValueError('not a PNG, JPEG or WebP image') from None
+  with opened as image:
+    if image.mode[0] in 'IF':
+      raise ValueError(f'{image.mode} pixels, not 8 bits: convert the file')
+    yield image
+
+
+def _channels(image) -> int:
+  return 1 if image.mode in _GREY_MODES else 3
 
 
 def one_line(error: BaseException) -> str:
