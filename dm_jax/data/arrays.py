@@ -1,5 +1,6 @@
 """What a caller's arrays must look like, checked once at the public edge."""
 
+from collections.abc import Sequence
 import functools
 import math
 from typing import Any
@@ -124,6 +125,38 @@ def check_labels(
       f'{what} must be below {limit}, the number of classes, got {high}'
     )
   return labels.astype(np.int32)
+
+
+def check_class_names(
+  labels: np.ndarray, class_names: Sequence[str] | None
+) -> tuple[str, ...]:
+  """Returns C names, having seen that every class has an image.
+
+  Args:
+    labels: int32 [N], at least 0.
+    class_names: C names; None is '0', '1', …
+
+  Raises:
+    InputError: a class without a name or without an image.
+  """
+  present = np.unique(labels)
+  highest = int(present[-1])
+  if class_names is not None and len(class_names) <= highest:
+    raise InputError(
+      f'class_names must name every class: labels reach {highest}, got '
+      f'{len(class_names)} names, not {highest + 1}'
+    )
+  classes = highest + 1 if class_names is None else len(class_names)
+  if len(present) < classes:
+    # The first place where the sorted labels are no longer 0, 1, 2, …
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    missing = int(gaps[0]) if gaps.size else len(present)
+    name = '' if class_names is None else f' ({class_names[missing]})'
+    raise InputError(
+      f'class {missing}{name} of {classes} has no images: add some, or number '
+      'the classes without gaps'
+    )
+  return tuple(map(str, range(classes) if class_names is None else class_names))
 
 
 def channel_statistics(

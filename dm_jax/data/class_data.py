@@ -9,7 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.data.arrays import channel_statistics, check_images, check_labels
+from dm_jax.data.arrays import (
+  channel_statistics,
+  check_class_names,
+  check_images,
+  check_labels,
+)
 from dm_jax.types import Array, ImageShape, InputError
 
 
@@ -230,42 +235,11 @@ def check_whole(data: ClassData, what: str) -> None:
   """
   if data.held is not None:
     low, high = data.held
+    here = f'classes {low} to {high - 1}' if low < high else 'none'
     raise InputError(
-      f'{what} needs the images of all classes, this process holds classes'
-      f' {low} to {high - 1} of {data.classes}: run it in one process'
+      f'{what} needs the images of all classes, this process holds'
+      f' {here} of {data.classes}: run it in one process'
     )
-
-
-def check_class_names(
-  labels: np.ndarray, class_names: Sequence[str] | None
-) -> tuple[str, ...]:
-  """Returns C names, having seen that every class has an image.
-
-  Args:
-    labels: int32 [N], at least 0.
-    class_names: C names; None is '0', '1', …
-
-  Raises:
-    InputError: a class without a name or without an image.
-  """
-  present = np.unique(labels)
-  highest = int(present[-1])
-  if class_names is not None and len(class_names) <= highest:
-    raise InputError(
-      f'class_names must name every class: labels reach {highest}, got '
-      f'{len(class_names)} names, not {highest + 1}'
-    )
-  classes = highest + 1 if class_names is None else len(class_names)
-  if len(present) < classes:
-    # The first place where the sorted labels are no longer 0, 1, 2, …
-    gaps = np.flatnonzero(present != np.arange(len(present)))
-    missing = int(gaps[0]) if gaps.size else len(present)
-    name = '' if class_names is None else f' ({class_names[missing]})'
-    raise InputError(
-      f'class {missing}{name} of {classes} has no images: add some, or number '
-      'the classes without gaps'
-    )
-  return tuple(map(str, range(classes) if class_names is None else class_names))
 
 
 def _check_statistic(

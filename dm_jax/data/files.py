@@ -1,6 +1,7 @@
 """What the sources that read files share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+import concurrent.futures
 import contextlib
 import io
 import os
@@ -11,6 +12,7 @@ import numpy as np
 # Files under any of their names; what else Pillow opens is not expected here.
 _FORMATS = ('PNG', 'JPEG', 'WEBP')
 _GREY_MODES = ('1', 'L', 'LA')
+_BATCH = 64  # Files that a thread reads at a time: a task costs about a file.
 
 
 def decode_image(
@@ -79,6 +81,48 @@ def _opened(file) -> Iterator[Any]:
 
 def _channels(image) -> int:
   return 1 if image.mode in _GREY_MODES else 3
+
+
+def read_files(
+  read: Callable[[str], Any], paths: list[str], title: str | None = None
+) -> Iterator[tuple[str, Any, str | None]]:
+  """Reads files in threads and keeps their order.
+
+  Args:
+    read: a function of a path.
+    paths: of the files.
+    title: of the bar; None shows none.
+
+  Yields:
+    (path, what it reads, None), or (path, None, what is wrong).
+  """
+  from tqdm import tqdm
+
+  def attempt(path: str) -> tuple[str, Any, str | None]:
+    try:
+      return path, read(path), None
+    except Exception as error:
+      # Pillow raises any of a dozen types, as the broken file has it.
+      return path, None, f'cannot read {path} ({one_line(error)})'
+
+  def attempt_all(batch):
+    return [attempt(path) for path in batch]
+
+  batches = [paths[i : i + _BATCH] for i in range(0, len(paths), _BATCH)]
+  with (
+    concurrent.futures.ThreadPoolExecutor() as pool,
+    # disable=None: no bar unless standard error is a terminal.
+    tqdm(
+      total=len(paths),
+      desc=title,
+      unit=' files',
+      delay=1,
+      disable=None if title else True,
+    ) as bar,
+  ):
+    for results in pool.map(attempt_all, batches):
+      yield from results
+      bar.update(len(results))
 
 
 def one_line(error: BaseException) -> str:

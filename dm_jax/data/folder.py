@@ -1,16 +1,14 @@
 """Folders of image files: train/CLASS/*.png and test/CLASS/*.png."""
 
-from collections.abc import Callable, Iterator
-import concurrent.futures
 import functools
 import hashlib
 import os
 import pathlib
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from dm_jax.data.files import decode_image, image_shape, one_line
+from dm_jax.data.files import decode_image, image_shape, read_files
 from dm_jax.data.source import Contents, Source, Stored
 from dm_jax.types import ImageShape, InputError
 
@@ -22,7 +20,6 @@ _LAYOUT = (
   'expected train/CLASS/*.png and test/CLASS/*.png or val/CLASS/*.png (png, '
   'jpg, jpeg, webp)'
 )
-_BATCH = 64  # Files that a thread reads at a time: a task costs about a file.
 
 Path = pathlib.Path
 
@@ -213,7 +210,7 @@ def _shape(paths: list[str], resize: int | None) -> ImageShape:
   """Returns (H, W, D), D = 1 if all images are grey, else 3."""
   channels, first, failed = 1, {}, None
   read = functools.partial(image_shape, resize=resize)
-  for path, shape, failure in _in_threads(read, paths, 'headers'):
+  for path, shape, failure in read_files(read, paths, 'headers'):
     failed = failed or failure
     if shape:
       channels = max(channels, shape[2])
@@ -248,7 +245,7 @@ def _read(
     return pixels
 
   images, failed = np.empty((len(rows), *shape), np.uint8), None
-  results = _in_threads(decode, [own[row] for row in rows])
+  results = read_files(decode, [own[row] for row in rows])
   for target, (_, pixels, failure) in zip(images, results, strict=True):
     failed = failed or failure
     if not failed:
@@ -264,43 +261,10 @@ def _refuse(paths: list[str], resize: int | None, reason: str) -> NoReturn:
   def decode(path: str) -> None:
     decode_image(path, resize=resize)
 
-  failures = [f for _, _, f in _in_threads(decode, paths, 'check') if f]
+  failures = [f for _, _, f in read_files(decode, paths, 'check') if f]
   if not failures:
     raise InputError(reason)
   more = f' (and {len(failures) - 1} more)' if failures[1:] else ''
   raise InputError(
     f'{failures[0]}{more}, of {len(paths)} images: repair or remove them'
   )
-
-
-def _in_threads(
-  read: Callable[[str], Any], paths: list[str], title: str | None = None
-) -> Iterator[tuple[str, Any, str | None]]:
-  """Yields (path, what it reads, None) or (path, None, what is wrong)."""
-  from tqdm import tqdm
-
-  def attempt(path: str) -> tuple[str, Any, str | None]:
-    try:
-      return path, read(path), None
-    except Exception as error:
-      # Pillow raises any of a dozen types, as the broken file has it.
-      return path, None, f'cannot read {path} ({one_line(error)})'
-
-  def attempt_all(batch):
-    return [attempt(path) for path in batch]
-
-  batches = [paths[i : i + _BATCH] for i in range(0, len(paths), _BATCH)]
-  with (
-    concurrent.futures.ThreadPoolExecutor() as pool,
-    # disable=None: no bar unless standard error is a terminal.
-    tqdm(
-      total=len(paths),
-      desc=title,
-      unit=' files',
-      delay=1,
-      disable=None if title else True,
-    ) as bar,
-  ):
-    for results in pool.map(attempt_all, batches):
-      yield from results
-      bar.update(len(results))

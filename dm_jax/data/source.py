@@ -7,12 +7,13 @@ import numpy as np
 
 from dm_jax.data.arrays import (
   channel_sums,
+  check_class_names,
   check_form,
   check_labels,
   chunks,
   statistics_of,
 )
-from dm_jax.data.class_data import ClassData, Dataset, check_class_names
+from dm_jax.data.class_data import ClassData, Dataset
 from dm_jax.data.mapped import release
 from dm_jax.data.part import Part
 from dm_jax.data.statistics import Statistics
