@@ -13,7 +13,7 @@ import numpy as np
 
 from dm_jax import pretraining
 from dm_jax.config import EmbedderConfig, PretrainConfig, differences
-from dm_jax.data.class_data import ClassData
+from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.files import write_atomically
 from dm_jax.types import (
   AnyArray,
@@ -161,6 +161,7 @@ def check_pool(
     config: as for `make_pool`.
     pretrain: as for `make_pool`.
   """
+  check_whole(train, 'a pool of networks')
   if not validation_images:
     raise InputError(
       'a pool of networks needs validation images to tell their accuracy: set'

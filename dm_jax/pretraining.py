@@ -14,7 +14,7 @@ import numpy as np
 from dm_jax import training
 from dm_jax.augment import parse
 from dm_jax.config import PretrainConfig
-from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.data.class_data import ClassData, check_whole, normalise
 from dm_jax.parallel import on_one_device
 from dm_jax.training import TrainingState
 from dm_jax.types import AnyArray, Array, InputError, Key, Network, Variables
@@ -125,11 +125,13 @@ def pretrain(
     The network after its last step, and what it forgot on the way.
 
   Raises:
-    InputError: an unknown augmentation, or the network diverged.
+    InputError: an unknown augmentation, classes that are not held here, or the
+      network diverged.
 
   Source: forgetting events as in Toneva et al., ICLR 2019.
   """
   parse(config.augment)
+  check_whole(data, 'training on the real images')
   inputs, progress, advance = _start(network, data, config, key)
   total, done, affordable = total_steps(data, config), 0, 1
   ends = sorted({*stops, total})

@@ -10,7 +10,7 @@ import numpy as np
 from dm_jax import coreset, matching, pretraining
 from dm_jax.condense import default_network
 from dm_jax.config import SELECTIONS, PretrainConfig
-from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.data.class_data import ClassData, check_whole, normalise
 from dm_jax.networks import AnyNetwork, as_network
 from dm_jax.pretraining import Trained
 from dm_jax.synthetic_set import SyntheticSet, package_versions
@@ -139,6 +139,8 @@ def check_selection(
     raise InputError(
       f'images_per_class must be at least 1, got {images_per_class}'
     )
+  if method != 'random':
+    check_whole(data, f'the selection {method}')
   smallest = int(data.counts.min())
   if method != 'whole' and images_per_class > smallest:
     name = data.class_names[int(data.counts.argmin())]

@@ -164,8 +164,8 @@ _normalise = jax.jit(normalise, static_argnums=(1, 2))
 
 
 def without_names(data: ClassData) -> ClassData:
-  """Drops the class names, which would make each set's programs its own."""
-  return dataclasses.replace(data, class_names=())
+  """Drops names and range of classes: each would have programs of its own."""
+  return dataclasses.replace(data, class_names=(), held=None)
 
 
 def keep(stored: Array) -> Array:

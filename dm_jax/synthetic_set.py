@@ -13,7 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.data.class_data import ClassData, denormalise, normalise
+from dm_jax.data.class_data import (
+  ClassData,
+  check_whole,
+  denormalise,
+  normalise,
+)
 from dm_jax.files import write_atomically
 from dm_jax.types import Array, ImageShape, InputError, Json
 from dm_jax.version import __version__
@@ -74,7 +79,12 @@ class SyntheticSet:
 
   @classmethod
   def from_whole(cls, data: ClassData) -> Self:
-    """Makes a set of all real images; four bytes a value instead of one."""
+    """Makes a set of all real images; four bytes a value instead of one.
+
+    Raises:
+      InputError: not all classes are held here.
+    """
+    check_whole(data, 'the whole set')
     counts = np.asarray(data.counts)
     images = [
       np.asarray(normalise(images[:count], data.mean, data.std))

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dm_jax import pretraining
-from dm_jax.config import PretrainConfig
-from dm_jax.data import ClassData
-from dm_jax.data.digits import load
+from dm_jax.config import DataConfig, PretrainConfig
+from dm_jax.data import ClassData, load
 from dm_jax.networks import make_network
 from dm_jax.pretraining import flatten, pretrain
 from dm_jax.types import InputError, Network
@@ -264,7 +263,7 @@ def test_an_unknown_augmentation_is_named():
 
 @pytest.mark.parametrize('norm', ['instance', 'batch'])
 def test_digits_are_learned(norm):
-  digits = load()
+  digits = load(DataConfig(name='digits'))
   network = make_network(
     'convnet', image_shape=(8, 8, 1), classes=10, width=8, depth=1, norm=norm
   )

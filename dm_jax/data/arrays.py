@@ -1,5 +1,6 @@
 """What a caller's arrays must look like, checked once at the public edge."""
 
+from collections.abc import Sequence
 import functools
 import math
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 
 from dm_jax.types import Array, InputError
 
-# Values converted at a time: bounds the wide temporary copy to some 100 MB.
-_CHUNK_VALUES = 2**23
+# Values converted at a time: bounds the wide temporary copy to some 20 MB.
+_CHUNK_VALUES = 2**21
 # 255² times as many still fits 32 bits.
 _CHUNK_IMAGES = 2**16
 
@@ -36,31 +37,44 @@ def check_images(images: Any, what: str = 'images') -> Array | np.ndarray:
     array([[[[128]]]], dtype=uint8)
   """
   images = _as_array(images, what)
-  if images.ndim != 4:
-    remedy = ': for one channel append an axis, images[..., None]'
-    raise InputError(
-      f'{what} must be [N, H, W, D], got shape {images.shape}'
-      + (remedy if images.ndim == 3 else '')
-    )
-  if not images.size:
-    raise InputError(
-      f'{what} must hold at least one image of at least one pixel, got shape '
-      f'{images.shape}'
-    )
+  check_form(images.shape, images.dtype, what)
   if images.dtype == np.uint8:
     return images
-  if not jnp.issubdtype(images.dtype, jnp.floating):
-    raise InputError(
-      f'{what} must be uint8 or float in [0, 1], got {images.dtype}: convert '
-      "whole numbers of 0 to 255 by images.astype('uint8')"
-    )
   _check_unit_range(images, what)
   if isinstance(images, jax.Array):
     return jax.jit(_quantise)(images)
   quantised = np.empty(images.shape, np.uint8)
-  for part in _chunks(images.shape):
+  for part in chunks(images.shape):
     quantised[part] = _quantise(images[part])
   return quantised
+
+
+def check_form(
+  shape: tuple[int, ...], dtype: Any, what: str = 'images'
+) -> None:
+  """Raises InputError unless images have a shape and a type that can be used.
+
+  Args:
+    shape: must be (N, H, W, D), without a 0.
+    dtype: must be uint8 or float.
+    what: how messages call the images.
+  """
+  if len(shape) != 4:
+    remedy = ': for one channel append an axis, images[..., None]'
+    raise InputError(
+      f'{what} must be [N, H, W, D], got shape {shape}'
+      + (remedy if len(shape) == 3 else '')
+    )
+  if not math.prod(shape):
+    raise InputError(
+      f'{what} must hold at least one image of at least one pixel, got shape '
+      f'{shape}'
+    )
+  if dtype != np.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+    raise InputError(
+      f'{what} must be uint8 or float in [0, 1], got {dtype}: convert '
+      "whole numbers of 0 to 255 by images.astype('uint8')"
+    )
 
 
 def check_labels(
@@ -113,6 +127,38 @@ def check_labels(
   return labels.astype(np.int32)
 
 
+def check_class_names(
+  labels: np.ndarray, class_names: Sequence[str] | None
+) -> tuple[str, ...]:
+  """Returns C names, having seen that every class has an image.
+
+  Args:
+    labels: int32 [N], at least 0.
+    class_names: C names; None is '0', '1', …
+
+  Raises:
+    InputError: a class without a name or without an image.
+  """
+  present = np.unique(labels)
+  highest = int(present[-1])
+  if class_names is not None and len(class_names) <= highest:
+    raise InputError(
+      f'class_names must name every class: labels reach {highest}, got '
+      f'{len(class_names)} names, not {highest + 1}'
+    )
+  classes = highest + 1 if class_names is None else len(class_names)
+  if len(present) < classes:
+    # The first place where the sorted labels are no longer 0, 1, 2, …
+    gaps = np.flatnonzero(present != np.arange(len(present)))
+    missing = int(gaps[0]) if gaps.size else len(present)
+    name = '' if class_names is None else f' ({class_names[missing]})'
+    raise InputError(
+      f'class {missing}{name} of {classes} has no images: add some, or number '
+      'the classes without gaps'
+    )
+  return tuple(map(str, range(classes) if class_names is None else class_names))
+
+
 def channel_statistics(
   images: Array | np.ndarray,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -127,16 +173,61 @@ def channel_statistics(
   Returns:
     (mean, std), D values each. A constant channel has std 1.
   """
-  pixels = math.prod(images.shape[:3])
-  total, total_squares = _sums(images)
-  mean = tuple(int(s) / (pixels * 255) for s in total)
+  return statistics_of(channel_sums(images), math.prod(images.shape[:3]))
+
+
+def channel_sums(images: Array | np.ndarray) -> np.ndarray:
+  """Returns [Σx, Σx²] over all pixels of each channel, exactly.
+
+  Args:
+    images: uint8 [N, H, W, D].
+
+  Returns:
+    int64 [2, D], on the host. Sums of several sets add up.
+  """
+  sums = np.zeros((2, images.shape[-1]), np.int64)
+  for part in chunks(images.shape):
+    if isinstance(images, jax.Array):
+      size = part.stop - part.start
+      sums_of_part = _sums_over_part(images, np.int32(part.start), size)
+    else:
+      sums_of_part = _sums_over_images(images[part])
+    sums += [np.asarray(s).sum((0, 1), dtype=np.int64) for s in sums_of_part]
+  return sums
+
+
+def statistics_of(
+  sums: np.ndarray, pixels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Returns per-channel mean and deviation in unit range.
+
+  Args:
+    sums: int64 [2, D], by `channel_sums`.
+    pixels: what each channel was summed over.
+
+  Returns:
+    (mean, std), D values each. A constant channel has std 1.
+  """
+  mean = tuple(int(s) / (pixels * 255) for s in sums[0])
   # Python integers: N·Σx² and (Σx)² of a large set do not fit 64 bits.
   variances = (
     (pixels * int(q) - int(s) ** 2) / (pixels * 255) ** 2
-    for s, q in zip(total, total_squares, strict=True)
+    for s, q in zip(*sums, strict=True)
   )
   # A constant channel carries nothing: normalising must give 0, not 0 / 0.
   return mean, tuple(math.sqrt(v) or 1.0 for v in variances)
+
+
+def chunks(shape: tuple[int, ...], values: int | None = None) -> list[slice]:
+  """Returns slices of the first axis of about so many values each.
+
+  Args:
+    shape: of the array that is to be taken in pieces; [0, ...] has none.
+    values: None is what a wide temporary copy may be made of.
+  """
+  step = (values or _CHUNK_VALUES) // math.prod(shape[1:])
+  step = min(max(step, 1), _CHUNK_IMAGES)
+  return [slice(i, min(i + step, shape[0])) for i in range(0, shape[0], step)]
 
 
 def _as_array(values: Any, what: str) -> Array | np.ndarray:
@@ -166,13 +257,6 @@ def _check_unit_range(images: Array | np.ndarray, what: str) -> None:
     )
 
 
-def _chunks(shape: tuple[int, ...]) -> list[slice]:
-  """Returns slices of the first axis of about _CHUNK_VALUES values each."""
-  step = _CHUNK_VALUES // math.prod(shape[1:])
-  step = min(max(step, 1), _CHUNK_IMAGES)
-  return [slice(i, min(i + step, shape[0])) for i in range(0, shape[0], step)]
-
-
 def _quantise(images):
   """Rounds unit range to uint8, NumPy or JAX."""
   # Through float32: 16-bit floats cannot hold all products below 255.
@@ -189,16 +273,3 @@ def _sums_over_images(images):
 @functools.partial(jax.jit, static_argnames='size')
 def _sums_over_part(images, start, size):
   return _sums_over_images(jax.lax.dynamic_slice_in_dim(images, start, size))
-
-
-def _sums(images: Array | np.ndarray) -> np.ndarray:
-  """Returns [Σx, Σx²] over all pixels, int64 [2, D]."""
-  sums = np.zeros((2, images.shape[-1]), np.int64)
-  for part in _chunks(images.shape):
-    if isinstance(images, jax.Array):
-      size = part.stop - part.start
-      sums_of_part = _sums_over_part(images, np.int32(part.start), size)
-    else:
-      sums_of_part = _sums_over_images(images[part])
-    sums += [np.asarray(s).sum((0, 1), dtype=np.int64) for s in sums_of_part]
-  return sums

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 import dataclasses
-import hashlib
 import math
 from typing import Any, Self
 
@@ -10,7 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.data.arrays import channel_statistics, check_images, check_labels
+from dm_jax.data.arrays import (
+  channel_statistics,
+  check_class_names,
+  check_images,
+  check_labels,
+)
 from dm_jax.types import Array, ImageShape, InputError
 
 
@@ -26,6 +30,9 @@ class ClassData:
     mean: per-channel mean of the training images in unit range, D values.
     std: per-channel deviation, D values.
     class_names: C names.
+    held: the range [low, high) of the classes whose images are here, where
+      several processes share a set; those of all others are undefined. All
+      else speaks of all classes. None where all are here.
   """
 
   images: Array | np.ndarray
@@ -33,6 +40,14 @@ class ClassData:
   mean: tuple[float, ...] = dataclasses.field(metadata={'static': True})
   std: tuple[float, ...] = dataclasses.field(metadata={'static': True})
   class_names: tuple[str, ...] = dataclasses.field(metadata={'static': True})
+  held: tuple[int, int] | None = dataclasses.field(
+    default=None, metadata={'static': True}
+  )
+
+  @property
+  def held_range(self) -> tuple[int, int]:
+    """`held`, or the range of all classes."""
+    return (0, self.classes) if self.held is None else self.held
 
   @property
   def classes(self) -> int:
@@ -42,6 +57,31 @@ class ClassData:
   def image_shape(self) -> ImageShape:
     height, width, channels = self.images.shape[-3:]
     return height, width, channels
+
+  def part(self, low: int, high: int) -> Self:
+    """Returns classes low to high - 1 as a set of their own, without a copy.
+
+    Args:
+      low: the first of the classes, which must all be held.
+      high: one above the last; an empty range is allowed.
+
+    Returns:
+      [high - low, N_max, ...], of the same statistics, all of it held.
+
+    Raises:
+      ValueError: a class is not held.
+    """
+    first, last = self.held_range
+    if not first <= low <= high <= last:
+      raise ValueError(f'classes {low} to {high} of those held, {first}-{last}')
+    rows = slice(low, high)
+    return dataclasses.replace(
+      self,
+      images=self.images[rows],
+      counts=self.counts[rows],
+      class_names=self.class_names[rows],
+      held=None,
+    )
 
   @classmethod
   def from_arrays(
@@ -78,7 +118,7 @@ class ClassData:
     """
     images = check_images(images)
     labels = check_labels(labels, count=len(images))
-    names = _check_class_names(labels, class_names)
+    names = check_class_names(labels, class_names)
     if mean is None or std is None:
       computed = channel_statistics(images)
       mean = computed[0] if mean is None else mean
@@ -186,50 +226,20 @@ def denormalise(
   return jnp.clip(jnp.round(unit * 255), 0, 255).astype(jnp.uint8)
 
 
-def fingerprint(dataset: Dataset) -> str:
-  """Returns a digest of the data, to see in a resumed run whether they changed.
+def check_whole(data: ClassData, what: str) -> None:
+  """Raises InputError, where `what` is to be done, unless all classes are held.
 
   Args:
-    dataset: both sets, on the host or on devices.
-
-  Returns:
-    SHA-256 in hexadecimal, over all images, labels, statistics and names.
+    data: any.
+    what: as the message begins: '{what} needs the images of all classes'.
   """
-  train = dataset.train
-  counts = np.asarray(train.counts).tolist()
-  shapes = (train.image_shape, dataset.test_images.shape)
-  static = (shapes, counts, train.mean, train.std, train.class_names)
-  digest = hashlib.sha256(repr(static).encode())
-  # Class by class and without the padding: no copy of the whole set.
-  for images, count in zip(train.images, counts, strict=True):
-    digest.update(np.ascontiguousarray(np.asarray(images)[:count]).data)
-  digest.update(np.ascontiguousarray(dataset.test_images).data)
-  digest.update(np.ascontiguousarray(dataset.test_labels, '<i4').data)
-  return digest.hexdigest()
-
-
-def _check_class_names(
-  labels: np.ndarray, class_names: Sequence[str] | None
-) -> tuple[str, ...]:
-  """Returns C names, having seen that every class has an image."""
-  present = np.unique(labels)
-  highest = int(present[-1])
-  if class_names is not None and len(class_names) <= highest:
+  if data.held is not None:
+    low, high = data.held
+    here = f'classes {low} to {high - 1}' if low < high else 'none'
     raise InputError(
-      f'class_names must name every class: labels reach {highest}, got '
-      f'{len(class_names)} names, not {highest + 1}'
+      f'{what} needs the images of all classes, this process holds'
+      f' {here} of {data.classes}: run it in one process'
     )
-  classes = highest + 1 if class_names is None else len(class_names)
-  if len(present) < classes:
-    # The first place where the sorted labels are no longer 0, 1, 2, …
-    gaps = np.flatnonzero(present != np.arange(len(present)))
-    missing = int(gaps[0]) if gaps.size else len(present)
-    name = '' if class_names is None else f' ({class_names[missing]})'
-    raise InputError(
-      f'class {missing}{name} of {classes} has no images: add some, or number '
-      'the classes without gaps'
-    )
-  return tuple(map(str, range(classes) if class_names is None else class_names))
 
 
 def _check_statistic(

@@ -2,21 +2,24 @@
 
 import numpy as np
 
-from dm_jax.data.class_data import Dataset
+from dm_jax.data.source import Contents, Source, in_memory
 
 # Part of the dataset, not of a run: every run must see the same test images.
 _SPLIT_SEED = 0
 _TEST_SHARE = 0.2
 
 
-def load() -> Dataset:
-  """Reads 1,797 grey digits, a fifth of each class as the test set.
+def source() -> Source:
+  """1,797 grey digits, a fifth of each class as the test set.
 
-  Returns:
-    uint8 [N, 8, 8, 1], N = 1,437 and 360.
+  uint8 [N, 8, 8, 1], N = 1,437 and 360.
 
   Source: UCI Optical Recognition of Handwritten Digits, test part.
   """
+  return Source(state=lambda: f'digits {_SPLIT_SEED} {_TEST_SHARE}', open=_open)
+
+
+def _open() -> Contents:
   from sklearn import datasets, model_selection
 
   values, labels = datasets.load_digits(return_X_y=True)
@@ -29,6 +32,8 @@ def load() -> Dataset:
     random_state=_SPLIT_SEED,
     stratify=labels,
   )
-  return Dataset.from_arrays(
-    images[train], labels[train], images[test], labels[test]
+  return Contents(
+    in_memory(images[train], labels[train]),
+    in_memory(images[test], labels[test]),
+    images.shape[1:],
   )

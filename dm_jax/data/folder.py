@@ -1,16 +1,16 @@
 """Folders of image files: train/CLASS/*.png and test/CLASS/*.png."""
 
-import concurrent.futures
-import itertools
+import functools
+import hashlib
 import os
 import pathlib
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from dm_jax.data.class_data import Dataset
-from dm_jax.data.files import decode_image, one_line
-from dm_jax.types import InputError
+from dm_jax.data.files import decode_image, image_shape, read_files
+from dm_jax.data.source import Contents, Source, Stored
+from dm_jax.types import ImageShape, InputError
 
 _IMAGES = ('.png', '.jpg', '.jpeg', '.webp')
 # Notes and annotations that image sets carry along, and file managers' own.
@@ -20,7 +20,6 @@ _LAYOUT = (
   'expected train/CLASS/*.png and test/CLASS/*.png or val/CLASS/*.png (png, '
   'jpg, jpeg, webp)'
 )
-_BATCH = 64  # Files that a thread reads at a time: a task costs about a file.
 
 Path = pathlib.Path
 
@@ -28,12 +27,13 @@ Path = pathlib.Path
 class _Files(NamedTuple):
   """The files of one set and their labels."""
 
-  paths: list[Path]
+  # Text: a million of `Path` take half a GB.
+  paths: list[str]
   labels: list[int]
 
 
-def load(directory: str | None, resize: int | None = None) -> Dataset:
-  """Reads train/ and test/, or val/ where no labelled test/ is.
+def source(directory: str | None, resize: int | None = None) -> Source:
+  """Finds train/ and test/, or val/ where no labelled test/ is.
 
   Both hold a folder for each class, with images in it or in its sub-folder
   images/. Tiny ImageNet's val/ (val_annotations.txt and images/) is read too;
@@ -53,11 +53,12 @@ def load(directory: str | None, resize: int | None = None) -> Dataset:
       antialiasing. None takes them as they are, all of one size.
 
   Returns:
-    Both sets, with the training set's own statistics.
+    The source. It knows the files by name; opened, it has read all headers.
 
   Raises:
     InputError: naming the first file or folder that is wrong. Images that
-      cannot be read are not skipped.
+      cannot be read are not skipped, but named when they are read, all others
+      having been tried.
   """
   if directory is None:
     raise InputError(
@@ -69,15 +70,34 @@ def load(directory: str | None, resize: int | None = None) -> Dataset:
     raise InputError(f'data.dir: no folder {root}: {_LAYOUT}')
   names, train = _train_files(root)
   test = _test_files(root, names)
-  images = _read([*train.paths, *test.paths], resize)
-  count = len(train.paths)
-  return Dataset.from_arrays(
-    images[:count],
-    train.labels,
-    images[count:].copy(),  # A view would keep the training images alive.
-    test.labels,
-    class_names=names,
+  return Source(
+    state=functools.partial(_state, root, names, (train, test)),
+    open=functools.partial(_open, names, train, test, resize),
   )
+
+
+def _state(root: Path, names: list[str], sets: tuple[_Files, _Files]) -> str:
+  """Returns a digest of the files' names, classes, sizes and times."""
+  digest = hashlib.sha256(repr((str(root.resolve()), names)).encode())
+  for files in sets:
+    for path, label in zip(*files, strict=True):
+      stat = os.stat(path) if os.path.exists(path) else None
+      facts = stat and (stat.st_size, stat.st_mtime_ns)
+      digest.update(repr((os.path.relpath(path, root), label, facts)).encode())
+  return digest.hexdigest()
+
+
+def _open(
+  names: list[str], train: _Files, test: _Files, resize: int | None
+) -> Contents:
+  paths = [*train.paths, *test.paths]
+  shape = _shape(paths, resize)
+
+  def stored(files: _Files) -> Stored:
+    read = functools.partial(_read, paths, files.paths, shape, resize)
+    return Stored(np.array(files.labels), read)
+
+  return Contents(stored(train), stored(test), shape, names)
 
 
 def _train_files(root: Path) -> tuple[list[str], _Files]:
@@ -106,7 +126,7 @@ def _test_files(root: Path, names: list[str]) -> _Files:
   raise InputError(f'no labelled images in test/ or val/ of {root}: {_LAYOUT}')
 
 
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+def _entries(folder: Path) -> tuple[list[Path], list[str]]:
   """Returns the sorted sub-folders and image files; refuses unknown files."""
   folders, images = [], []
   with os.scandir(folder) as entries:
@@ -117,7 +137,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
       if entry.is_dir():
         folders.append(Path(entry.path))
       elif extension in _IMAGES:
-        images.append(Path(entry.path))
+        images.append(entry.path)
       elif extension not in _SIDECARS:
         raise InputError(
           f'{entry.path} is none of {", ".join(_IMAGES)}: convert it, or move '
@@ -169,7 +189,7 @@ def _annotated_files(folder: Path, names: list[str]) -> _Files:
       raise InputError(
         f'{annotations}: expected FILE, tab, CLASS on each line, got {line!r}'
       )
-    files.paths.append(folder / 'images' / fields[0])
+    files.paths.append(str(folder / 'images' / fields[0]))
     files.labels.append(_label(fields[1], names, annotations))
   if not files.paths:
     raise InputError(f'{annotations} is empty: it must list the images')
@@ -186,59 +206,65 @@ def _label(name: str, names: list[str], where: Path) -> int:
     ) from None
 
 
-def _read(paths: list[Path], resize: int | None) -> np.ndarray:
-  """Returns uint8 [N, H, W, D], D = 1 if all images are grey, else 3."""
-  decoded = _decode_all(paths, resize)
-  height, width = decoded[0].shape[:2]
-  for path, image in zip(paths, decoded, strict=True):
-    if image.shape[:2] != (height, width):
-      raise InputError(
-        f'images differ in size: {paths[0]} is {width}x{height}, {path} is '
-        f'{image.shape[1]}x{image.shape[0]}: give one size, e.g. '
-        '--config.data.resize=64'
-      )
-  channels = max(image.shape[2] for image in decoded)
-  images = np.empty((len(decoded), height, width, channels), np.uint8)
-  for target, image in zip(images, decoded, strict=True):
-    target[...] = image  # Grey repeats into RGB.
-  return images
-
-
-def _decode_all(paths: list[Path], resize: int | None) -> list[np.ndarray]:
-  """Returns each file's pixels; reads all before refusing any."""
-  from tqdm import tqdm
-
-  images, failures = [], []
-
-  def decode(batch):
-    return [_try_decode(path, resize) for path in batch]
-
-  batches = [paths[i : i + _BATCH] for i in range(0, len(paths), _BATCH)]
-  with (
-    concurrent.futures.ThreadPoolExecutor() as pool,
-    # disable=None: no bar unless standard error is a terminal.
-    tqdm(total=len(paths), unit=' images', delay=1, disable=None) as bar,
-  ):
-    for pixels, failure in itertools.chain.from_iterable(
-      pool.map(decode, batches)
-    ):
-      images.append(pixels)
-      failures += [failure] if failure else []
-      bar.update()
-  if failures:
-    more = f' (and {len(failures) - 1} more)' if failures[1:] else ''
-    raise InputError(
-      f'{failures[0]}{more}, of {len(paths)} images: repair or remove them'
+def _shape(paths: list[str], resize: int | None) -> ImageShape:
+  """Returns (H, W, D), D = 1 if all images are grey, else 3."""
+  channels, first, failed = 1, {}, None
+  read = functools.partial(image_shape, resize=resize)
+  for path, shape, failure in read_files(read, paths, 'headers'):
+    failed = failed or failure
+    if shape:
+      channels = max(channels, shape[2])
+      first.setdefault(shape[:2], path)
+  if failed:
+    _refuse(paths, resize, failed)
+  (height, width), *others = first
+  if others:
+    (tall, wide), (one, other, *_) = others[0], first.values()
+    _refuse(
+      paths,
+      resize,
+      f'images differ in size: {one} is {width}x{height}, {other} is '
+      f'{wide}x{tall}: give one size, e.g. --config.data.resize=64',
     )
+  return height, width, channels
+
+
+def _read(
+  paths: list[str],
+  own: list[str],
+  shape: ImageShape,
+  resize: int | None,
+  rows: np.ndarray,
+) -> np.ndarray:
+  """Returns the pixels of some rows of `own`, uint8 [n, H, W, D]."""
+
+  def decode(path: str) -> np.ndarray:
+    pixels = decode_image(path, resize=resize)
+    if pixels.shape[:2] != shape[:2] or pixels.shape[2] > shape[2]:
+      raise ValueError('it has just changed')
+    return pixels
+
+  images, failed = np.empty((len(rows), *shape), np.uint8), None
+  results = read_files(decode, [own[row] for row in rows])
+  for target, (_, pixels, failure) in zip(images, results, strict=True):
+    failed = failed or failure
+    if not failed:
+      target[...] = pixels  # Grey repeats into RGB.
+  if failed:
+    _refuse(paths, resize, failed)
   return images
 
 
-def _try_decode(
-  path: Path, resize: int | None
-) -> tuple[np.ndarray, None] | tuple[None, str]:
-  """Returns (pixels, None), or (None, what is wrong)."""
-  try:
-    return decode_image(path, resize=resize), None
-  except Exception as error:
-    # Pillow raises any of a dozen types, as the broken file has it.
-    return None, f'cannot read {path} ({one_line(error)})'
+def _refuse(paths: list[str], resize: int | None, reason: str) -> NoReturn:
+  """Raises InputError: of all unreadable files, or else for a reason."""
+
+  def decode(path: str) -> None:
+    decode_image(path, resize=resize)
+
+  failures = [f for _, _, f in read_files(decode, paths, 'check') if f]
+  if not failures:
+    raise InputError(reason)
+  more = f' (and {len(failures) - 1} more)' if failures[1:] else ''
+  raise InputError(
+    f'{failures[0]}{more}, of {len(paths)} images: repair or remove them'
+  )

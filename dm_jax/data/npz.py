@@ -1,5 +1,6 @@
 """One NumPy .npz file with both sets."""
 
+import functools
 import pathlib
 from typing import Any
 import zipfile
@@ -8,8 +9,8 @@ import zlib
 import numpy as np
 
 from dm_jax.data.arrays import check_images, check_labels
-from dm_jax.data.class_data import Dataset
 from dm_jax.data.files import one_line
+from dm_jax.data.source import Contents, Source, in_memory
 from dm_jax.types import InputError
 
 _NEEDED = ('train_images', 'train_labels', 'test_images', 'test_labels')
@@ -18,8 +19,8 @@ _OPTIONAL = 'class_names'
 _BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
-def load(path: str | None) -> Dataset:
-  """Reads train_images, train_labels, test_images, test_labels [, class_names].
+def source(path: str | None) -> Source:
+  """One file: train_images, train_labels, test_images, test_labels [, names].
 
   Args:
     path: the file. Images are [N, H, W, D], or [N, H, W] of one channel, uint8
@@ -27,31 +28,57 @@ def load(path: str | None) -> Dataset:
       Pickled objects are never loaded.
 
   Returns:
-    Both sets, with the training set's own statistics.
+    The source; what it reads passes through memory whole.
 
   Raises:
-    InputError: naming the file and what is missing or wrong.
+    InputError: no file is named. What the source raises names the file and what
+      is missing or wrong.
   """
   if path is None:
     raise InputError(
       'data.dir is not set: for data.name=npz name the file, e.g. '
       '--config.data.dir=images.npz'
     )
-  arrays = _read(pathlib.Path(path).expanduser())
-  names = arrays.get(_OPTIONAL)
-  return Dataset.from_arrays(
-    *_images_and_labels(arrays, 'train', path),
-    *_images_and_labels(arrays, 'test', path),
-    class_names=None if names is None else _names(names, path),
+  return Source(
+    state=functools.partial(_state, pathlib.Path(path).expanduser()),
+    open=functools.partial(_open, path),
   )
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Returns the arrays by name, all needed ones among them."""
+def _state(path: pathlib.Path) -> str:
+  _check_file(path)
+  stat = path.stat()
+  return f'{path.resolve()} {stat.st_size} {stat.st_mtime_ns}'
+
+
+def _open(path: str) -> Contents:
+  arrays = _read(pathlib.Path(path).expanduser())
+  names = arrays.get(_OPTIONAL)
+  train, train_labels = _images_and_labels(arrays, 'train', path)
+  test, test_labels = _images_and_labels(arrays, 'test', path)
+  if train.shape[1:] != test.shape[1:]:
+    raise InputError(
+      f'test_images in {path} must be {train.shape[1:]} like the training'
+      f' images, got {test.shape[1:]}'
+    )
+  return Contents(
+    in_memory(train, train_labels),
+    in_memory(test, test_labels),
+    train.shape[1:],
+    None if names is None else _names(names, path),
+  )
+
+
+def _check_file(path: pathlib.Path) -> None:
   if not path.is_file():
     raise InputError(
       f'data.dir: no file {path}: for data.name=npz it must be an .npz file'
     )
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """Returns the arrays by name, all needed ones among them."""
+  _check_file(path)
   # Opened here: np.load leaves the file of a broken archive open.
   with path.open('rb') as file:
     try:

@@ -4,13 +4,16 @@ tfds reads array_record files with NumPy alone. TensorFlow is only needed to
 prepare them, once: see `tfds_prepare`.
 """
 
+from collections.abc import Callable, Iterator
+import functools
 import io
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dm_jax.data.class_data import Dataset
 from dm_jax.data.files import decode_image, one_line
+from dm_jax.data.source import Contents, Source, Stored
 from dm_jax.data.tfds_prepare import FORMAT, import_tfds, open_builder
 from dm_jax.types import InputError
 
@@ -26,10 +29,10 @@ class _Layout(NamedTuple):
   resize: int | None
 
 
-def load(
+def source(
   name: str, directory: str | None = None, resize: int | None = None
-) -> Dataset:
-  """Reads the splits train and test, or validation where there is no test.
+) -> Source:
+  """Finds the splits train and test, or validation where there is no test.
 
   A set that is not on disk is downloaded and prepared if TensorFlow is
   installed and the network answers.
@@ -42,7 +45,7 @@ def load(
       antialiasing. None takes them as they are, all of one size.
 
   Returns:
-    Both sets, with the training set's own statistics.
+    The source; opened, it has read all labels.
 
   Raises:
     InputError: naming the folder looked in and the command that prepares the
@@ -50,16 +53,39 @@ def load(
   """
   builder = open_builder(name, directory)
   layout = _layout(builder, name, resize)
-  train, test = _splits(builder, name)
-  train_images, train_labels = _read(builder, train, layout)
-  test_images, test_labels = _read(builder, test, layout)
-  return Dataset.from_arrays(
-    train_images,
-    train_labels,
-    test_images,
-    test_labels,
-    class_names=builder.info.features[layout.label].names,
+  splits = _splits(builder, name)
+  return Source(
+    state=functools.partial(_state, builder, splits),
+    open=functools.partial(_open, builder, splits, layout),
   )
+
+
+def _state(builder, splits: tuple[str, str]) -> str:
+  """Returns the set's folder, version, and the size of its splits."""
+  sizes = [
+    (split, info.num_examples, info.num_bytes)
+    for split, info in ((s, builder.info.splits[s]) for s in splits)
+  ]
+  return f'{Path(builder.data_dir).resolve()} {builder.info.version} {sizes}'
+
+
+def _open(builder, splits: tuple[str, str], layout: _Layout) -> Contents:
+  def stored(split: str) -> Stored:
+    values = functools.partial(_values, builder, split)
+    labels = values(functools.partial(_label, key=layout.label))
+
+    def read(rows: np.ndarray) -> np.ndarray:
+      images = np.empty((len(rows), *layout.shape), np.uint8)
+      decode = functools.partial(_pixels, layout=layout)
+      for target, pixels in zip(images, values(decode, rows), strict=True):
+        target[...] = pixels
+      return images
+
+    return Stored(np.fromiter(labels, np.int64), read)
+
+  train, test = map(stored, splits)
+  names = builder.info.features[layout.label].names
+  return Contents(train, test, layout.shape, names)
 
 
 def _layout(builder, name: str, resize: int | None) -> _Layout:
@@ -114,12 +140,15 @@ def _splits(builder, name: str) -> tuple[str, str]:
   return 'train', test
 
 
-def _read(
-  builder, split: str, layout: _Layout
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns one split's images and labels, in the order of the records."""
+def _values(
+  builder,
+  split: str,
+  decode: Callable[[Any], Any],
+  rows: np.ndarray | None = None,
+) -> Iterator[Any]:
+  """Yields decode(features) of the records in some rows; None is in all."""
   try:
-    return _read_records(builder, split, layout)
+    yield from map(decode, _records(builder, split, rows))
   except Exception as error:
     # array_record raises RuntimeError, protobuf and Pillow their own types.
     raise InputError(
@@ -128,32 +157,44 @@ def _read(
     ) from error
 
 
-def _read_records(
-  builder, split: str, layout: _Layout
-) -> tuple[np.ndarray, np.ndarray]:
+def _records(builder, split: str, rows: np.ndarray | None) -> Iterator[Any]:
+  """Yields the features by name, as they are stored."""
+  from tensorflow_datasets.proto import tf_example_pb2
   from tqdm import tqdm
 
-  # Decoded here: tfds would decode with OpenCV where that is installed, to
-  # other pixels. In one thread: several are slower on small images, whose time
-  # goes by under the interpreter's lock.
-  raw = {layout.image: import_tfds().decode.SkipDecoding()}
-  source = builder.as_data_source(split, decoders=raw, file_format=FORMAT)
-  count = len(source)
-  images = np.empty((count, *layout.shape), np.uint8)
-  labels = np.empty(count, np.int64)
-  starts = range(0, count, _RECORDS)
+  # Parsed here: tfds takes eight times as long, and would decode images with
+  # OpenCV where that is installed, to other pixels. In one thread: several are
+  # slower on small images, whose time goes by under the interpreter's lock.
+  source = builder.as_data_source(
+    split,
+    deserialize_method=import_tfds().decode.DeserializeMethod.RAW_BYTES,
+    file_format=FORMAT,
+  )
+  wanted = range(len(source)) if rows is None else rows.tolist()
+  example: Any = tf_example_pb2
   # disable=None: no bar unless standard error is a terminal.
-  title = f'{builder.name} {split}, thousands'
-  for start in tqdm(starts, desc=title, delay=1, disable=None):
-    stop = min(start + _RECORDS, count)
-    for i, record in enumerate(source.__getitems__(range(start, stop)), start):
-      images[i] = _pixels(record[layout.image], layout)
-      labels[i] = record[layout.label]
-  return images, labels
+  for start in tqdm(
+    range(0, len(wanted), _RECORDS),
+    desc=f'{split} labels, thousands',
+    delay=1,
+    disable=None if rows is None else True,
+  ):
+    for record in source.__getitems__(wanted[start : start + _RECORDS]):
+      yield example.Example.FromString(record).features.feature
 
 
-def _pixels(encoded: bytes, layout: _Layout) -> np.ndarray:
+def _label(features, key: str) -> int:
+  if key not in features:
+    raise ValueError(f'a record has no {key}')
+  (label,) = features[key].int64_list.value
+  return label
+
+
+def _pixels(features, layout: _Layout) -> np.ndarray:
   """Returns uint8 [H, W, D] of the expected shape."""
+  if layout.image not in features:
+    raise ValueError(f'a record has no {layout.image}')
+  (encoded,) = features[layout.image].bytes_list.value
   pixels = decode_image(
     io.BytesIO(encoded), channels=layout.shape[-1], resize=layout.resize
   )

@@ -153,4 +153,7 @@ def test_sums_do_not_overflow_32_bits(module):
   # Σx² = 255² · 70,000 = 4.6e9 is above 2^32, over pixels as over images.
   for shape in ((70_000, 1, 1, 1), (1, 700, 100, 1)):
     images = module.full(shape, 255, 'uint8')
-    assert arrays._sums(images).tolist() == [[255 * 70_000], [255**2 * 70_000]]
+    assert arrays.channel_sums(images).tolist() == [
+      [255 * 70_000],
+      [255**2 * 70_000],
+    ]

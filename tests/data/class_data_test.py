@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from dm_jax import data
+from dm_jax.data import fingerprint
 from dm_jax.data.class_data import (
   ClassData,
   Dataset,
   denormalise,
-  fingerprint,
   normalise,
 )
 from dm_jax.types import InputError

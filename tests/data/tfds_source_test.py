@@ -193,11 +193,14 @@ def test_a_class_without_images_is_named(write_set, tmp_path):
     ({'image': b'no image', 'label': 0}, 'not a PNG, JPEG or WebP image'),
     ({'image': encode(NOISE)[:500], 'label': 0}, 'truncated'),
     ({'image': encode(np.zeros((5, 4))), 'label': 0}, r'is \(5, 4, 1\), not'),
-    ({'image': encode(np.zeros((4, 4)))}, 'NoneType'),
+    ({'image': encode(np.zeros((4, 4)))}, 'a record has no label'),
+    ({'label': 0}, 'a record has no image'),
   ],
 )
 def test_broken_records_are_refused(write_set, tmp_path, record, message):
-  folder = write_set(splits={'train': [grey(1, 0), record], 'test': []})
+  folder = write_set(
+    splits={'train': [grey(1, 1), record], 'test': [grey(1, 0)]}
+  )
   refused(
     tmp_path, f'{folder}: the records of train cannot be read .*{message}'
   )

@@ -1,0 +1,74 @@
+"""Arrays that lie in a file and are mapped into memory."""
+
+import mmap
+import os
+import pathlib
+import tempfile
+from typing import IO
+
+import numpy as np
+
+
+def release(array: object) -> None:
+  """Gives the memory of a mapped array's pages back; other arrays stay.
+
+  The values stay as they are: what is read again comes from the file, and what
+  was written is on its way there. Call it after each class that has been read,
+  so that a pass over a whole set keeps one class in memory.
+
+  Args:
+    array: a `numpy.memmap` or a view of one. Anything else is left alone.
+  """
+  owner = array
+  while isinstance(owner, np.ndarray):
+    # Private pages hold what was written to them, and nothing else does.
+    if isinstance(owner, np.memmap) and owner.mode == 'c':
+      return
+    owner = owner.base
+  if isinstance(owner, mmap.mmap) and hasattr(mmap, 'MADV_DONTNEED'):
+    owner.madvise(mmap.MADV_DONTNEED)
+
+
+def create(path: os.PathLike, shape: tuple[int, ...]) -> np.memmap:
+  """Makes an .npy file of zeros, uint8, and maps it for writing.
+
+  Raises:
+    OSError: e.g. the disk is full.
+  """
+  images = np.lib.format.open_memmap(path, 'w+', np.uint8, shape)
+  with open(path, 'r+b') as file:
+    _reserve(file, os.fstat(file.fileno()).st_size)
+  return images
+
+
+def zeros_like(array: object, shape: tuple[int, ...]) -> np.ndarray:
+  """Returns zeros, uint8: mapped where `array` is, else in memory.
+
+  A mapped result lies in a nameless file in the folder above that of the file
+  of `array`, and goes when it is no longer used.
+
+  Raises:
+    OSError: e.g. the disk is full.
+  """
+  path = _path(array)
+  if path is None:
+    return np.zeros(shape, np.uint8)
+  with tempfile.TemporaryFile(dir=path.parent.parent) as file:
+    images = np.memmap(file, np.uint8, 'w+', shape=shape)
+    _reserve(file, images.nbytes)
+  return images
+
+
+def _path(array: object) -> pathlib.Path | None:
+  """Returns the file that an array is a view of."""
+  while isinstance(array, np.ndarray):
+    if isinstance(array, np.memmap) and array.filename is not None:
+      return pathlib.Path(array.filename)
+    array = array.base
+  return None
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+  """Takes the disk space: without it, a write through a map kills."""
+  if hasattr(os, 'posix_fallocate'):
+    os.posix_fallocate(file.fileno(), 0, size)
