@@ -1,0 +1,136 @@
+"""Asserts that the library and the PyTorch loop compute the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks import peer_torch
+import dm_jax
+from dm_jax import augment, training
+
+_WIDTH = 8
+_SIDE = 16
+_TOLERANCE = 1e-4  # Of the largest value.
+
+
+def check(device) -> None:
+  """Asserts that both compute the same, in full float32."""
+  exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+  with exact, jax.default_matmul_precision('float32'):
+    check_matching(device)
+    check_training(device)
+    check_augmentation(device)
+
+
+def random_data(classes: int, count: int, side: int) -> dm_jax.ClassData:
+  """Returns `count` images of random pixels of each class."""
+  draw = np.random.default_rng(0).integers
+  pixels = draw(0, 256, (classes * count, side, side, 3), np.uint8)
+  labels = np.repeat(np.arange(classes), count)
+  return dm_jax.ClassData.from_arrays(pixels, labels)
+
+
+def make_network(classes: int) -> dm_jax.Network:
+  return dm_jax.make_network(
+    'convnet', image_shape=(_SIDE, _SIDE, 3), classes=classes, width=_WIDTH
+  )
+
+
+def to_convnet(variables, classes: int, device):
+  """Copies the library's fresh ConvNet, whose norms scale by 1 and add 0."""
+  params = jax.tree.map(np.array, variables['params'])
+  network = peer_torch.make_convnet(_WIDTH, classes, _SIDE, device)
+  for number in range(3):
+    layer = params[f'Convolution_{number}']
+    kernel = layer['kernel'].transpose(3, 2, 0, 1)
+    _copy(kernel, layer['bias'], network[4 * number])
+  layer = params['Linear_0']
+  maps = layer['kernel'].reshape(_SIDE // 8, _SIDE // 8, _WIDTH, classes)
+  kernel = maps.transpose(3, 2, 0, 1).reshape(classes, -1)
+  _copy(kernel, layer['bias'], network[-1])
+  return network
+
+
+def _copy(kernel, bias, layer) -> None:
+  layer.weight.data.copy_(torch.from_numpy(kernel))
+  layer.bias.data.copy_(torch.from_numpy(bias))
+
+
+def same_variables(variables, key):
+  """An embedder that gives one fixed network."""
+  del key
+  return variables
+
+
+def assert_close(what: str, ours, theirs) -> None:
+  ours, theirs = np.asarray(ours), theirs.cpu().numpy()
+  off = np.abs(ours - theirs).max() / np.abs(ours).max()
+  assert off <= _TOLERANCE, f'{what} differ by {off:.2g} of the largest'
+
+
+def check_matching(device) -> None:
+  """Asserts that two steps give the same losses and pixels, unaugmented."""
+  data = random_data(classes=2, count=6, side=_SIDE)
+  network = make_network(data.classes)
+  variables = network.init(jax.random.key(1))
+  # All images of each class: the order in which they are drawn is no matter.
+  config = dm_jax.CondenseConfig(
+    images_per_class=3, batch_real=6, augment='none'
+  )
+  embedder = jax.tree_util.Partial(same_variables, variables)
+  key = jax.random.key(0)
+  problem = dm_jax.make_problem(data, key, embedder)
+  state = dm_jax.init_state(data, config, key)
+  step = jax.jit(dm_jax.make_step(network, config))
+  real = peer_torch.RealImages.from_classes(
+    data.images, data.mean, data.std, device
+  )
+  synthetic = peer_torch.to_torch(state.images, device).requires_grad_()
+  optimizer = peer_torch.make_pixel_optimizer(synthetic)
+  copied = to_convnet(variables, data.classes, device)
+  for _ in range(2):  # The second one shows the momentum.
+    state, losses = step(state, problem)
+    loss = peer_torch.match(
+      copied, real, synthetic, optimizer, 6, lambda: peer_torch.keep
+    )
+    assert_close('losses', losses.sum(), loss)
+    moved = np.moveaxis(np.asarray(state.images), -1, -3)
+    assert_close('synthetic images', moved, synthetic.detach())
+
+
+def check_training(device) -> None:
+  """Asserts that three steps give the same logits, unaugmented."""
+  count, classes = 12, 3
+  draw = np.random.default_rng(0).standard_normal
+  images = jnp.asarray(draw((count, _SIDE, _SIDE, 3), np.float32))
+  labels = jnp.arange(count, dtype=jnp.int32) % classes
+  config, network = dm_jax.EvalConfig(), make_network(classes)
+  rate = config.learning_rate
+  state = training.init_training(network, config, jax.random.key(0))
+  copied = to_convnet(state.variables, classes, device)
+  optimizer = peer_torch.make_optimizer(copied, rate)
+  copied_images = peer_torch.to_torch(images, device)
+  copied_labels = torch.from_numpy(np.array(labels)).long().to(device)
+  for _ in range(3):
+    state, ours = training.update(
+      network, config, state, images, labels, jnp.float32(rate)
+    )
+    theirs = peer_torch.train_step(
+      copied, optimizer, copied_images, copied_labels
+    )
+    assert_close('logits', ours, theirs)
+
+
+def check_augmentation(device) -> None:
+  """Asserts that each operation makes the same of the same values."""
+  draw = np.random.default_rng(0).standard_normal
+  images = jnp.asarray(draw((64, *peer_torch.SHAPE), np.float32))
+  copied = peer_torch.to_torch(images, device)
+  for name, operation in peer_torch.OPERATIONS.items():
+    values = operation.sample(len(images), device)
+    theirs = operation.apply(copied, values)
+    padded = F.pad(values, (0, 3 - values.shape[1])).cpu().numpy()
+    ours = jax.vmap(augment.OPERATIONS[name].apply)(images, jnp.asarray(padded))
+    assert_close(name, np.moveaxis(np.asarray(ours), -1, 1), theirs)
