@@ -10,7 +10,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dm_jax import comparison, run
+from dm_jax import comparison, processes, run
 from dm_jax.config import RunConfig
 from dm_jax.job import MODES
 from dm_jax.messages import one_line
@@ -34,6 +34,17 @@ _MODE = flags.DEFINE_enum(
 _WORKDIRS = flags.DEFINE_list(
   'workdirs', [], 'For table: the folders of finished runs, joined by commas.'
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed',
+  False,
+  'One of several processes that share a run, each with some classes; JAX finds'
+  ' the others on TPU pods, under Slurm and Open MPI.',
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', '', 'Elsewhere: HOST:PORT of process 0, the same for all;'
+)
+_PROCESSES = flags.DEFINE_integer('processes', 0, 'how many there are;')
+_PROCESS = flags.DEFINE_integer('process', -1, 'and the number of this one.')
 _SYNTHETIC = flags.DEFINE_string('synthetic', None, 'For evaluate: a .npz.')
 
 
@@ -64,6 +75,8 @@ def main(_: list[str]) -> None:
     if _MODE.value == 'table':
       comparison.show(_WORKDIRS.value, _WORKDIR.value)
       return
+    if _DISTRIBUTED.value:
+      processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     run.run(
       RunConfig.from_dict(_CONFIG.value.to_dict()),
       mode=_MODE.value,

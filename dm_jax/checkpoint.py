@@ -111,8 +111,16 @@ class Checkpoints:
     self._manager.close()
 
   def _open(self) -> ocp.CheckpointManager:
+    # One process writes, however many there are: Orbax must not wait for others.
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+      primary_host=this, active_processes={this}, barrier_sync_key_prefix='lead'
+    )
     options = ocp.CheckpointManagerOptions(
-      max_to_keep=self._kept, enable_async_checkpointing=False
+      max_to_keep=self._kept,
+      enable_async_checkpointing=False,
+      create=False,  # Made above; here Orbax insists.
+      multiprocessing_options=alone,
     )
     return ocp.CheckpointManager(
       self._directory, options=options, item_names=('state', 'digest')

@@ -121,6 +121,7 @@ def condense_classes(
   decode: Decoder = keep,
   optimizer: optax.GradientTransformation | None = None,
   place: str = 'auto',
+  crew: loop.Crew = loop.ALONE,
 ) -> SyntheticSet:
   """`condense`, for images that are grouped by class already.
 
@@ -137,9 +138,11 @@ def condense_classes(
     decode: as for `make_step`.
     optimizer: as for `make_step`.
     place: where the real images lie, see `DataConfig.placement`.
+    crew: the processes that share the classes, each with those that its `data`
+      holds.
 
   Returns:
-    The synthetic set.
+    The synthetic set, of all classes.
 
   Raises:
     InputError, Diverged: as for `condense`.
@@ -148,12 +151,16 @@ def condense_classes(
   made = as_network(network or default_network(data), data.image_shape)
   check_network(config, data, made)
   fits = make_plan(config, data, made, place, devices)
-  layout = _lay_out(config, data, made, devices, fits.at_once)
+  layout = _lay_out(config, data, made, devices, fits.at_once, crew)
   resolved = _resolve(config, data, made, layout.platform)
+  own, low = _own(data), data.held_range[0]
   if state is None:
-    state = init_state(data, config, key, optimizer)
-  _check_state(state, data, config)
-  problem = make_problem(data, key, embedder or made.init)
+    state = init_state(own, config, key, optimizer, first=low)
+  else:
+    _check_state(state, data, config)
+    if data.held is not None:
+      state = parallel.slice_classes(state, STATE_AXES, *data.held)
+  problem = make_problem(own, key, embedder or made.init, first=low)
   axis = layout.axis if _spans_all(made, config) else None
   state = loop.run(
     _make_step(made, resolved, decode, optimizer, axis),
@@ -166,6 +173,7 @@ def condense_classes(
     describe=f'condense.learning_rate {resolved.learning_rate}',
     callback=callback,
     resident=fits.placement == 'device',
+    crew=crew,
   )
   provenance = {
     'config': {'condense': dataclasses.asdict(config)},
@@ -199,7 +207,7 @@ def make_plan(
     _resolve(config, data, network, devices[0].platform),
     classes_at_once=config.classes_at_once,
   )
-  return placement.plan(resolved, data, network, place, devices)
+  return placement.plan(resolved, _own(data), network, place, devices)
 
 
 def default_network(data: ClassData) -> Network:
@@ -260,14 +268,27 @@ def _spans_all(network: Network, config: CondenseConfig) -> bool:
   return network.mixes_images and not config.batch_norm_classes
 
 
+def _own(data: ClassData) -> ClassData:
+  """The classes that this process holds."""
+  return data if data.held is None else data.part(*data.held)
+
+
 def _lay_out(
-  config: CondenseConfig, data: ClassData, network: Network, devices, at_once
+  config: CondenseConfig,
+  data: ClassData,
+  network: Network,
+  devices: Sequence[Any] | None,
+  at_once: int | None,
+  crew: loop.Crew,
 ) -> parallel.ClassLayout:
+  if crew.classes and _spans_all(network, config):
+    return parallel.lay_out_crew(crew.classes)
   if network.mixes_images and network.embed_batch is None:
     # It knows of no padding and no axis: all classes are one batch, here.
     devices = (devices or jax.local_devices())[:1]
   together = config.batch_norm_classes if network.mixes_images else 0
-  return parallel.lay_out(data.classes, devices, together or 1, at_once)
+  low, high = data.held_range
+  return parallel.lay_out(high - low, devices, together or 1, at_once)
 
 
 def _resolve(

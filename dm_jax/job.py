@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
-from dm_jax import augment, data
-from dm_jax.condense import check_condensable, check_network
+from dm_jax import augment, data, placement, processes
+from dm_jax.condense import check_condensable, check_network, make_plan
 from dm_jax.config import NetworkConfig, RunConfig, differences
 from dm_jax.data import Dataset
 from dm_jax.data.split import Split, hold_out
@@ -121,6 +121,7 @@ def prepare(
     InputError: something given cannot be used; the message says why.
   """
   choose('mode', mode, MODES)
+  _check_processes(config, mode)
   if mode == 'evaluate' and synthetic is None:
     raise InputError('mode evaluate needs a set: --synthetic=FILE')
   if mode != 'evaluate' and synthetic is not None:
@@ -131,7 +132,8 @@ def prepare(
   # Of networks that do not exist it is told before the data are read.
   pool = parse_pool(config.evaluate.pool, config.evaluation_network)
   loaded = None if synthetic is None else SyntheticSet.load(synthetic)
-  dataset = data.load(config.data)
+  dataset = data.load(config.data, _part(config))
+  _check_shares(dataset.train.classes)
   split = hold_out(dataset.train, config.data.validation, config.seed)
 
   def make(network: NetworkConfig) -> Network:
@@ -159,7 +161,57 @@ def prepare(
     _check_fits(loaded, dataset)
   if mode != 'condense':
     _check_evaluation(job)
+  if processes.count() > 1:
+    _ = job.inputs  # All processes digest their share, now.
   return job
+
+
+def _part(config: RunConfig) -> data.Part:
+  """The classes that this process holds: whole batches of a batch norm."""
+  if processes.count() == 1:
+    return data.WHOLE
+  together = config.condense.batch_norm_classes or 1
+
+  def held(classes: int) -> tuple[int, int]:
+    low, high = processes.share(classes // together)
+    return low * together, high * together
+
+  return data.Part(held, processes.total)
+
+
+def _check_processes(config: RunConfig, mode: str) -> None:
+  """Raises InputError if several processes cannot do such a run together."""
+  count = processes.count()
+  if count == 1:
+    return
+  settings = {**config.settings(), 'mode': mode}
+  changed = differences(settings, processes.broadcast(settings))
+  if changed:
+    raise InputError(
+      f'process {processes.index()} has other settings than process 0'
+      f' ({"; ".join(changed)}): start all with the same'
+    )
+  baselines = [m for m in config.evaluate.selections if m != 'random']
+  alone = {
+    f'method {config.method}': config.method not in ('dm', 'random'),
+    f'evaluate.baselines {",".join(baselines)}': bool(baselines),
+    'embedder.name pool': config.embedder.name != 'random',
+    'evaluate.validation_every': config.evaluate.validation_every > 0,
+  }
+  for what, given in alone.items():
+    if given:
+      raise InputError(
+        f'{what} needs the images of all classes, and each of {count} processes'
+        ' holds only its own: leave it out, or run it in one process'
+      )
+
+
+def _check_shares(classes: int) -> None:
+  if processes.count() > classes:
+    raise InputError(
+      f'{processes.count()} processes are more than the {classes} classes:'
+      f' start at most {classes}'
+    )
 
 
 def _check_making(job: Job) -> None:
@@ -171,10 +223,17 @@ def _check_making(job: Job) -> None:
     return
   check_condensable(config.condense, train)
   check_network(config.condense, train, job.network)
+  _plan(job)
   if config.embedder.name == 'pool':
     held_out = len(job.split.labels)
     check_pool(train, held_out, config.embedder, config.pretrain)
     _check_pretraining(job)
+
+
+def _plan(job: Job) -> placement.Plan:
+  config, train = job.config, job.split.train
+  place = config.data.placement
+  return make_plan(config.condense, train, job.network, place)
 
 
 def _check_pretraining(job: Job) -> None:
@@ -249,6 +308,13 @@ def notes(job: Job) -> list[str]:
     lines.append(f'{config.network.name} does not use {", ".join(unused)}')
   if job.synthetic is not None or config.method != 'dm':
     return lines
+  lines.append(_plan(job).describe())
+  spare = jax.local_device_count() - job.split.train.classes
+  if spare > 0:
+    lines.append(
+      f'warning: {spare} of {jax.local_device_count()} devices do not condense:'
+      f' there are {job.split.train.classes} classes'
+    )
   rate, given_rate = job.network.learning_rate, config.condense.learning_rate
   name = config.network.name
   if rate != 1 and given_rate is None:

@@ -72,7 +72,12 @@ class Crew:
   """How the processes of one run keep in step; this one is alone.
 
   Every process calls both methods once after each compiled call.
+
+  Attributes:
+    classes: of each process; empty where one has all.
   """
+
+  classes: tuple[int, ...] = ()
 
   def share(self, losses: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
     """Returns the losses of all processes, summed, and the state of all."""
@@ -184,7 +189,9 @@ def run(
         raise
       aim = _STREAM_SECONDS if advance.streams else _SECONDS
       affordable = int(aim * count / max(seconds, 1e-9))
-      agreed = crew.agree(_next_count(affordable, done, steps, every))
+      # The last one agrees on 0, that all of them are through.
+      ahead = _next_count(affordable, done, steps, every)
+      agreed = crew.agree(ahead if done < steps else 0)
       if agreed is None:
         raise Released
       count = agreed

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from dm_jax import embedder_pool, pretraining, workdir
 from dm_jax.checkpoint import Checkpoints
-from dm_jax.condense import CondenseState, condense_classes, init_state
+from dm_jax.condense import CondenseState
 from dm_jax.evaluate import evaluate
 from dm_jax.interrupts import Interrupted, Request
 from dm_jax.job import BASELINE, EMBED, MAKE, PRETRAIN, VALIDATE, Job
@@ -18,8 +19,10 @@ from dm_jax.networks import label
 from dm_jax.pictures import draw_grid, save_png
 from dm_jax.progress import Progress
 from dm_jax.recorder import Recorder, Saved
-from dm_jax.selection import needs_training, select_classes
+from dm_jax.selection import needs_training
+from dm_jax.step import init_state
 from dm_jax.synthetic_set import SyntheticSet, package_versions
+from dm_jax.team import Team
 from dm_jax.types import Diverged, Embedder, InputError
 
 
@@ -30,12 +33,14 @@ class Maker:
   Attributes:
     job: of the run.
     request: ends the run when it may.
+    team: the processes that do the work.
     results: of the run so far; changed as it goes on.
     trained: by set, the network that images are selected by, once trained.
   """
 
   job: Job
   request: Request
+  team: Team
   results: dict[str, Any]
   trained: dict[int, pretraining.Trained] = dataclasses.field(
     default_factory=dict
@@ -76,15 +81,7 @@ class Maker:
     if path.exists():
       return SyntheticSet.load(path)
     trained = self._train(number) if needs_training(method) else None
-    chosen = select_classes(
-      job.split.train,
-      method,
-      job.config.condense.largest,
-      key=job.key(purpose, number),
-      network=job.network,
-      config=job.config.pretrain,
-      trained=trained,
-    )
+    chosen = self.team.select(method, number, purpose, trained=trained)
     if method == 'whole':  # The data themselves: neither saved nor drawn.
       return chosen
     chosen = self._with_provenance(chosen, method, number)
@@ -185,16 +182,16 @@ class Maker:
     folder.mkdir(exist_ok=True)
     if config.sets > 1:
       job.say(f'set {number + 1} of {config.sets}')
-    key = job.key(MAKE, number)
-
-    def begin() -> Saved:
-      return Saved.anew(init_state(train, config.condense, key))
 
     kept = config.output.checkpoints_kept
     checkpoints = Checkpoints(folder / 'checkpoints', kept, job.say)
     with contextlib.closing(checkpoints):
-      restored = checkpoints.restore(begin)
-      start = begin() if restored is None else restored
+      like = functools.partial(_fresh_state, job, number)
+      restored = checkpoints.restore(lambda: Saved.anew(like()))
+      if restored is None:
+        start = Saved.anew(self.team.begin(number))
+      else:
+        start = restored
       self._note_resumption(int(start.state.step))
       unfinished = int(start.state.step) < config.condense.steps
       embedder = self._embedder() if unfinished else None
@@ -232,15 +229,7 @@ class Maker:
         raise
 
     try:
-      return condense_classes(
-        self.job.split.train,
-        self.job.config.condense,
-        key=self.job.key(MAKE, number),
-        network=self.job.network,
-        state=state,
-        callback=callback,
-        embedder=embedder,
-      )
+      return self.team.condense(number, state, callback, embedder)
     except Diverged as error:
       recorder.save(error.state)
       raise
@@ -303,6 +292,12 @@ class Maker:
       values = [row[name] for row in rows if name in row]
       if values:
         self.results[name] = float(np.median(values))
+
+
+def _fresh_state(job: Job, number: int) -> CondenseState:
+  """A state like the first one, for its structure: nothing is drawn."""
+  config = dataclasses.replace(job.config.condense, init='noise')
+  return init_state(job.split.train, config, job.key(MAKE, number))
 
 
 def _draw(chosen: SyntheticSet, method: str):

@@ -204,6 +204,24 @@ def _flatten(array: Array) -> Any:
   return host.reshape(-1, *host.shape[2:])
 
 
+def slice_classes(tree: Any, axes: Any, low: int, high: int) -> Any:
+  """Returns classes low to high - 1 of a pytree, see `ClassLayout.map`."""
+  return _map_prefix(
+    lambda axis, leaf: leaf if axis is None else leaf[low:high], axes, tree
+  )
+
+
+def join_classes(trees: Sequence[Any], axes: Any) -> Any:
+  """Joins pytrees of successive classes; what they share is the first's."""
+  return _map_prefix(
+    lambda axis, *leaves: jnp.asarray(
+      leaves[0] if axis is None else np.concatenate(leaves)
+    ),
+    axes,
+    *trees,
+  )
+
+
 def _map_prefix(fn: Callable, axes: Any, *trees: Any) -> Any:
   """Maps fn(axis, *leaves), where `axes` is a pytree prefix of the trees."""
 

@@ -4,32 +4,36 @@ The only module that knows of JAX's multi-process runtime. Everything here does
 nothing, at no cost, where a process is alone.
 """
 
+from collections.abc import Iterator
+import contextlib
 import os
 import pickle
 import socket
 import sys
 import time
-from typing import Any, NoReturn
+import traceback
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from dm_jax.interrupts import Interrupted
+from dm_jax.messages import one_line
 from dm_jax.types import InputError
 
 _PATIENCE = 45.0  # Seconds to wait for a coordinator that does not answer.
 _PAUSE = 0.5
+_settled = False  # Whether all know that the run is over.
 
 # What JAX finds out by itself on TPU pods, under Slurm and Open MPI.
 _REMEDY = (
-  'give --coordinator=HOST:PORT, --processes=N and --process=I, or start it on a'
-  ' TPU pod, by Slurm (srun) or Open MPI (mpirun), where JAX finds them'
+  'give --coordinator=HOST:PORT, --processes=N and --process=I, or start it on'
+  ' a TPU pod, by Slurm (srun) or Open MPI (mpirun), where JAX finds them'
 )
 
 
-def start(
-  coordinator: str = '', processes: int = 0, process: int = -1
-) -> None:
+def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
   """Joins this process to the others of its run.
 
   Must come before anything else asks JAX for its devices.
@@ -144,14 +148,33 @@ def total(sums: np.ndarray) -> np.ndarray:
   return np.sum(gather(sums), axis=0)
 
 
-def leave(message: str, code: int) -> NoReturn:
-  """Ends this process at once where others may wait for it in vain.
+def settle() -> None:
+  """Notes that all processes know that the run is over."""
+  global _settled
+  _settled = True
 
-  An ordinary exit would wait for them in turn. They notice within seconds.
+
+@contextlib.contextmanager
+def shared_fate() -> Iterator[None]:
+  """Lets no process wait for one that an error ended.
+
+  Unless all know of it, the process ends at once: an ordinary exit would wait
+  for the others, who wait for it. They notice that it is gone within seconds.
   """
-  print(message, file=sys.stderr, flush=True)
-  sys.stdout.flush()
-  os._exit(code)
+  try:
+    yield
+  except BaseException as error:
+    if count() == 1 or _settled:
+      raise
+    if isinstance(error, InputError | PeerLost | Interrupted | OSError):
+      print(f'error: {one_line(error)}', file=sys.stderr, flush=True)
+    else:
+      traceback.print_exc()
+    sys.stdout.flush()
+    if is_lead():
+      # The others end with it: first let them say what they know.
+      time.sleep(_PAUSE * 4)
+    os._exit(1)
 
 
 def _gather_rows(row: np.ndarray) -> np.ndarray:

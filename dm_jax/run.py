@@ -5,13 +5,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dm_jax import interrupts, workdir
+from dm_jax import interrupts, processes, workdir
 from dm_jax.config import RunConfig
-from dm_jax.interrupts import Interrupted
-from dm_jax.job import facts, notes, prepare
+from dm_jax.interrupts import Interrupted, Request
+from dm_jax.job import Job, facts, notes, prepare
 from dm_jax.making import Maker
 from dm_jax.recorder import describe_machine
 from dm_jax.report import summary_lines, write_report
+from dm_jax.team import Team, serve
 from dm_jax.trials import list_trials, run_trial
 
 __all__ = ['Interrupted', 'run']
@@ -37,7 +38,8 @@ def run(
     say: gets each line for the person who watches.
 
   Returns:
-    What `results.json` holds.
+    What `results.json` holds; nothing in a process that is not the lead, which
+    takes part and writes nothing.
 
   Raises:
     InputError: something given cannot be used; nothing was written.
@@ -45,24 +47,35 @@ def run(
     Interrupted: by a signal; the state was saved.
   """
   file = None if synthetic is None else Path(synthetic)
-  job = prepare(config, mode, Path(folder), file, command, say)
-  with (
-    workdir.claim(job.folder, config, job.inputs),
-    interrupts.deferred() as request,
-  ):
+  with processes.shared_fate():
+    say = say if processes.is_lead() else _say_nothing
+    job = prepare(config, mode, Path(folder), file, command, say)
+    if not processes.is_lead():
+      serve(job)
+      return {}
+    with interrupts.deferred() as request, Team(job, request) as team:
+      return _lead(job, request, team)
+
+
+def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
+  with workdir.claim(job.folder, job.config, job.inputs):
     for line in notes(job):
-      say(line)
+      job.say(line)
     results = workdir.read_json(job.folder / 'results.json')
     results |= facts(job)
-    maker = Maker(job, request, results)
+    maker = Maker(job, request, team, results)
     made = [maker.make(number) for number in range(job.sets)]
-    if mode != 'condense':
+    if job.mode != 'condense':
       for trial in list_trials(maker, made.__getitem__):
         run_trial(maker, trial)
     results |= describe_machine(results.get('peak_bytes', 0))
     maker.save_results()
-    page = write_report(job.folder, results, config.to_dict())
+    page = write_report(job.folder, results, job.config.to_dict())
   for line in summary_lines(results):
-    say(line)
-  say(f'report: {page}')
+    job.say(line)
+  job.say(f'report: {page}')
   return results
+
+
+def _say_nothing(line: str) -> None:
+  """What others than the lead say: it would be said twice."""

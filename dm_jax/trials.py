@@ -7,7 +7,7 @@ import itertools
 import time
 
 from dm_jax.config import EvalConfig
-from dm_jax.evaluate import EvalResult, evaluate
+from dm_jax.evaluate import EvalResult
 from dm_jax.interrupts import Interrupted
 from dm_jax.job import EVALUATE
 from dm_jax.making import Maker
@@ -130,20 +130,19 @@ def _train_group(
   maker: Maker, trial: Trial, number: int, made, first: int, bar, shown: int
 ) -> tuple[float, ...]:
   """Trains the next networks on a set; returns their accuracies."""
-  job, total = maker.job, trial.config.networks
+  total = trial.config.networks
 
   def callback(epochs_done: int, epochs: int) -> None:
     bar.update(shown + epochs_done)
     if epochs_done < epochs:  # All trained: only the test is left.
       _meet_request(maker, trial, first)
 
-  result = evaluate(
+  result = maker.team.evaluate(
     made,
-    job.dataset.test_images,
-    job.dataset.test_labels,
     dataclasses.replace(trial.config, networks=_group_size(total)),
-    key=job.key(EVALUATE, number),
-    network=job.pool[trial.network],
+    purpose=EVALUATE,
+    number=number,
+    network=trial.network,
     callback=callback,
     first=first,
   )

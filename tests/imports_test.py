@@ -23,7 +23,9 @@ LAYERS = [
   ['__init__'],
   # Applications.
   ['checkpoint', 'report', 'workdir', 'finished_run'],
-  ['recorder', 'job', 'comparison'],
+  ['recorder', 'processes'],
+  ['job', 'comparison'],
+  ['team'],
   ['making'],
   ['trials'],
   ['run'],
