@@ -257,7 +257,8 @@ class _Crew(loop.Crew):
   def gather(self, value: Any) -> list[Any]:
     """Gathers, and hands on a signal that any process got."""
     parts = processes.gather((value, self._request.number))
-    self._request.number = max(number for _, number in parts)
+    # A signal may have come to this one since it gave its own.
+    self._request.number = self._request.number or max(n for _, n in parts)
     return [value for value, _ in parts]
 
 
