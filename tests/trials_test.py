@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +99,7 @@ def run_on(monkeypatch):
       'networks': ['linear'],
       'images_per_class': 2,
     }
-    maker = SimpleNamespace(
+    maker: Any = SimpleNamespace(
       job=job,
       results=results,
       request=SimpleNamespace(number=0),
