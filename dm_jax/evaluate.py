@@ -1,10 +1,10 @@
 """Judges a synthetic set: trains fresh networks on it alone and tests them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -16,7 +16,7 @@ from dm_jax.augment import parse
 from dm_jax.config import EvalConfig
 from dm_jax.data.arrays import check_images, check_labels
 from dm_jax.networks import AnyNetwork, as_network, make_network, paper_network
-from dm_jax.parallel import on_one_device
+from dm_jax.parallel import ClassLayout, lay_out
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import AnyArray, Array, InputError, Key, Network
 
@@ -43,14 +43,20 @@ class EvalResult:
     return float(np.std(self.accuracies))
 
 
-class _Inputs(NamedTuple):
-  """What training and testing read and never change."""
+class _Labelled(NamedTuple):
+  """Images and their classes; all networks share them."""
 
   images: Array
   labels: Array
-  keys: Key
-  test_images: Array
-  test_labels: Array
+
+
+class _Programs(NamedTuple):
+  """Functions of dealt networks; each is compiled once for all its calls."""
+
+  hold: Callable
+  init: Callable
+  advance: Callable
+  test: Callable
 
 
 def evaluate(
@@ -63,8 +69,11 @@ def evaluate(
   network: AnyNetwork | None = None,
   callback: Callable[[int, int], None] | None = None,
   first: int = 0,
+  devices: Sequence[Any] | None = None,
 ) -> EvalResult:
   """Trains fresh networks on a set alone and tests each after its last epoch.
+
+  The networks are spread over the devices, which changes no draw.
 
   Args:
     synthetic: what to train on, with the statistics that normalised it.
@@ -78,6 +87,7 @@ def evaluate(
       between compiled calls. What it raises ends the evaluation.
     first: number of the first network. A network depends on its number and the
       key alone: two calls of three give the same as one call of six.
+    devices: which to use; None for all local ones.
 
   Returns:
     The accuracy of every network.
@@ -111,16 +121,20 @@ def evaluate(
   )
   network = as_network(network, image_shape)
   check_batches(network, len(synthetic.labels), config.batch_size)
-  padded = training.pad_test(test_images, test_labels)
   fold = jax.vmap(jax.random.fold_in, (None, 0))
   numbers = first + jnp.arange(config.networks, dtype=jnp.int32)
-  keys = fold(key, numbers)
-  inputs = on_one_device(
-    _Inputs(synthetic.images, synthetic.labels, keys, *padded)
-  )
+  layout = lay_out(config.networks, devices)
   statistics = (synthetic.mean, synthetic.std)
-  counts = _train_and_test(network, config, inputs, statistics, callback)
-  accuracies = np.asarray(counts) / len(test_labels)
+  counts = _train_and_test(
+    _programs(network, _training_part(config), statistics, layout),
+    layout,
+    config,
+    fold(key, numbers),
+    _Labelled(synthetic.images, synthetic.labels),
+    _Labelled(*training.pad_test(test_images, test_labels)),
+    callback,
+  )
+  accuracies = counts / len(test_labels)
   return EvalResult(tuple(accuracies.tolist()))
 
 
@@ -136,26 +150,47 @@ def check_batches(network: Network, images: int, batch_size: int) -> None:
 
 
 def _train_and_test(
-  network: Network, config: EvalConfig, inputs: _Inputs, statistics, callback
-) -> Array:
+  programs: _Programs,
+  layout: ClassLayout,
+  config: EvalConfig,
+  keys: Key,
+  training_set: _Labelled,
+  test_set: _Labelled,
+  callback,
+) -> np.ndarray:
   """Returns the correctly classified test images of each network, int32 [M].
 
-  The networks are trained one after the other inside a compiled call: mapping
-  over their parameters would turn every convolution into a grouped one.
+  The networks of a device are trained one after the other inside a compiled
+  call: mapping over their parameters would turn every convolution into a
+  grouped one.
   """
-  init, advance, test = _programs(network, _training_part(config), statistics)
-  states = init(inputs.keys)
+  state, _ = programs.init(layout.deal(keys, 0))
+  held = _hold(programs, layout, training_set)
   done, total, count = 0, config.epochs + 1, 1
   while done < total:
     started = time.perf_counter()
-    states = advance(states, inputs, jnp.int32(done), jnp.int32(count))
-    jax.block_until_ready(states)
+    state, _ = programs.advance(state, held, jnp.int32(done), jnp.int32(count))
+    jax.block_until_ready(state)
     seconds = (time.perf_counter() - started) / count
     done += count
     if callback is not None:
       callback(done * config.networks, total * config.networks)
     count = max(1, min(int(_SECONDS / seconds), total - done))
-  return test(states, inputs)
+  _, counts = programs.test(state, layout.deal(test_set, None))
+  return layout.gather_last(counts)
+
+
+def _hold(programs: _Programs, layout: ClassLayout, shared: _Labelled):
+  """Puts what all devices read onto each, once for all calls.
+
+  What is only dealt may stay on the host, whence every call would send it
+  anew; what a call leaves behind stays on the devices.
+  """
+  if len(layout.devices) == 1:
+    return layout.deal(shared, None)
+  numbers = jnp.arange(layout.classes, dtype=jnp.int32)
+  (_, held), _ = programs.hold(layout.deal((numbers, shared), (0, None)))
+  return held
 
 
 def _training_part(config: EvalConfig) -> EvalConfig:
@@ -172,53 +207,58 @@ def _training_part(config: EvalConfig) -> EvalConfig:
 
 
 @functools.lru_cache(maxsize=32)
-def _programs(network: Network, config: EvalConfig, statistics):
-  """Jitted init, advance and test: equal settings share what is compiled."""
-  return (
-    jax.jit(functools.partial(_init, network, config)),
-    jax.jit(functools.partial(_advance, network, config), donate_argnums=0),
-    jax.jit(functools.partial(_test, network, statistics)),
+def _programs(
+  network: Network, config: EvalConfig, statistics, layout: ClassLayout
+) -> _Programs:
+  """Compiled functions: equal settings and layouts share them."""
+  init = functools.partial(_init, network, config)
+  advance = functools.partial(_advance, network, config)
+  test = functools.partial(_test, network, statistics)
+  return _Programs(
+    hold=layout.map(lambda state: (state, ()), ((0, None),)),
+    init=layout.map(init, (0,)),
+    advance=layout.map(advance, (0, None, None, None)),
+    test=layout.map(test, (0, None)),
   )
 
 
 def _init(network: Network, config: EvalConfig, keys: Key):
+  """Keys -> ((keys, fresh networks), nothing)."""
+
   def one(key):
     return training.init_training(network, config, jax.random.split(key)[0])
 
-  return jax.vmap(one)(keys)
+  return (keys, jax.vmap(one)(keys)), ()
 
 
-def _advance(network, config, states, inputs: _Inputs, first, count):
+def _advance(network, config, state, training_set: _Labelled, first, count):
   """Trains every network for `count` epochs from epoch `first` on."""
 
   def one(args):
-    state, key = args
+    key, trained = args
     train_key = jax.random.split(key)[1]
 
-    def body(epoch, state):
+    def body(epoch, trained):
       return training.train_epoch(
         network,
         config,
-        state,
-        inputs.images,
-        inputs.labels,
+        trained,
+        *training_set,
         epoch,
         jax.random.fold_in(train_key, epoch),
       )
 
-    return lax.fori_loop(first, first + count, body, state)
+    return lax.fori_loop(first, first + count, body, trained)
 
-  return lax.map(one, (states, inputs.keys))
+  return (state[0], lax.map(one, state)), ()
 
 
-def _test(network, statistics, states, inputs: _Inputs) -> Array:
-  def one(state):
+def _test(network, statistics, state, test_set: _Labelled):
+  """Counts what every network classifies correctly; the state is unchanged."""
+
+  def one(trained):
     return training.count_correct(
-      network,
-      state.variables,
-      inputs.test_images,
-      inputs.test_labels,
-      *statistics,
+      network, trained.variables, *test_set, *statistics
     )
 
-  return lax.map(one, states)
+  return state, lax.map(one, state[1])

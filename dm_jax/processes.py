@@ -174,7 +174,7 @@ def shared_fate() -> Iterator[None]:
     if is_lead():
       # The others end with it: first let them say what they know.
       time.sleep(_PAUSE * 4)
-    os._exit(1)
+    os._exit(128 + getattr(error, 'signal', -127))
 
 
 def _gather_rows(row: np.ndarray) -> np.ndarray:

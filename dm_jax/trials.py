@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterator
 import dataclasses
 import functools
 import itertools
+import math
 import time
+
+import jax
 
 from dm_jax.config import EvalConfig
 from dm_jax.evaluate import EvalResult
@@ -14,6 +17,8 @@ from dm_jax.making import Maker
 from dm_jax.progress import Progress
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import Json
+
+_SHARE = 5  # Networks that a device trains between two saves, at most.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,37 +119,40 @@ def run_trial(maker: Maker, trial: Trial) -> None:
       if len(accuracies) == number:
         accuracies.append([])
       before = sum(map(len, accuracies[:number]))
-      made = None if len(accuracies[number]) == total else trial.make(number)
-      while made is not None and len(accuracies[number]) < total:
+      done = accuracies[number]
+      if len(done) == total:
+        continue
+      made = trial.make(number)
+      size = _group_size(total - len(done), jax.device_count())
+      while len(done) < total:
         started = time.perf_counter()
-        done = accuracies[number]
-        first = (before + len(done)) * per_network
-        done += _train_group(maker, trial, number, made, len(done), bar, first)
+        shown = (before + len(done)) * per_network
+        group = range(len(done), len(done) + size)
+        done += _train_group(maker, trial, number, made, group, bar, shown)
         so_far = EvalResult(tuple(itertools.chain(*accuracies)))
         entry |= {'mean': so_far.mean, 'std': so_far.std}
         _keep(maker, time.perf_counter() - started)
-        _meet_request(maker, trial, len(accuracies[number]))
+        _meet_request(maker, trial, len(done))
 
 
 def _train_group(
-  maker: Maker, trial: Trial, number: int, made, first: int, bar, shown: int
+  maker: Maker, trial: Trial, number: int, made, group: range, bar, shown: int
 ) -> tuple[float, ...]:
-  """Trains the next networks on a set; returns their accuracies."""
-  total = trial.config.networks
+  """Trains some of the networks on a set; returns their accuracies."""
 
   def callback(epochs_done: int, epochs: int) -> None:
     bar.update(shown + epochs_done)
     if epochs_done < epochs:  # All trained: only the test is left.
-      _meet_request(maker, trial, first)
+      _meet_request(maker, trial, group.start)
 
   result = maker.team.evaluate(
     made,
-    dataclasses.replace(trial.config, networks=_group_size(total)),
+    dataclasses.replace(trial.config, networks=len(group)),
     purpose=EVALUATE,
     number=number,
     network=trial.network,
     callback=callback,
-    first=first,
+    first=group.start,
   )
   return result.accuracies
 
@@ -159,12 +167,26 @@ def _meet_request(maker: Maker, trial: Trial, done: int) -> None:
     )
 
 
-def _group_size(networks: int) -> int:
-  """How many networks to train between two saves: a divisor, at most 5.
+def _group_size(networks: int, devices: int) -> int:
+  """How many networks to train between two saves.
 
-  Groups of one size share what is compiled.
+  Args:
+    networks: those not yet trained.
+    devices: that they are spread over.
+
+  Returns:
+    Of the divisors that give no device more than `_SHARE` networks the one that
+    is done soonest, and of several such the largest: groups of one size share
+    what is compiled.
   """
-  return max(n for n in range(1, 6) if networks % n == 0)
+
+  def turns(size: int) -> int:
+    """How many networks the busiest device trains, one after the other."""
+    return networks // size * math.ceil(size / devices)
+
+  sizes = range(1, min(networks, _SHARE * devices) + 1)
+  divisors = [size for size in sizes if networks % size == 0]
+  return min(divisors, key=lambda size: (turns(size), -size))
 
 
 def _keep(maker: Maker, seconds: float) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import importlib
 
 import jax
@@ -8,9 +9,12 @@ import pytest
 
 from dm_jax.config import EvalConfig, NetworkChoice
 from dm_jax.evaluate import EvalResult, evaluate
+from dm_jax.parallel import lay_out
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import InputError, Network
 
+# The name `dm_jax.evaluate` is the function's.
+MODULE = importlib.import_module('dm_jax.evaluate')
 KEY = jax.random.key(0)
 CONFIG = EvalConfig(networks=3, epochs=4, batch_size=4, augment='none')
 
@@ -99,6 +103,82 @@ def test_equal_settings_compile_once():
   assert evaluate_linear(network=network) == first
   evaluate_linear(network=network, key=jax.random.key(1))
   assert len(traced) == count
+
+
+FIVE = dataclasses.replace(CONFIG, networks=5)
+
+
+@functools.cache
+def five_on_one_device():
+  return evaluate_linear(FIVE, devices=jax.devices()[:1])
+
+
+@pytest.mark.parametrize('devices', [2, 3, 4, 8])
+def test_any_number_of_devices_gives_the_same_accuracies(devices):
+  """Five networks leave padding on two, and devices idle on four and eight."""
+  actual = evaluate_linear(FIVE, devices=jax.devices()[:devices])
+  assert actual == five_on_one_device()
+  assert len(set(actual)) > 1
+
+
+def test_a_part_of_the_networks_is_the_same_on_more_devices_than_it_needs():
+  actual = evaluate_linear(first=2, devices=jax.devices())
+  assert actual == five_on_one_device()[2:]
+
+
+@pytest.mark.parametrize(
+  ('options', 'used'),
+  [({}, slice(0, 3)), ({'devices': jax.devices()[4:6]}, slice(4, 6))],
+)
+def test_all_local_devices_are_used_unless_others_are_named(
+  options, used, monkeypatch
+):
+  class Seen(Exception):
+    pass
+
+  def see(network, config, statistics, layout):
+    assert layout.devices == tuple(jax.devices()[used])
+    raise Seen
+
+  monkeypatch.setattr(MODULE, '_programs', see)
+  with pytest.raises(Seen):
+    evaluate_linear(**options)
+
+
+@pytest.mark.parametrize('devices', [1, 3])
+def test_everything_is_traced_once_on_any_number_of_devices(devices):
+  traced, calls = [], []
+
+  def init(key):
+    traced.append('init')
+    return linear_init(key)
+
+  def logits(variables, images, *, train):
+    traced.append('train' if train else 'test')
+    return linear_logits(variables, images, train=train)
+
+  network = Network(init=init, embed=unused, logits=logits)
+  config = dataclasses.replace(FIVE, epochs=200)
+  options = {'network': network, 'devices': jax.devices()[:devices]}
+  first = evaluate_linear(
+    config, callback=lambda *args: calls.append(args), **options
+  )
+  assert len(calls) > 2
+  # Six images make a batch of four and one of two: two steps in a program.
+  assert sorted(traced) == ['init', 'test', 'train', 'train']
+  assert evaluate_linear(config, **options) == first
+  evaluate_linear(config, first=5, **options)
+  assert len(traced) == 4
+
+
+def test_what_all_devices_read_lies_on_each_of_them():
+  layout = lay_out(5, jax.devices()[:3])
+  programs = MODULE._programs(LINEAR, CONFIG, ((0.5,), (0.25,)), layout)
+  shared = MODULE._Labelled(SYNTHETIC.images, SYNTHETIC.labels)
+  held = MODULE._hold(programs, layout, shared)
+  for leaf, expected in zip(held, shared, strict=True):
+    assert leaf.devices() == set(layout.devices)
+    np.testing.assert_array_equal(leaf, expected)
 
 
 def counting_logits(variables, images, *, train):
@@ -197,6 +277,21 @@ def test_a_separable_problem_is_learned(norm, augment):
   )
   result = evaluate(synthetic, *halves(300, 1), config, key=KEY)
   assert min(result.accuracies) > 0.9
+
+
+def test_batch_norm_is_the_same_on_several_devices():
+  """Statistics stay with their network, though its device has an axis."""
+  config = dataclasses.replace(
+    CONFIG,
+    batch_size=6,
+    network=NetworkChoice(width=4, depth=1, norm='batch'),
+  )
+  one, two = (
+    evaluate_linear(config, network=None, devices=jax.devices()[:devices])
+    for devices in (1, 2)
+  )
+  assert one == two
+  assert len(set(one)) > 1
 
 
 def test_64_bits_change_no_result():
