@@ -44,8 +44,8 @@ def create(path: os.PathLike, shape: tuple[int, ...]) -> np.memmap:
 def zeros_like(array: object, shape: tuple[int, ...]) -> np.ndarray:
   """Returns zeros, uint8: mapped where `array` is, else in memory.
 
-  A mapped result lies in a nameless file in the folder above that of the file
-  of `array`, and goes when it is no longer used.
+  A mapped result lies in a nameless file, in the folder of the file of `array`,
+  and goes when it is no longer used.
 
   Raises:
     OSError: e.g. the disk is full.
@@ -53,7 +53,7 @@ def zeros_like(array: object, shape: tuple[int, ...]) -> np.ndarray:
   path = _path(array)
   if path is None:
     return np.zeros(shape, np.uint8)
-  with tempfile.TemporaryFile(dir=path.parent.parent) as file:
+  with tempfile.TemporaryFile(dir=path.parent) as file:
     images = np.memmap(file, np.uint8, 'w+', shape=shape)
     _reserve(file, images.nbytes)
   return images
