@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dm_jax.data.source import Contents, Source, in_memory
+from dm_jax.data.source import Contents, Source, from_array
 
 # Part of the dataset, not of a run: every run must see the same test images.
 _SPLIT_SEED = 0
@@ -33,7 +33,7 @@ def _open() -> Contents:
     stratify=labels,
   )
   return Contents(
-    in_memory(images[train], labels[train]),
-    in_memory(images[test], labels[test]),
+    from_array(images[train], labels[train]),
+    from_array(images[test], labels[test]),
     images.shape[1:],
   )

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -256,6 +257,20 @@ def test_damage_names_the_folder_to_delete(cached, how):
     load(cached)
   assert str(error.value).startswith(f'{folder} is damaged (')
   assert '\n' not in str(error.value)
+
+
+@ONLY_NPZ
+def test_a_full_disk_leaves_nothing_behind(cached, monkeypatch):
+  def full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'posix_fallocate', full)
+    with pytest.raises(OSError, match='No space left'):
+      load(cached)
+  assert not kept(cached)
+  assert not [*pathlib.Path(cached.cache).glob('.*.tmp')]
+  load(cached)
 
 
 @ONLY_NPZ
