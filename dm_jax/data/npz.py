@@ -66,8 +66,8 @@ def _open(path: str) -> Contents:
   test, test_labels = _images_and_labels(arrays, 'test', path)
   if train.shape[1:] != test.shape[1:]:
     raise InputError(
-      f'test_images in {path} must be {train.shape[1:]} like the training'
-      f' images, got {test.shape[1:]}'
+      f'test_images must be {train.shape[1:]} like the training images, '
+      f'got {test.shape[1:]}'
     )
   return Contents(
     from_array(train, train_labels),
