@@ -16,7 +16,13 @@ def source() -> Source:
 
   Source: UCI Optical Recognition of Handwritten Digits, test part.
   """
-  return Source(state=lambda: f'digits {_SPLIT_SEED} {_TEST_SHARE}', open=_open)
+  return Source(state=_state, open=_open)
+
+
+def _state() -> str:
+  import sklearn
+
+  return f'{sklearn.__version__} {_SPLIT_SEED} {_TEST_SHARE}'
 
 
 def _open() -> Contents:

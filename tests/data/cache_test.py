@@ -295,6 +295,19 @@ def test_images_are_held_out_of_a_map(known, cached, seed):
   assert len([*folder.iterdir()]) == 3  # What is left has no name.
 
 
+@ONLY_NPZ
+def test_only_classes_that_are_held_take_disk_space(cached, monkeypatch):
+  whole = load(cached).train
+  taken = []
+  monkeypatch.setattr(
+    os, 'posix_fallocate', lambda _, start, size: taken.append((start, size))
+  )
+  split = hold_out(dataclasses.replace(whole, held=(1, 3)), 0.4, seed=0)
+  # Of 2, 3, 2 and 4 images of 48 bytes, 1, 2, 1 and 2 are left.
+  assert split.train.images.shape == (4, 2, 4, 4, 3)
+  assert taken == [(1 * 2 * 48, 2 * 2 * 48)]
+
+
 def test_release_changes_no_values(tmp_path):
   plain = np.arange(9, dtype=np.uint8)
   release(plain)
