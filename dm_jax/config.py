@@ -91,6 +91,9 @@ class DataConfig:
     statistics: a set whose published mean and deviation normalise the images,
       e.g. tiny_imagenet for a folder of it. None takes those published under
       the set's own name, and computes them where there are none.
+    cache: a folder in which decoded images are kept and mapped into memory, so
+      that they are decoded once and may be more than memory holds; None keeps
+      them in memory alone. Changes no result.
     validation: share of each class's training images that is held out, [0, 1):
       for the evaluations on the way and for bucketing trained networks.
     placement: where the real images lie while they are condensed: device (all
@@ -102,6 +105,7 @@ class DataConfig:
   dir: str | None = None
   resize: int | None = None
   statistics: str | None = None
+  cache: str | None = None
   validation: float = 0.0
   placement: str = 'auto'
 
@@ -111,6 +115,8 @@ class DataConfig:
     _within(0, 1, **{'data.validation': self.validation})
     if not self.name:
       raise InputError('data.name is empty: name a dataset, e.g. cifar10')
+    if self.cache == '':
+      raise InputError('data.cache is empty: name a folder, or leave it out')
     if self.resize is not None:
       _at_least(1, **{'data.resize': self.resize})
 
@@ -489,7 +495,7 @@ class RunConfig:
   def settings(self) -> dict[str, Any]:
     """Returns what determines the result: not where data lie, nor output."""
     settings = self.to_dict()
-    del settings['output'], settings['data']['dir']
+    del settings['output'], settings['data']['dir'], settings['data']['cache']
     del settings['condense']['log_every'], settings['embedder']['dir']
     return settings
 

@@ -93,6 +93,7 @@ def test_a_value_of_the_wrong_type_is_refused(values, message):
     ({'seed': -1}, 'seed must be in'),
     ({'seed': 2**32}, 'seed must be in'),
     ({'data': {'name': ''}}, 'data.name is empty'),
+    ({'data': {'cache': ''}}, 'data.cache is empty: name a folder'),
     ({'data': {'resize': 0}}, 'data.resize must be at least 1'),
     ({'network': {'width': 0}}, 'network.width must be at least 1'),
     ({'network': {'norm': 'batchnorm'}}, 'did you mean batch'),

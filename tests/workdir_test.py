@@ -158,6 +158,11 @@ def test_the_data_may_move(finished):
   finished.again(**{'data.dir': str(moved)})
 
 
+def test_decoded_images_may_be_kept(finished, tmp_path):
+  finished.again(**{'data.cache': str(tmp_path / 'kept')})
+  assert [*tmp_path.glob('kept/npz-*/train.npy')]
+
+
 @pytest.mark.parametrize(
   'name', ['train_images', 'train_labels', 'test_images', 'test_labels']
 )

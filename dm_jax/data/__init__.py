@@ -4,8 +4,11 @@
 `Dataset.from_arrays` take arrays that are already in memory.
 """
 
+import dataclasses
+
 from dm_jax.config import DataConfig
 from dm_jax.data.arrays import channel_statistics, check_images, check_labels
+from dm_jax.data.cache import load_cached
 from dm_jax.data.class_data import (
   ClassData,
   Dataset,
@@ -42,7 +45,8 @@ def load(config: DataConfig, part: Part = WHOLE) -> Dataset:
 
   Args:
     config: `name` is digits, npz or folder, and a tensorflow_datasets name
-      otherwise; `dir` and `resize` as the source needs them.
+      otherwise; `dir` and `resize` as the source needs them; `cache` is where
+      decoded images are kept and mapped, for sets that no memory holds.
     part: the classes whose training images are read, `ClassData.held`. The
       test set is read whole.
 
@@ -63,9 +67,23 @@ def load(config: DataConfig, part: Part = WHOLE) -> Dataset:
   # Resized images have other statistics than those that are published.
   own_name = config.name if config.resize is None else ''
   statistics = published(config.statistics or own_name)
-  contents = _source(config).open()
+  source = _source(config)
+  if config.cache is not None:
+    return _load_cached(config, source, part, statistics)
+  contents = source.open()
   _check_channels(statistics, contents.image_shape[-1])
   return read_dataset(contents, part, statistics)
+
+
+def _load_cached(
+  config: DataConfig, source: Source, part: Part, given: Statistics | None
+) -> Dataset:
+  assert config.cache is not None
+  dataset = load_cached(config.cache, config.name, config.resize, source, part)
+  _check_channels(given, dataset.train.image_shape[-1])
+  mean, std = given or (dataset.train.mean, dataset.train.std)
+  train = dataclasses.replace(dataset.train, mean=mean, std=std)
+  return dataclasses.replace(dataset, train=train)
 
 
 def _check_channels(statistics: Statistics | None, channels: int) -> None:

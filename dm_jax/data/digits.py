@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dm_jax.data.source import Contents, Source, in_memory
+from dm_jax.data.source import Contents, Source, from_array
 
 # Part of the dataset, not of a run: every run must see the same test images.
 _SPLIT_SEED = 0
@@ -16,7 +16,13 @@ def source() -> Source:
 
   Source: UCI Optical Recognition of Handwritten Digits, test part.
   """
-  return Source(state=lambda: f'digits {_SPLIT_SEED} {_TEST_SHARE}', open=_open)
+  return Source(state=_state, open=_open)
+
+
+def _state() -> str:
+  import sklearn
+
+  return f'{sklearn.__version__} {_SPLIT_SEED} {_TEST_SHARE}'
 
 
 def _open() -> Contents:
@@ -33,7 +39,7 @@ def _open() -> Contents:
     stratify=labels,
   )
   return Contents(
-    in_memory(images[train], labels[train]),
-    in_memory(images[test], labels[test]),
+    from_array(images[train], labels[train]),
+    from_array(images[test], labels[test]),
     images.shape[1:],
   )

@@ -37,15 +37,23 @@ def create(path: os.PathLike, shape: tuple[int, ...]) -> np.memmap:
   """
   images = np.lib.format.open_memmap(path, 'w+', np.uint8, shape)
   with open(path, 'r+b') as file:
-    _reserve(file, os.fstat(file.fileno()).st_size)
+    _reserve(file, 0, os.fstat(file.fileno()).st_size)
   return images
 
 
-def zeros_like(array: object, shape: tuple[int, ...]) -> np.ndarray:
+def zeros_like(
+  array: object, shape: tuple[int, ...], rows: tuple[int, int]
+) -> np.ndarray:
   """Returns zeros, uint8: mapped where `array` is, else in memory.
 
-  A mapped result lies in a nameless file in the folder above that of the file
-  of `array`, and goes when it is no longer used.
+  A mapped result lies in a nameless file, in the folder of the file of `array`,
+  and goes when it is no longer used.
+
+  Args:
+    array: what the result is like, `numpy.memmap`, a view of one, or any other.
+    shape: of the result.
+    rows: the range of the first axis that will be written to; the rest takes
+      neither memory nor disk space.
 
   Raises:
     OSError: e.g. the disk is full.
@@ -53,9 +61,10 @@ def zeros_like(array: object, shape: tuple[int, ...]) -> np.ndarray:
   path = _path(array)
   if path is None:
     return np.zeros(shape, np.uint8)
-  with tempfile.TemporaryFile(dir=path.parent.parent) as file:
+  with tempfile.TemporaryFile(dir=path.parent) as file:
     images = np.memmap(file, np.uint8, 'w+', shape=shape)
-    _reserve(file, images.nbytes)
+    size = images.nbytes // shape[0]
+    _reserve(file, rows[0] * size, (rows[1] - rows[0]) * size)
   return images
 
 
@@ -68,7 +77,7 @@ def _path(array: object) -> pathlib.Path | None:
   return None
 
 
-def _reserve(file: IO[bytes], size: int) -> None:
+def _reserve(file: IO[bytes], start: int, size: int) -> None:
   """Takes the disk space: without it, a write through a map kills."""
-  if hasattr(os, 'posix_fallocate'):
-    os.posix_fallocate(file.fileno(), 0, size)
+  if size and hasattr(os, 'posix_fallocate'):
+    os.posix_fallocate(file.fileno(), start, size)

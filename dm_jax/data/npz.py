@@ -1,7 +1,9 @@
 """One NumPy .npz file with both sets."""
 
 import functools
+import math
 import pathlib
+import struct
 from typing import Any
 import zipfile
 import zlib
@@ -10,11 +12,16 @@ import numpy as np
 
 from dm_jax.data.arrays import check_images, check_labels
 from dm_jax.data.files import one_line
-from dm_jax.data.source import Contents, Source, in_memory
+from dm_jax.data.source import Contents, Source, from_array
 from dm_jax.types import InputError
 
 _NEEDED = ('train_images', 'train_labels', 'test_images', 'test_labels')
 _OPTIONAL = 'class_names'
+_PIECE = 2**20  # Bytes.
+_HEADERS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+}
 # What NumPy raises on a file that is broken or something else.
 _BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -28,7 +35,8 @@ def source(path: str | None) -> Source:
       Pickled objects are never loaded.
 
   Returns:
-    The source; what it reads passes through memory whole.
+    The source. What is not compressed, as `numpy.savez` leaves it, is mapped;
+    the rest passes through memory whole.
 
   Raises:
     InputError: no file is named. What the source raises names the file and what
@@ -58,12 +66,12 @@ def _open(path: str) -> Contents:
   test, test_labels = _images_and_labels(arrays, 'test', path)
   if train.shape[1:] != test.shape[1:]:
     raise InputError(
-      f'test_images in {path} must be {train.shape[1:]} like the training'
-      f' images, got {test.shape[1:]}'
+      f'test_images must be {train.shape[1:]} like the training images, '
+      f'got {test.shape[1:]}'
     )
   return Contents(
-    in_memory(train, train_labels),
-    in_memory(test, test_labels),
+    from_array(train, train_labels),
+    from_array(test, test_labels),
     train.shape[1:],
     None if names is None else _names(names, path),
   )
@@ -119,9 +127,10 @@ def _images_and_labels(
 
 
 def _member(archive, name: str, path: pathlib.Path) -> np.ndarray:
-  """Returns one array of an open file."""
+  """Returns one array of an open file, mapped where that can be done."""
   try:
-    return archive[name]
+    mapped = _mapped(archive, name, path)
+    return archive[name] if mapped is None else mapped
   except _BROKEN as error:
     if 'allow_pickle' in str(error):
       raise InputError(
@@ -132,6 +141,31 @@ def _member(archive, name: str, path: pathlib.Path) -> np.ndarray:
       f'{name} in {path} cannot be read ({one_line(error)}): write the file '
       'again'
     ) from error
+
+
+def _mapped(archive, name: str, path: pathlib.Path) -> np.ndarray | None:
+  """Maps an array that lies in the file as it is; None where it does not."""
+  members = {member.filename: member for member in archive.zip.infolist()}
+  info = members.get(f'{name}.npy')
+  if info is None or info.compress_type != zipfile.ZIP_STORED:
+    return None
+  with archive.zip.open(info) as member:
+    version = np.lib.format.read_magic(member)
+    if version not in _HEADERS:
+      return None
+    shape, fortran, dtype = _HEADERS[version](member)
+    start = member.tell()
+    while member.read(_PIECE):  # To its end, where the checksum is met.
+      pass
+  size = math.prod(shape) * dtype.itemsize
+  if dtype.hasobject or not size or start + size != info.file_size:
+    return None
+  with path.open('rb') as file:
+    # The lengths of name and extra field, which end the member's header.
+    file.seek(info.header_offset + 26)
+    start += info.header_offset + 30 + sum(struct.unpack('<HH', file.read(4)))
+  order = 'F' if fortran else 'C'
+  return np.memmap(path, dtype, 'r', start, shape, order)
 
 
 def _names(names: np.ndarray, path: str) -> list[str]:

@@ -85,8 +85,8 @@ class Outline(NamedTuple):
     return int(self.counts.max())
 
 
-def in_memory(images: np.ndarray, labels: np.ndarray) -> Stored:
-  """Returns a split whose images, uint8 [N, H, W, D], are in memory."""
+def from_array(images: np.ndarray, labels: np.ndarray) -> Stored:
+  """Returns a split of an array, uint8 [N, H, W, D], in memory or mapped."""
   return Stored(labels, lambda rows: images[rows])
 
 

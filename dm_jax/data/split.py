@@ -48,11 +48,13 @@ def hold_out(data: ClassData, share: float, seed: int) -> Split:
     return Split(data, none, np.zeros(0, np.int32))
   images, counts = np.asarray(data.images), np.asarray(data.counts)
   kept, out = _draw(data, share, seed)
-  classes = range(*data.held_range)
+  held = data.held_range
+  classes = range(*held)
   sizes = [len(rows) for rows in kept]
-  rest = zeros_like(images, (len(counts), max(sizes), *images.shape[2:]))
+  shape = (len(counts), max(sizes), *images.shape[2:])
+  rest = zeros_like(images, shape, held)
   labels = np.repeat(
-    np.arange(*data.held_range, dtype=np.int32), [len(out[c]) for c in classes]
+    np.arange(*held, dtype=np.int32), [len(out[c]) for c in classes]
   )
   held_out = np.empty((len(labels), *images.shape[2:]), np.uint8)
   for label in classes:

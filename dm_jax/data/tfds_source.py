@@ -5,6 +5,7 @@ prepare them, once: see `tfds_prepare`.
 """
 
 from collections.abc import Callable, Iterator
+import dataclasses
 import functools
 import io
 from pathlib import Path
@@ -71,7 +72,7 @@ def _state(builder, splits: tuple[str, str]) -> str:
 
 def _open(builder, splits: tuple[str, str], layout: _Layout) -> Contents:
   def stored(split: str) -> Stored:
-    values = functools.partial(_values, builder, split)
+    values = functools.partial(_values, _Records(builder, split))
     labels = values(functools.partial(_label, key=layout.label))
 
     def read(rows: np.ndarray) -> np.ndarray:
@@ -140,47 +141,58 @@ def _splits(builder, name: str) -> tuple[str, str]:
   return 'train', test
 
 
+@dataclasses.dataclass(frozen=True)
+class _Records:
+  """The records of a split."""
+
+  builder: Any
+  split: str
+
+  @functools.cached_property
+  def source(self):
+    return self.builder.as_data_source(
+      self.split,
+      deserialize_method=import_tfds().decode.DeserializeMethod.RAW_BYTES,
+      file_format=FORMAT,
+    )
+
+  def features(self, rows: np.ndarray | None) -> Iterator[Any]:
+    """Yields the features by name, as they are stored; None is all rows."""
+    from tensorflow_datasets.proto import tf_example_pb2
+    from tqdm import tqdm
+
+    # Parsed here: tfds takes six times as long, and would decode images with
+    # OpenCV where that is installed, to other pixels. In one thread: several
+    # are slower on small images, whose time goes by under the interpreter's
+    # lock.
+    proto: Any = tf_example_pb2
+    wanted = range(len(self.source)) if rows is None else rows.tolist()
+    # disable=None: no bar unless standard error is a terminal.
+    for start in tqdm(
+      range(0, len(wanted), _RECORDS),
+      desc=f'{self.split} labels, thousands',
+      delay=1,
+      disable=None if rows is None else True,
+    ):
+      some = wanted[start : start + _RECORDS]
+      for record in self.source.__getitems__(some):
+        yield proto.Example.FromString(record).features.feature
+
+
 def _values(
-  builder,
-  split: str,
+  records: _Records,
   decode: Callable[[Any], Any],
   rows: np.ndarray | None = None,
 ) -> Iterator[Any]:
   """Yields decode(features) of the records in some rows; None is in all."""
   try:
-    yield from map(decode, _records(builder, split, rows))
+    yield from map(decode, records.features(rows))
   except Exception as error:
     # array_record raises RuntimeError, protobuf and Pillow their own types.
     raise InputError(
-      f'{builder.data_dir}: the records of {split} cannot be read '
-      f'({one_line(error)}): delete the folder and prepare the set again'
+      f'{records.builder.data_dir}: the records of {records.split} cannot be '
+      f'read ({one_line(error)}): delete the folder and prepare the set again'
     ) from error
-
-
-def _records(builder, split: str, rows: np.ndarray | None) -> Iterator[Any]:
-  """Yields the features by name, as they are stored."""
-  from tensorflow_datasets.proto import tf_example_pb2
-  from tqdm import tqdm
-
-  # Parsed here: tfds takes eight times as long, and would decode images with
-  # OpenCV where that is installed, to other pixels. In one thread: several are
-  # slower on small images, whose time goes by under the interpreter's lock.
-  source = builder.as_data_source(
-    split,
-    deserialize_method=import_tfds().decode.DeserializeMethod.RAW_BYTES,
-    file_format=FORMAT,
-  )
-  wanted = range(len(source)) if rows is None else rows.tolist()
-  example: Any = tf_example_pb2
-  # disable=None: no bar unless standard error is a terminal.
-  for start in tqdm(
-    range(0, len(wanted), _RECORDS),
-    desc=f'{split} labels, thousands',
-    delay=1,
-    disable=None if rows is None else True,
-  ):
-    for record in source.__getitems__(wanted[start : start + _RECORDS]):
-      yield example.Example.FromString(record).features.feature
 
 
 def _label(features, key: str) -> int:

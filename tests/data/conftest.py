@@ -1,8 +1,14 @@
-"""Writes small tfds sets, as `download_and_prepare` leaves them."""
+"""Writes small sets; those of tfds as `download_and_prepare` leaves them."""
 
+import io
 import json
+from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
 import pytest
+
+from dm_jax.config import DataConfig
 
 
 def _example(fields):
@@ -74,3 +80,68 @@ def write_set(tmp_path):
     return folder
 
   return write
+
+
+class Known(NamedTuple):
+  """A set and what is in it; the digits are not told here."""
+
+  config: DataConfig
+  pixels: np.ndarray
+  labels: np.ndarray
+
+
+def _png(pixels):
+  file = io.BytesIO()
+  Image.fromarray(pixels).save(file, 'PNG')
+  return file.getvalue()
+
+
+def _write_npz(path, names, labels, pixels):
+  arrays = {
+    f'{part}_{what}': array
+    for part in ('train', 'test')
+    for what, array in (('images', pixels), ('labels', labels))
+  }
+  np.savez(path, class_names=np.array(names), **arrays)
+
+
+def _write_folder(root, names, labels, pixels):
+  for part in ('train', 'test'):
+    for i, (label, image) in enumerate(zip(labels, pixels, strict=True)):
+      path = root / part / names[label] / f'{i:02}.png'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(_png(image))
+
+
+def _write_tfds(write, names, labels, pixels):
+  import tensorflow_datasets as tfds
+
+  records = [
+    {'image': _png(image), 'label': int(label)}
+    for label, image in zip(labels, pixels, strict=True)
+  ]
+  features = {
+    'image': tfds.features.Image(shape=(4, 4, 3)),
+    'label': tfds.features.ClassLabel(names=names),
+  }
+  write(features=features, splits={'train': records, 'test': records})
+
+
+@pytest.fixture(params=['digits', 'npz', 'folder', 'tfds'])
+def known(request, tmp_path):
+  """A set of each source, four classes of unequal sizes in no order."""
+  labels = np.array([3, 0, 1, 1, 2, 0, 3, 3, 1, 3, 2])
+  pixels = np.random.RandomState(5).randint(0, 256, (11, 4, 4, 3), np.uint8)
+  contents = ['ant', 'bee', 'cat', 'dog'], labels, pixels
+  name, where = request.param, tmp_path
+  if name == 'digits':
+    return Known(DataConfig(name), pixels[:0], labels[:0])
+  if name == 'npz':
+    where = tmp_path / 'set.npz'
+    _write_npz(where, *contents)
+  if name == 'folder':
+    _write_folder(tmp_path, *contents)
+  if name == 'tfds':
+    name = 'shapes'
+    _write_tfds(request.getfixturevalue('write_set'), *contents)
+  return Known(DataConfig(name, str(where)), pixels, labels)

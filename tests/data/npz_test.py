@@ -135,3 +135,29 @@ def test_a_single_array_is_refused(tmp_path):
   np.save(path, np.zeros(3))
   with pytest.raises(InputError, match='holds a single array: write train_im'):
     read(path)
+
+
+@pytest.mark.parametrize('order', ['C', 'F'])
+@pytest.mark.parametrize('write', [np.savez, np.savez_compressed])
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+def test_all_ways_of_saving_are_read_alike(tmp_path, order, write, dtype):
+  levels = np.random.RandomState(0).randint(0, 256, (6, 3, 2, 3))
+  images = levels / 255 if dtype == np.float32 else levels
+  images = np.array(images, dtype, order=order)
+  labels = np.array([0, 1, 1, 0, 1, 1])
+  arrays = {'test_images': images[:2], 'test_labels': labels[:2]}
+  path = tmp_path / 'images.npz'
+  write(path, train_images=images, train_labels=labels, **arrays)
+  dataset = read(path)
+  np.testing.assert_array_equal(dataset.train.images[0, :2], levels[[0, 3]])
+  np.testing.assert_array_equal(dataset.train.images[1], levels[[1, 2, 4, 5]])
+  np.testing.assert_array_equal(dataset.test_images, levels[:2])
+
+
+def test_a_loaded_set_does_not_need_its_file(tmp_path):
+  path = saved(tmp_path)
+  dataset = read(path)
+  path.write_bytes(b'')
+  assert dataset.train.images[..., 0, 0, 0].tolist() == [[51, 255], [0, 102]]
+  assert dataset.test_images.tolist() == [[[[9]]]]
+  assert dataset.test_labels.tolist() == [1]
