@@ -111,7 +111,7 @@ class Checkpoints:
     self._manager.close()
 
   def _open(self) -> ocp.CheckpointManager:
-    # One process writes, however many there are: Orbax must not wait for others.
+    # One process writes: Orbax must not wait for others.
     this = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
       primary_host=this, active_processes={this}, barrier_sync_key_prefix='lead'

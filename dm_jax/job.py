@@ -73,7 +73,7 @@ class Job:
   @functools.cached_property
   def inputs(self) -> dict[str, str]:
     """Digests of what the run reads; all of its bytes are read for them."""
-    digests = {'data': data.fingerprint(self.dataset)}
+    digests = {'data': data.fingerprint(self.dataset, _part(self.config))}
     if self.synthetic is not None:
       digests['synthetic'] = self.synthetic.fingerprint()
     return digests

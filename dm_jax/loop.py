@@ -13,6 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from dm_jax.data import release
 from dm_jax.parallel import ClassLayout
 from dm_jax.types import Array, Diverged
 
@@ -236,7 +237,9 @@ class _Advance:
 
 
 def _deal_chunk(layout: ClassLayout, problem: Any, axes: Any, chunk: int):
-  return layout.deal(problem, axes, chunk=chunk)
+  dealt = layout.deal(problem, axes, chunk=chunk)
+  jax.tree.map(release, problem)  # What was read of a file need not stay.
+  return dealt
 
 
 def _next_count(affordable: int, done: int, steps: int, every: int) -> int:

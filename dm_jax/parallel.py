@@ -139,6 +139,8 @@ class ClassLayout:
   def _deal_leaf(self, chunk, donated, axis, leaf):
     if axis is not None:
       leaf = self._rows(leaf, chunk)
+    if isinstance(leaf, np.memmap):  # Else a device might read the file.
+      leaf = np.array(leaf)
     if len(self._mapped) == 1:
       alias = False if donated else None
       return jax.device_put(leaf, self.devices[0], may_alias=alias)

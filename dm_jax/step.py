@@ -12,6 +12,7 @@ import optax
 
 from dm_jax import augment, matching
 from dm_jax.config import CondenseConfig
+from dm_jax.data import release
 from dm_jax.data.class_data import ClassData, normalise
 from dm_jax.discrepancy import get_discrepancy
 from dm_jax.types import Array, Decoder, Embedder, InputError, Key, Network
@@ -145,6 +146,7 @@ def draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
   else:  # The set may be larger than the device's memory.
     rows = np.arange(data.classes)[:, None]
     drawn = data.images[rows, np.asarray(indices)]
+    release(data.images)
   return _normalise(drawn, data.mean, data.std)
 
 
