@@ -19,8 +19,6 @@ from dm_jax.types import Array, Diverged
 
 _MOST_STEPS = 1000  # Per compiled call.
 _SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
-# The same where chunks are copied: more steps for each copy of the data.
-_STREAM_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +101,10 @@ class _Supply:
     """Takes what deals a chunk."""
     self._deal, self._chunks = deal, chunks
     self.streams = chunks > 1 and not resident
+    self._copied = self._waited = 0.0
     self._held = [] if self.streams else [deal(i) for i in range(chunks)]
     self._copier = concurrent.futures.ThreadPoolExecutor(1)
-    self._next = self._copier.submit(deal, 0) if self.streams else None
+    self._next = self._copier.submit(self._copy, 0) if self.streams else None
 
   def first(self) -> Any:
     """Returns chunk 0 without moving on."""
@@ -115,9 +114,23 @@ class _Supply:
     """Returns the next chunk, 0, 1, ..., and 0 after the last."""
     if self._next is None:
       return self._held[chunk]
+    started = time.perf_counter()
     dealt = self._next.result()
+    self._waited += time.perf_counter() - started
     following = (chunk + 1) % self._chunks
-    self._next = self._copier.submit(self._deal, following)
+    self._next = self._copier.submit(self._copy, following)
+    return dealt
+
+  def seconds(self) -> tuple[float, float]:
+    """Returns how long it copied and was waited for since the last time."""
+    seconds = self._copied, self._waited
+    self._copied = self._waited = 0.0
+    return seconds
+
+  def _copy(self, chunk: int) -> Any:
+    started = time.perf_counter()
+    dealt = jax.block_until_ready(self._deal(chunk))
+    self._copied += time.perf_counter() - started
     return dealt
 
   def close(self) -> None:
@@ -188,8 +201,7 @@ def run(
       except BaseException:
         crew.agree(None)
         raise
-      aim = _STREAM_SECONDS if advance.streams else _SECONDS
-      affordable = int(aim * count / max(seconds, 1e-9))
+      affordable = advance.affordable(count, seconds)
       # The last one agrees on 0, that all of them are through.
       ahead = _next_count(affordable, done, steps, every)
       agreed = crew.agree(ahead if done < steps else 0)
@@ -212,7 +224,18 @@ class _Advance:
     ]
     deal = functools.partial(_deal_chunk, layout, problem, axes[1])
     self._supply = _Supply(deal, layout.chunks, resident)
-    self.streams = self._supply.streams
+
+  def affordable(self, count: int, seconds: float) -> int:
+    """Returns the steps of a call as long as it should be.
+
+    Args:
+      count: steps of the last call.
+      seconds: that it took.
+    """
+    copied, waited = self._supply.seconds()
+    # Longer calls where that hides the copying.
+    aim = max(_SECONDS, copied)
+    return int(aim * count / max(seconds - waited, 1e-9))
 
   def compile(self) -> None:
     """Compiles the program by a call of no steps."""
