@@ -30,12 +30,14 @@ class Metrics:
     losses: float32 [steps since the last callback], summed over the classes.
     seconds: that they took.
     compile_seconds: of the whole run so far.
+    waited: of the seconds, those in which the devices had no images yet.
   """
 
   step: int
   losses: np.ndarray
   seconds: float
   compile_seconds: float
+  waited: float = 0.0
 
 
 def repeat(step: Callable) -> Callable:
@@ -191,17 +193,21 @@ def run(
       started = time.perf_counter()
       losses, own = advance(count)
       seconds = time.perf_counter() - started
+      copied, waited = advance.supply.seconds()
       good = state
       losses, state = crew.share(losses, own)
       try:
         _check_finite(losses, done, good, state, describe)
         done += count
         if callback is not None:
-          callback(state, Metrics(done, losses, seconds, compile_seconds))
+          metrics = Metrics(done, losses, seconds, compile_seconds, waited)
+          callback(state, metrics)
       except BaseException:
         crew.agree(None)
         raise
-      affordable = advance.affordable(count, seconds)
+      # Longer calls where that hides the copying.
+      aim = max(_SECONDS, copied)
+      affordable = int(aim * count / max(seconds - waited, 1e-9))
       # The last one agrees on 0, that all of them are through.
       ahead = _next_count(affordable, done, steps, every)
       agreed = crew.agree(ahead if done < steps else 0)
@@ -223,33 +229,21 @@ class _Advance:
       for chunk in range(layout.chunks)
     ]
     deal = functools.partial(_deal_chunk, layout, problem, axes[1])
-    self._supply = _Supply(deal, layout.chunks, resident)
-
-  def affordable(self, count: int, seconds: float) -> int:
-    """Returns the steps of a call as long as it should be.
-
-    Args:
-      count: steps of the last call.
-      seconds: that it took.
-    """
-    copied, waited = self._supply.seconds()
-    # Longer calls where that hides the copying.
-    aim = max(_SECONDS, copied)
-    return int(aim * count / max(seconds - waited, 1e-9))
+    self.supply = _Supply(deal, layout.chunks, resident)
 
   def compile(self) -> None:
     """Compiles the program by a call of no steps."""
-    self._run(0, self._supply.first(), 0)
+    self._run(0, self.supply.first(), 0)
 
   def __call__(self, count: int) -> tuple[np.ndarray, Any]:
     """Takes `count` steps; returns their losses and the state after them."""
     chunks = range(self._layout.chunks)
-    losses = [self._run(i, self._supply.take(i), count) for i in chunks]
+    losses = [self._run(i, self.supply.take(i), count) for i in chunks]
     states = self._states[0] if len(chunks) == 1 else self._states
     return np.sum(losses, axis=0), self._layout.gather(states, self._axes[0])
 
   def close(self) -> None:
-    self._supply.close()
+    self.supply.close()
 
   def _run(self, chunk: int, problem: Any, count: int) -> np.ndarray:
     self._states[chunk], losses = self._program(
