@@ -37,7 +37,8 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, images: Array, batch: Batch) -> Array:
-    features = images.shape[-1:]
+    features, dtype = images.shape[-1:], images.dtype
+    images = images.astype(jnp.float32)  # Sums over a batch need the digits.
     scale = self.param('scale', nn.initializers.ones, features)
     bias = self.param('bias', nn.initializers.zeros, features)
     zeros, ones = nn.initializers.zeros, nn.initializers.ones
@@ -52,7 +53,8 @@ class BatchNorm(nn.Module):
     else:
       mean, variance = running_mean.value, running_var.value
     factor = scale * lax.rsqrt(variance + _EPSILON)
-    return (images - _last(mean)) * _last(factor) + _last(bias)
+    normed = (images - _last(mean)) * _last(factor) + _last(bias)
+    return normed.astype(dtype)
 
 
 def batch_statistics(images: Array, batch: Batch) -> tuple[Array, Array, Array]:
