@@ -42,7 +42,9 @@ class Plan:
       'host': f'the real images ({size}) stay on the host and come in chunks',
     }[self.placement]
     count = 'all classes' if self.at_once is None else f'{self.at_once} classes'
-    free = '' if self.free is None else f' of {memory.readable(self.free)} free'
+    simple = self.placement == 'device' and self.at_once is None
+    # What is free at the moment says something where it decided.
+    free = '' if simple else f' of {memory.readable(self.free or 0)} free'
     return (
       f'{where}; a device computes {count} at a time, in about'
       f' {memory.readable(self.needed)}{free}'

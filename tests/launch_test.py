@@ -179,7 +179,7 @@ def test_the_output_has_a_line_for_each_result(smoke):
   assert lines[-1] == f'report: {smoke.workdir / "report.html"}'
   assert lines[0].startswith('settings of this run: ')
   assert 'condense.images_per_class 3, not 10' in lines[0]
-  assert len(lines) <= 7  # With a warning and its advice, perhaps.
+  assert len(lines) <= 8  # With a warning and its advice, perhaps.
 
 
 def test_progress_is_plain_lines_where_nobody_watches(smoke):
