@@ -132,7 +132,7 @@ def test_the_same_run_again_trains_nothing(finished, monkeypatch):
   def refuse(*args, **options):
     raise AssertionError('it was done already')
 
-  monkeypatch.setattr('dm_jax.trials.evaluate', refuse)
+  monkeypatch.setattr('dm_jax.team.evaluate', refuse)
   monkeypatch.setattr('dm_jax.making.evaluate', refuse)
   again, _ = start(folder)
   assert again['evaluations'] == results['evaluations']
@@ -181,7 +181,7 @@ def test_a_run_that_is_stopped_anywhere_ends_like_a_straight_one(
     return evaluate(*args, **options)
 
   with monkeypatch.context() as patch:
-    patch.setattr('dm_jax.trials.evaluate', evaluate_thrice)
+    patch.setattr('dm_jax.team.evaluate', evaluate_thrice)
     with pytest.raises(Stopped):
       start(tmp_path)
   results, _ = start(tmp_path)

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import trials
+from dm_jax import team, trials
 from dm_jax.config import EvalConfig
 from dm_jax.evaluate import evaluate
+from dm_jax.interrupts import Request
 from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.team import Team
 from dm_jax.trials import Trial, run_trial
 from dm_jax.types import Network
 
@@ -89,28 +91,31 @@ def run_on(monkeypatch):
       return evaluate(made, *args, first=first, devices=local, **options)
 
     test_images, test_labels = images(300, 9), np.arange(300) % 3
-    job = SimpleNamespace(
+    job: Any = SimpleNamespace(
       key=lambda purpose, number: jax.random.key(number),
       dataset=SimpleNamespace(test_images=test_images, test_labels=test_labels),
       pool={'linear': LINEAR},
+      split=SimpleNamespace(train=SimpleNamespace(classes=3)),
     )
     results = {
       'method': 'dm',
       'networks': ['linear'],
       'images_per_class': 2,
     }
+    request = Request()
     maker: Any = SimpleNamespace(
       job=job,
       results=results,
-      request=SimpleNamespace(number=0),
+      request=request,
+      team=Team(job, request),
       save_results=lambda: saved.append(len(groups)),
     )
     trial = Trial('dm', 2, 'linear', 2, CONFIG, make)
     entry = trial.entry(results)
     entry['accuracies'] = [[*part] for part in accuracies]
     with monkeypatch.context() as patch:
-      patch.setattr(trials, 'evaluate', record)
-      patch.setattr(jax, 'local_devices', lambda: local)
+      patch.setattr(team, 'evaluate', record)
+      patch.setattr(jax, 'device_count', lambda: devices)
       run_trial(maker, trial)
     assert saved == [*range(1, len(groups) + 1)]
     return entry, groups
