@@ -1,16 +1,15 @@
 """Runs that several processes share, each of them a subprocess."""
 
 import collections
+import concurrent.futures
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
@@ -42,30 +41,34 @@ class Launcher:
     self._root, self._environment = root, environment
     self._started = []
 
-  def start(self, workdir, *arguments, count, devices=2):
-    """Starts `count` processes of one run; arguments may differ by process."""
+  def start(self, workdir, *arguments, count, devices=2, own=None):
+    """Starts the processes of one run; some with arguments of their `own`."""
     with socket.socket() as free:
       free.bind(('localhost', 0))
       address = f'localhost:{free.getsockname()[1]}'
     together = ('--distributed', f'--coordinator={address}')
-    flags = [
-      [*together, f'--processes={count}', f'--process={number}']
-      for number in range(count)
-    ]
-    return [
-      self._start(workdir, devices, *arguments, *(own if count > 1 else ()))
-      for own in flags
-    ]
+    started = []
+    for number in range(count):
+      more = list((own or {}).get(number, ()))
+      if count > 1:
+        more += [*together, f'--processes={count}', f'--process={number}']
+      started.append(self._start(workdir, devices, *arguments, *more))
+    return started
 
   def _start(self, workdir, devices, *arguments):
-    count = f'--xla_force_host_platform_device_count={devices}'
+    flags = (
+      f'--xla_force_host_platform_device_count={devices}',
+      # Compiles in two thirds of the time: only process 0 of several keeps
+      # what it compiled.
+      '--xla_backend_optimization_level=0',
+    )
     process = subprocess.Popen(
       [
         *(sys.executable, 'launch.py', '--config=configs/smoke.py:ipc=2'),
         *(f'--workdir={workdir}', *arguments),
       ],
       cwd=self._root,
-      env={**self._environment, 'XLA_FLAGS': count},
+      env={**self._environment, 'XLA_FLAGS': ' '.join(flags)},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -123,7 +126,8 @@ def read_results(workdir):
 
 def assert_same_set(workdir, expected, atol=1e-5):
   ours, theirs = (
-    SyntheticSet.load(folder / 'synthetic.npz') for folder in (workdir, expected)
+    SyntheticSet.load(folder / 'synthetic.npz')
+    for folder in (workdir, expected)
   )
   np.testing.assert_allclose(ours.images, theirs.images, atol=atol)
   np.testing.assert_array_equal(ours.labels, theirs.labels)
@@ -174,7 +178,7 @@ def test_what_a_run_writes_is_written_once(alone, shared):
     for workdir in (shared[0], alone[0])
   ]
   assert names[0] == names[1]
-  assert not [path for path in shared[0].rglob('*tmp*')]
+  assert not list(shared[0].rglob('*tmp*'))
   assert [row['step'] for row in read_rows(shared[0])] == [5, 10, 15, 20]
   assert len(list((shared[0] / 'tensorboard').glob('*'))) <= 1
 
@@ -221,11 +225,11 @@ def straight(launcher, tmp_path_factory):
   return workdir
 
 
-def start_and_disturb(launcher, workdir, *, count, number, sent):
+def start_and_disturb(launcher, workdir, *, number, sent, **options):
   """Starts a run or goes on, sends a signal to a process, lets all end."""
   begun = newest(workdir)
   started = launcher.start(
-    workdir, *CONDENSE, '--config.output.checkpoint_seconds=0', count=count
+    workdir, *CONDENSE, '--config.output.checkpoint_seconds=0', **options
   )
   wait_for_step(started, workdir, begun + 5)
   started[number].send_signal(sent)
@@ -255,7 +259,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(
     assert 'Traceback' not in '\n'.join(process.err)
   # Then one, then three.
   (ended,) = start_and_disturb(
-    launcher, tmp_path, count=1, number=0, sent=signal.SIGTERM
+    launcher, tmp_path, count=1, devices=1, number=0, sent=signal.SIGTERM
   )
   assert f'resuming at step {step}' in ended.out
   step = newest(tmp_path)
@@ -288,3 +292,190 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_goes_on(
   step = newest(tmp_path)
   (ended,) = launcher.run(tmp_path, *CONDENSE, count=1, devices=1)
   assert_went_on_and_ended_like(tmp_path, ended, step, straight)
+
+
+def test_a_process_with_other_settings_ends_all(launcher, tmp_path):
+  started = launcher.start(
+    tmp_path / 'run',
+    *CONDENSE,
+    count=2,
+    own={
+      1: ['--config.condense.batch_real=9', '--config.seed=1'],
+    },
+  )
+  lead, other = map(end, started)
+  assert other.code == 1
+  assert other.err == [
+    'error: process 1 has other settings than process 0 (condense.batch_real:'
+    ' 9 -> 8; seed: 1 -> 0): start all with the same'
+  ]
+  assert lead.code == 1
+  (line,) = lead.err
+  assert line.startswith('error: another process of this run has ended')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_what_the_lead_refuses_ends_all(launcher, alone):
+  """The workdir, which only the lead looks into, is of other settings."""
+  before = {p: p.read_bytes() for p in alone[0].iterdir() if p.is_file()}
+  started = launcher.start(alone[0], *CONDENSE, count=2)
+  lead, other = map(end, started)
+  assert lead.code == other.code == 1
+  (line,) = lead.err
+  assert 'belongs to another config' in line
+  assert other.err == [
+    line.replace('error: ', 'error: process 0 ended the run: ')
+  ]
+  assert before == {p: p.read_bytes() for p in before}
+
+
+# The rest needs no process.
+
+
+@pytest.fixture
+def numbered(monkeypatch):
+  """A function that lets this process believe that it is one of several."""
+
+  def numbered(index, count):
+    monkeypatch.setattr(processes, 'index', lambda: index)
+    monkeypatch.setattr(processes, 'count', lambda: count)
+    monkeypatch.setattr(processes, 'broadcast', lambda value: value)
+    monkeypatch.setattr(processes, 'total', lambda sums: sums)
+
+  return numbered
+
+
+@pytest.mark.parametrize(('items', 'count'), [(10, 3), (10, 4), (2, 5), (0, 2)])
+def test_shares_cover_everything_once_and_hardly_differ(numbered, items, count):
+  covered, sizes = [], set()
+  for index in range(count):
+    numbered(index, count)
+    low, high = processes.share(items)
+    assert (low, high) == processes.share(items, index)
+    covered += range(low, high)
+    sizes.add(high - low)
+  assert covered == list(range(items))
+  assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+  'given',
+  [
+    {'coordinator': 'here:1'},
+    {'processes': 2, 'process': 0},
+    {'coordinator': 'here:1', 'processes': 2},
+    {'process': 0},
+  ],
+)
+def test_flags_that_go_together_are_asked_for_in_one_line(given):
+  with pytest.raises(InputError, match='go together: give --coord') as error:
+    processes.start(**given)
+  assert '\n' not in str(error.value)
+
+
+def test_a_process_must_be_one_of_the_processes():
+  with pytest.raises(InputError, match='--process=2 must be below .*=2'):
+    processes.start('localhost:1', 2, 2)
+
+
+def free_port():
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return free.getsockname()[1]
+
+
+def test_a_coordinator_that_does_not_answer_is_waited_for_some_time(
+  monkeypatch,
+):
+  assert processes._PATIENCE <= 60
+  monkeypatch.setattr(processes, '_PATIENCE', 0.3)
+  monkeypatch.setattr(processes, '_PAUSE', 0.01)
+  address = f'localhost:{free_port()}'
+  started = time.monotonic()
+  with pytest.raises(InputError, match=f'answers at {address}') as error:
+    processes.start(address, 2, 1)
+  assert 0.3 <= time.monotonic() - started < 10
+  assert '\n' not in str(error.value)
+
+
+def test_a_coordinator_that_comes_later_is_found(monkeypatch):
+  monkeypatch.setattr(processes, '_PAUSE', 0.01)
+  port = free_port()
+
+  def listen():
+    time.sleep(0.2)
+    with socket.create_server(('localhost', port)) as server:
+      server.settimeout(30)
+      server.accept()[0].close()
+
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    listening = pool.submit(listen)
+    processes._await(f'localhost:{port}')
+    listening.result(timeout=30)
+
+
+@pytest.mark.parametrize('address', ['localhost', ':1', 'localhost:http'])
+def test_an_address_has_a_host_and_a_port(address):
+  with pytest.raises(InputError, match='must be HOST:PORT, got'):
+    processes.start(address, 2, 1)
+
+
+def prepare(tmp_path, mode='run', **sections):
+  config = {
+    'data': {'name': 'digits'},
+    'network': {'width': 4, 'depth': 1},
+    'condense': {'images_per_class': 1},
+  }
+  for name, values in sections.items():
+    section = config.get(name, {})
+    config[name] = section | values if isinstance(values, dict) else values
+  return job.prepare(
+    RunConfig.from_dict(config), mode, tmp_path / 'run', None, '', print
+  )
+
+
+def test_more_processes_than_classes_are_refused(numbered, tmp_path):
+  numbered(0, 11)
+  with pytest.raises(InputError, match='11 processes are more than the 10'):
+    prepare(tmp_path)
+  numbered(0, 10)
+  prepare(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('sections', 'named'),
+  [
+    ({'evaluate': {'baselines': 'random,whole'}}, 'evaluate.baselines whole '),
+    ({'evaluate': {'baselines': 'herding'}}, 'evaluate.baselines herding '),
+    ({'method': 'k_center'}, 'method k_center'),
+    ({'embedder': {'name': 'pool'}}, 'embedder.name pool'),
+    (
+      {'evaluate': {'validation_every': 100}, 'data': {'validation': 0.1}},
+      'evaluate.validation_every',
+    ),
+  ],
+)
+def test_what_needs_the_images_of_all_classes_is_refused(
+  numbered, tmp_path, sections, named
+):
+  numbered(0, 2)
+  with pytest.raises(InputError, match=f'^{named}.*run it in one pro') as error:
+    prepare(tmp_path, **sections)
+  assert '\n' not in str(error.value)
+
+
+def test_baselines_do_not_matter_to_condensing_alone(numbered, tmp_path):
+  numbered(0, 2)
+  selected = {'baselines': 'whole,herding'}
+  prepare(tmp_path, mode='condense', evaluate=selected)
+
+
+@pytest.mark.parametrize(('index', 'count'), [(0, 2), (1, 2), (2, 3)])
+def test_a_process_holds_its_classes_alone(numbered, tmp_path, index, count):
+  whole = prepare(tmp_path).split.train
+  numbered(index, count)
+  train = prepare(tmp_path).split.train
+  low, high = 10 * index // count, 10 * (index + 1) // count
+  assert train.held == (low, high)
+  np.testing.assert_array_equal(train.images[low:high], whole.images[low:high])
+  np.testing.assert_array_equal(train.counts, whole.counts)
