@@ -191,7 +191,8 @@ def _check_processes(config: RunConfig, mode: str) -> None:
       f'process {processes.index()} has other settings than process 0'
       f' ({"; ".join(changed)}): start all with the same'
     )
-  baselines = [m for m in config.evaluate.selections if m != 'random']
+  selected = config.evaluate.selections if mode == 'run' else ()
+  baselines = [m for m in selected if m != 'random']
   alone = {
     f'method {config.method}': config.method not in ('dm', 'random'),
     f'evaluate.baselines {",".join(baselines)}': bool(baselines),
