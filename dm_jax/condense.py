@@ -49,7 +49,7 @@ __all__ = [
   'make_step',
 ]
 
-_CPU_MICRO_BATCH = 32  # Keeps activations in a CPU's cache.
+_CPU_MICRO_BATCH = 16  # Keeps activations in a CPU's cache.
 
 # Which leaves have a class axis; pytree prefixes, see `parallel`.
 STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0)

@@ -191,8 +191,9 @@ class CondenseConfig:
     init: real (random training images) or noise (standard normal).
     augment: operations joined by _, or none; one is drawn per class and step.
     discrepancy: how two sets of features are compared.
-    micro_batch: real images embedded at a time; 0 chooses by platform. Speed
-      and memory only.
+    micro_batch: real images embedded at a time, and of the synthetic ones as
+      many whole classes as come near; 0 chooses by platform. Speed and memory
+      only.
     batch_norm_classes: classes that batch norm takes as one batch; 0 is all of
       them, as in the original. Fewer need less memory.
     classes_at_once: the most classes that a device computes at a time; 0 takes

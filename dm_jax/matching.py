@@ -59,7 +59,8 @@ class Objective:
     decode: stored images -> images to train on, for one class.
     operations: of the augmentation, see `augment.parse`.
     batch_real: real images per class and step.
-    micro_batch: real images embedded at a time.
+    micro_batch: real images embedded at a time; of the synthetic ones, as many
+      whole classes as come near.
     sizes: of the nested sets, ascending; empty is one set of all images.
     together: classes that are one batch of a batch norm; 0 is all of them.
     at_once: synthetic images whose activations are kept for the gradient;
@@ -208,6 +209,48 @@ def class_losses(
     # The padding's images see the others' through the statistics.
     losses *= objective.axis.present(len(images))
   return losses
+
+
+def gradient(
+  objective: Objective, images: Array, targets: Target, variables: Variables
+) -> tuple[Array, Array]:
+  """Differentiates the sum of `class_losses` by the images.
+
+  Classes are independent unless batch norm joins them: a few at a time pass
+  forward and back, so that their activations stay in cache.
+
+  Args:
+    objective: the loss.
+    images: as stored, normalised [C, S, H, W, D].
+    targets: with a leading C.
+    variables: of the network.
+
+  Returns:
+    The gradient [C, S, H, W, D] and the losses, float32 [C].
+  """
+
+  def loss(images, targets):
+    losses = class_losses(objective, images, targets, variables)
+    return losses.sum(), losses
+
+  both = jax.grad(loss, has_aux=True)
+  classes = len(images)
+  together = _classes_together(objective, *images.shape[:2])
+  if together == classes:  # Gradients outside of loops are faster.
+    return both(images, targets)
+  groups = jax.tree.map(
+    lambda leaf: leaf.reshape(-1, together, *leaf.shape[1:]), (images, targets)
+  )
+  grouped = lax.map(lambda group: both(*group), groups)
+  return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), grouped)
+
+
+def _classes_together(objective: Objective, classes: int, size: int) -> int:
+  """How many classes' images of `size` fill a micro-batch: a divisor."""
+  if objective.network.mixes_images:
+    return classes
+  most = max(objective.micro_batch // size, 1)
+  return max(n for n in range(1, classes + 1) if classes % n == 0 and n <= most)
 
 
 def _augment(augmentation, images, operations) -> Array:

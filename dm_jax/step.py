@@ -242,11 +242,9 @@ def make_step(
     keys = jax.vmap(fold, (0, None))(problem.class_keys, state.step)
     targets = matching.make_targets(objective, problem.data, variables, keys)
 
-    def loss(images):
-      losses = matching.class_losses(objective, images, targets, variables)
-      return losses.sum(), losses
-
-    gradient, losses = jax.grad(loss, has_aux=True)(state.images)
+    gradient, losses = matching.gradient(
+      objective, state.images, targets, variables
+    )
     updates, opt_state = jax.vmap(optimizer.update)(
       gradient, state.optimizer, state.images
     )
