@@ -31,21 +31,15 @@ _MODE = flags.DEFINE_enum(
   'run: make the sets, then evaluate; condense: make them; evaluate: judge the'
   ' set in --synthetic; table: lay finished runs beside the paper.',
 )
-_WORKDIRS = flags.DEFINE_list(
-  'workdirs', [], 'For table: the folders of finished runs, joined by commas.'
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-  'distributed',
-  False,
-  'One of several processes that share a run, each with some classes; JAX finds'
-  ' the others on TPU pods, under Slurm and Open MPI.',
-)
-_COORDINATOR = flags.DEFINE_string(
-  'coordinator', '', 'Elsewhere: HOST:PORT of process 0, the same for all;'
-)
-_PROCESSES = flags.DEFINE_integer('processes', 0, 'how many there are;')
-_PROCESS = flags.DEFINE_integer('process', -1, 'and the number of this one.')
+_WORKDIRS = flags.DEFINE_list('workdirs', [], 'For table: runs, with commas.')
 _SYNTHETIC = flags.DEFINE_string('synthetic', None, 'For evaluate: a .npz.')
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed', False, 'One of several processes that share a run.'
+)
+# JAX finds these itself on TPU pods, under Slurm and Open MPI.
+_COORDINATOR = flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0.')
+_PROCESSES = flags.DEFINE_integer('processes', 0, 'How many there are.')
+_PROCESS = flags.DEFINE_integer('process', -1, 'The number of this one.')
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -75,7 +69,7 @@ def main(_: list[str]) -> None:
     if _MODE.value == 'table':
       comparison.show(_WORKDIRS.value, _WORKDIR.value)
       return
-    if _DISTRIBUTED.value:
+    if _DISTRIBUTED.value or _COORDINATOR.value or _PROCESSES.value:
       processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     run.run(
       RunConfig.from_dict(_CONFIG.value.to_dict()),

@@ -280,6 +280,27 @@ def test_each_class_computes_only_the_augmentation_it_drew():
   assert str(jaxpr).count('= cond[') == 2
 
 
+@pytest.mark.parametrize('micro_batch', [1, 3, 6, 7])
+def test_classes_pass_together_or_one_by_one(micro_batch):
+  """Of 4 classes of 3 images, groups of 1, 1, 2 and 2 classes."""
+  data = random_data([5] * 4)
+  variables = CONVNET.init(KEY)
+  few = dataclasses.replace(objective(CONVNET), micro_batch=micro_batch)
+  every = dataclasses.replace(few, micro_batch=12)
+  targets = matching.make_targets(every, data, variables, class_keys(data))
+  images = normalised(data)[:, :3]
+
+  def total(images):
+    return matching.class_losses(every, images, targets, variables).sum()
+
+  gradient, losses = matching.gradient(few, images, targets, variables)
+  np.testing.assert_allclose(
+    gradient, jax.grad(total)(images), rtol=1e-4, atol=1e-5
+  )
+  np.testing.assert_allclose(losses.sum(), total(images), rtol=1e-5)
+  assert losses.shape == (4,)
+
+
 def test_many_synthetic_images_pass_in_parts():
   """Loss and gradient are those of one batch; the last part is smaller."""
   data = random_data([5, 5, 5])
