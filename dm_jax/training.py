@@ -21,6 +21,7 @@ from dm_jax.data.class_data import normalise
 from dm_jax.types import AnyArray, Array, Key, Network, Variables
 
 _TEST_BATCH = 256  # Images classified at a time.
+_CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.
 
 # Both say how SGD goes: momentum, weight_decay, augment and more.
 TrainingConfig = EvalConfig | PretrainConfig
@@ -190,19 +191,52 @@ def update(
     The state after the step, and the logits [N, C] before it.
   """
   params, rest = _split(state.variables)
-
-  def loss(params):
-    logits, variables = network.logits(_join(params, rest), images, train=True)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return losses.mean(), (variables, logits)
-
-  gradient, (variables, logits) = jax.grad(loss, has_aux=True)(params)
+  gradient, rest, logits = _gradient(network, params, rest, images, labels)
   updates, momentum = _optimizer(config).update(
     gradient, state.momentum, params
   )
   params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-  _, rest = _split(variables)
   return TrainingState(_join(params, rest), momentum), logits
+
+
+def _gradient(network: Network, params, rest, images: Array, labels: Array):
+  """Differentiates the mean cross entropy by the parameters.
+
+  Returns:
+    The gradient, what else there is of the variables after the batch, and the
+    logits [N, C].
+  """
+
+  def total(params, images, labels):
+    logits, variables = network.logits(_join(params, rest), images, train=True)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.sum() / count, (_split(variables)[1], logits)
+
+  def whole(params, images, labels):
+    gradient, (rest, logits) = jax.grad(total, has_aux=True)(
+      params, images, labels
+    )
+    return gradient, rest, logits
+
+  def in_parts(params, images, labels):
+    def add(gradient, part):
+      more, _, logits = whole(params, *part)
+      return jax.tree.map(jnp.add, gradient, more), logits
+
+    parts = [a.reshape(-1, size, *a.shape[1:]) for a in (images, labels)]
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    gradient, logits = lax.scan(add, zeros, tuple(parts))
+    return gradient, rest, logits.reshape(count, -1)
+
+  count = len(labels)
+  size = max(n for n in range(1, _CPU_PART + 1) if count % n == 0)
+  alone = not network.mixes_images and not jax.tree.leaves(rest)
+  if not alone or size < _CPU_PART // 2:
+    return whole(params, images, labels)
+  # On a CPU, activations of a few images stay in cache.
+  return lax.platform_dependent(
+    params, images, labels, cpu=in_parts, default=whole
+  )
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
