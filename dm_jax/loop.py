@@ -205,8 +205,8 @@ def run(
       except BaseException:
         crew.agree(None)
         raise
-      # Longer calls where that hides the copying.
-      aim = max(_SECONDS, copied)
+      # Longer calls where that hides the copying, with something to spare.
+      aim = max(_SECONDS, 2 * copied)
       affordable = int(aim * count / max(seconds - waited, 1e-9))
       # The last one agrees on 0, that all of them are through.
       ahead = _next_count(affordable, done, steps, every)
