@@ -146,11 +146,10 @@ class ClassLayout:
       return jax.device_put(leaf, self.devices[0], may_alias=alias)
     # A copy that belongs to no device: pmap refuses what another one holds.
     leaf = _on_host(leaf)
-    if axis is None:
-      return leaf
-    dealt = leaf.reshape(-1, self.per_device, *leaf.shape[1:])
-    # An identity gives the placement that pmap expects, in every JAX.
-    return jax.pmap(lambda x: x, devices=self._mapped)(dealt)
+    if axis is not None:
+      leaf = leaf.reshape(-1, self.per_device, *leaf.shape[1:])
+    rows = np.zeros(len(self.devices), np.int8)  # pmap maps something.
+    return _identity(self._mapped, axis)(rows, leaf)
 
   def _rows(self, leaf, chunk):
     """The classes of a chunk, the last one repeated to fill the devices."""
@@ -175,8 +174,27 @@ class ClassLayout:
     if len(self._mapped) == 1:
       joined = jnp.concatenate(leaves)
     else:
-      joined = jnp.asarray(np.concatenate([*map(_flatten, leaves)]))
+      rows = [*map(_flatten, leaves)]
+      # NumPy knows no keys.
+      whole = jnp if isinstance(rows[0], jax.Array) else np
+      joined = jnp.asarray(whole.concatenate(rows))
     return joined[: self.classes]
+
+
+@functools.lru_cache(maxsize=16)
+def _identity(devices: tuple[Any, ...], axis: int | None) -> Callable:
+  """Gives an array the placement that `map`'s results have, in every JAX.
+
+  What has another one, as an array of the host, would compile `map`'s program
+  once more, and be sent again at every call.
+  """
+  return jax.pmap(
+    lambda rows, leaf: leaf,
+    axis_name=_AXIS,
+    in_axes=(0, axis),
+    out_axes=axis,
+    devices=devices,
+  )
 
 
 def _on_host(leaf: Any) -> Any:

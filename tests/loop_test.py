@@ -1,5 +1,9 @@
+import contextlib
 import dataclasses
+import itertools
+import threading
 from typing import Any
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -27,21 +31,34 @@ def add(state, problem):
   return State(state.step + 1, images), losses
 
 
-def start(step=0):
-  return State(jnp.int32(step), jnp.arange(CLASSES, dtype=jnp.float32))
+def start(step=0, classes=CLASSES):
+  return State(jnp.int32(step), jnp.arange(classes, dtype=jnp.float32))
 
 
-def run(step=add, state=None, *, steps, every=4, devices=1, callback=None):
+def run(
+  step=add,
+  state=None,
+  *,
+  steps,
+  every=4,
+  devices=1,
+  callback=None,
+  at_once=None,
+  resident=True,
+):
+  state = state or start()
+  classes = len(state.images)
   return loop.run(
     step,
-    state or start(),
-    jnp.ones(CLASSES),
+    state,
+    np.ones(classes, np.float32),
     (State(step=None, images=0), 0),
-    lay_out(CLASSES, jax.devices()[:devices]),
+    lay_out(classes, jax.devices()[:devices], at_once=at_once),
     steps=steps,
     every=every,
     describe='a learning rate of 3',
     callback=callback,
+    resident=resident,
   )
 
 
@@ -181,3 +198,203 @@ def test_divergence_names_the_step_and_keeps_the_last_good_state(
   assert error.value.step == 6
   assert int(error.value.state.step) == 3
   np.testing.assert_array_equal(error.value.state.images, np.arange(4) + 3)
+
+
+# At most 3 of 10 classes on a device: 3, 3, 3 and 1 of them on one device, all
+# but the last with no padding; on three devices 2 + 2 + 2 and then 2 + 2.
+CHUNKED = [(1, True), (1, False), (3, True), (3, False)]
+
+
+@pytest.mark.parametrize(('devices', 'resident'), CHUNKED)
+def test_chunks_are_reported_as_one(devices, resident):
+  calls = Calls()
+  state = run(
+    state=start(classes=10),
+    steps=10,
+    devices=devices,
+    callback=calls,
+    at_once=3,
+    resident=resident,
+  )
+  # Step i finds images c + i, and sums i + c + i over the classes.
+  np.testing.assert_array_equal(calls.losses, 20 * np.arange(10) + 45)
+  np.testing.assert_array_equal(state.images, np.arange(10) + 10)
+  assert int(state.step) == calls.steps[-1] == 10
+  for kept in calls.states:  # They are the callback's to keep.
+    np.testing.assert_array_equal(kept.images, np.arange(10) + int(kept.step))
+
+
+@pytest.mark.parametrize(('devices', 'resident'), CHUNKED)
+def test_the_step_of_chunks_is_traced_and_compiled_once(
+  monkeypatch, devices, resident
+):
+  monkeypatch.setattr(loop, '_SECONDS', 1e9)
+  monkeypatch.setattr(loop, '_STREAM_SECONDS', 1e9)
+  calls, traced, compiled_before = Calls(), [], set()
+
+  def step(state, problem):
+    traced.append(state.step)
+    return add(state, problem)
+
+  def listen(event, duration_secs, **_):
+    if event == '/jax/core/compile/backend_compile_duration':
+      compiled_before.add(len(calls.steps))
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  run(
+    step,
+    start(classes=10),
+    steps=30,
+    every=8,
+    devices=devices,
+    callback=calls,
+    at_once=3,
+    resident=resident,
+  )
+  assert calls.steps == [1, 8, 16, 24, 30]
+  assert len(traced) == 1
+  assert compiled_before == {0}
+
+
+@pytest.mark.parametrize(('devices', 'resident'), CHUNKED)
+@pytest.mark.parametrize('spoilt', [0, 9])
+def test_divergence_in_a_chunk_keeps_the_last_good_state_of_all(
+  monkeypatch, devices, resident, spoilt
+):
+  monkeypatch.setattr(loop, '_SECONDS', 1e9)
+  monkeypatch.setattr(loop, '_STREAM_SECONDS', 1e9)
+
+  def step(state, problem):
+    bad = (state.step > 5) & (state.images == state.step + spoilt)
+    state, losses = add(state, problem)
+    return state, jnp.where(bad, jnp.nan, losses)
+
+  with pytest.raises(Diverged, match='step 7 ') as error:
+    run(
+      step,
+      start(classes=10),
+      steps=9,
+      every=3,
+      devices=devices,
+      at_once=3,
+      resident=resident,
+    )
+  assert int(error.value.state.step) == 6
+  np.testing.assert_array_equal(error.value.state.images, np.arange(10) + 6)
+
+
+def test_a_call_with_copies_is_longer(monkeypatch):
+  monkeypatch.setattr(loop, '_SECONDS', 0)
+  monkeypatch.setattr(loop, '_STREAM_SECONDS', 1e9)
+  for resident, expected in ((True, list(range(1, 9))), (False, [1, 4, 8])):
+    calls = Calls()
+    run(steps=8, callback=calls, at_once=2, resident=resident)
+    assert calls.steps == expected
+
+
+class Dealer:
+  """Deals chunks and says when each is begun; holds them back if told to."""
+
+  def __init__(self, chunks=3):
+    self.begun = [threading.Event() for _ in range(chunks)]
+    self.may_end = [threading.Event() for _ in range(chunks)]
+    self.dealt = []
+
+  def __call__(self, chunk):
+    self.dealt.append(chunk)
+    self.begun[chunk].set()
+    assert self.may_end[chunk].wait(30)
+    return f'chunk {chunk}'
+
+
+def test_the_next_chunk_is_copied_while_the_current_one_computes():
+  dealer = Dealer()
+  dealer.may_end[0].set()
+  with contextlib.closing(loop._Supply(dealer, 3, resident=False)) as supply:
+    assert supply.streams
+    assert supply.first() == 'chunk 0'
+    # It returns though the copy of chunk 1 has not ended, but has begun.
+    assert supply.take(0) == 'chunk 0'
+    assert dealer.begun[1].wait(30)
+    assert dealer.dealt == [0, 1]
+    dealer.may_end[1].set()
+    dealer.may_end[2].set()
+    assert supply.take(1) == 'chunk 1'
+    assert supply.take(2) == 'chunk 2'
+    assert supply.take(0) == 'chunk 0', 'the next round'
+  assert dealer.dealt[:4] == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(('chunks', 'resident'), [(3, True), (1, False)])
+def test_what_stays_on_the_devices_is_dealt_once(chunks, resident):
+  dealer = Dealer(chunks)
+  for event in dealer.may_end:
+    event.set()
+  before = threading.active_count()
+  with contextlib.closing(loop._Supply(dealer, chunks, resident)) as supply:
+    assert not supply.streams
+    for _ in range(3):
+      for chunk in range(chunks):
+        assert supply.take(chunk) == f'chunk {chunk}'
+    assert threading.active_count() == before
+  assert dealer.dealt == list(range(chunks))
+
+
+@pytest.mark.parametrize('devices', [1, 3])
+def test_two_chunks_of_the_data_are_on_the_devices_at_most(
+  monkeypatch, devices
+):
+  held, most = weakref.WeakValueDictionary(), []
+  deal = loop._deal_chunk
+
+  def counted(*args):
+    dealt = deal(*args)
+    held[len(most)] = dealt
+    most.append(len(held))
+    return dealt
+
+  monkeypatch.setattr(loop, '_deal_chunk', counted)
+  options = {'steps': 12, 'devices': devices, 'at_once': 1}
+  run(state=start(classes=12), resident=False, **options)
+  assert len(most) > 12, 'chunks were dealt again'
+  assert max(most) == 2
+  most.clear()
+  run(state=start(classes=12), resident=True, **options)
+  assert max(most) == len(most) == 12 // devices, 'as a check of the test'
+
+
+def threads():
+  return set(threading.enumerate())
+
+
+@pytest.mark.parametrize('failing', [0, 1, 3, 7])
+def test_what_the_copying_thread_raises_ends_the_run(monkeypatch, failing):
+  """Of 4 chunks; copies 4 to 7 are those of the second call."""
+  before, number = threads(), itertools.count()
+  deal = loop._deal_chunk
+
+  def broken(*args):
+    if next(number) == failing:
+      raise OSError('the disk is gone')
+    return deal(*args)
+
+  monkeypatch.setattr(loop, '_deal_chunk', broken)
+  with pytest.raises(OSError, match='the disk is gone'):
+    run(steps=10, at_once=1, resident=False)
+  assert threads() == before
+
+
+def test_no_thread_is_left_however_a_run_ends():
+  before = threads()
+  run(steps=3, at_once=1, resident=False)
+  assert threads() == before
+
+  def stop(state, metrics):
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    run(steps=3, at_once=1, resident=False, callback=stop)
+  assert threads() == before
+  with pytest.raises(Diverged):
+    run(diverge_in_loss, steps=9, at_once=1, resident=False)
+  assert threads() == before

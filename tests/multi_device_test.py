@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import condense_classes, make_network
-from dm_jax.config import CondenseConfig
+from dm_jax import condense_classes, job, make_network
+from dm_jax.config import CondenseConfig, RunConfig
 from dm_jax.data import ClassData
 from dm_jax.parallel import lay_out
 from dm_jax.types import Network
@@ -108,8 +108,8 @@ def data_of(classes):
   return ClassData.from_arrays(images, labels)
 
 
-def condense_on(devices, classes, network, **changes):
-  config = CondenseConfig(
+def config_of(**changes):
+  return CondenseConfig(
     images_per_class=2,
     steps=4,
     batch_real=6,
@@ -117,6 +117,10 @@ def condense_on(devices, classes, network, **changes):
     learning_rate=1.0,
     **changes,
   )
+
+
+def condense_on(devices, classes, network, **changes):
+  config = config_of(**changes)
   losses = []
   synthetic = condense_classes(
     data_of(classes),
@@ -211,3 +215,181 @@ def test_classes_that_are_together_stay_on_one_device(devices, together, share):
   layout = lay_out(10, jax.devices()[:devices], together)
   assert layout.per_device == share
   assert len(layout.devices) == -(-10 // share)
+
+
+@pytest.mark.parametrize(
+  ('devices', 'together', 'at_once', 'share', 'chunks'),
+  [
+    (1, 1, None, 10, 1),
+    (1, 1, 10, 10, 1),
+    (1, 1, 3, 3, 4),  # Chunks of 3, 3, 3 and 1, not 9 of 1.
+    (1, 1, 6, 5, 2),  # Equal chunks rather than 6 and 4.
+    (1, 1, 1, 1, 10),
+    (3, 1, 3, 2, 2),  # Of a share of 4.
+    (3, 1, 1, 1, 4),
+    (8, 1, 1, 1, 2),  # 5 devices are as fast as 8.
+    (1, 2, 5, 4, 3),
+    (1, 5, 1, 5, 2),  # What must be together goes over what is wished.
+    (3, 2, 2, 2, 2),
+  ],
+)
+def test_chunks_are_the_largest_that_are_equal_and_fit(
+  devices, together, at_once, share, chunks
+):
+  layout = lay_out(10, jax.devices()[:devices], together, at_once)
+  assert (layout.per_device, layout.chunks) == (share, chunks)
+
+
+@pytest.mark.parametrize('devices', [1, 3])
+def test_gathering_undoes_dealing_in_chunks(devices):
+  layout = lay_out(10, jax.devices()[:devices], at_once=3)
+  assert layout.chunks > 1
+  tree = some_tree(10)
+  dealt = [
+    layout.deal(tree, AXES, chunk=chunk) for chunk in range(layout.chunks)
+  ]
+  gathered = layout.gather(dealt, AXES)
+  assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), tree, gathered))
+  assert jax.tree.map(jnp.shape, gathered) == jax.tree.map(jnp.shape, tree)
+  held = [np.ravel(d['each'][..., 0]).tolist() for d in dealt]
+  assert {len(rows) for rows in held} == {layout.per_chunk}
+  flat = np.concatenate(held)
+  np.testing.assert_array_equal(flat[:10], np.arange(10) * 2.0)
+  assert set(flat[10:]) <= {18.0}, 'padding is the last class again'
+
+
+class Kept:
+  """A callback that keeps what it gets."""
+
+  def __init__(self):
+    self.states, self.losses = [], []
+
+  def __call__(self, state, metrics):
+    self.states.append(state)
+    self.losses += metrics.losses.tolist()
+
+
+def condense_kept(network, *, classes=10, devices=1, state=None, **changes):
+  """Returns the result of condensing with its states and losses."""
+  kept = Kept()
+  synthetic = condense_classes(
+    data_of(classes),
+    config_of(log_every=2, **changes),
+    key=KEY,
+    network=network,
+    devices=jax.devices()[:devices],
+    state=state,
+    callback=kept,
+  )
+  return synthetic.images, kept
+
+
+@functools.cache
+def unchunked():
+  return condense_kept(LINEAR)
+
+
+def assert_same_run(actual, expected):
+  """Every array that the callers see, of all classes, in every state."""
+  images, kept = actual
+  expected_images, expected_kept = expected
+  np.testing.assert_allclose(images, expected_images, atol=1e-5)
+  np.testing.assert_allclose(kept.losses, expected_kept.losses, rtol=1e-5)
+  ours, theirs = (
+    {int(state.step): state for state in k.states}
+    for k in (kept, expected_kept)
+  )
+  assert {2, 4} <= ours.keys() & theirs.keys()
+  for step in ours.keys() & theirs.keys():
+    assert jax.tree.map(jnp.shape, ours[step]) == (
+      jax.tree.map(jnp.shape, theirs[step])
+    )
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, atol=1e-5, rtol=1e-5),
+      ours[step],
+      theirs[step],
+    )
+
+
+@pytest.mark.parametrize('devices', [1, 3])
+@pytest.mark.parametrize('at_once', [1, 3])
+def test_chunks_of_classes_change_nothing(devices, at_once):
+  actual = condense_kept(LINEAR, devices=devices, classes_at_once=at_once)
+  assert_same_run(actual, unchunked())
+
+
+@pytest.mark.parametrize('devices', [1, 3])
+def test_chunks_of_classes_change_nothing_with_a_convnet(devices):
+  network = make_network(
+    'convnet', image_shape=(8, 8, 1), classes=10, width=4, depth=1
+  )
+  actual = condense_kept(network, devices=devices, classes_at_once=3)
+  assert_same_run(actual, condense_kept(network))
+
+
+@pytest.mark.parametrize(('devices', 'at_once'), [(1, 4), (1, 2), (2, 2)])
+def test_chunks_hold_whole_batches_of_batch_norm(devices, at_once):
+  """10 classes, 2 a batch: chunks of 4, 4 and 2, or of 2."""
+  network = batch_norm_network(10)
+  actual = condense_kept(
+    network, devices=devices, batch_norm_classes=2, classes_at_once=at_once
+  )
+  assert_same_run(actual, batch_norm_unchunked(2))
+
+
+def test_batch_norm_over_all_classes_never_passes_in_chunks():
+  network = batch_norm_network(10)
+  actual = condense_kept(network, classes_at_once=3)
+  assert_same_run(actual, batch_norm_unchunked(0))
+
+
+@functools.cache
+def batch_norm_unchunked(together):
+  return condense_kept(batch_norm_network(10), batch_norm_classes=together)
+
+
+@pytest.mark.parametrize('devices', [1, 3])
+def test_a_run_in_chunks_goes_on_to_the_bit(devices):
+  options = {'devices': devices, 'classes_at_once': 3}
+  images, kept = condense_kept(LINEAR, **options)
+  half = next(state for state in kept.states if int(state.step) == 2)
+  resumed, later = condense_kept(LINEAR, **options, state=jax.device_get(half))
+  np.testing.assert_array_equal(resumed, images)
+  assert later.losses == kept.losses[2:]
+
+
+@pytest.mark.parametrize('at_once', [0, 2])
+def test_a_run_goes_on_in_other_chunks(at_once):
+  images, kept = condense_kept(LINEAR, classes_at_once=3)
+  half = next(state for state in kept.states if int(state.step) == 2)
+  resumed, later = condense_kept(LINEAR, classes_at_once=at_once, state=half)
+  np.testing.assert_allclose(resumed, images, atol=1e-5)
+  np.testing.assert_allclose(later.losses, kept.losses[2:], rtol=1e-5)
+
+
+@pytest.mark.parametrize(('classes', 'idle'), [(3, 5), (8, 0)])
+def test_devices_without_a_class_are_told_of(tmp_path, classes, idle):
+  assert jax.local_device_count() == 8
+  labels = np.arange(2 * classes) % classes
+  images = np.random.RandomState(0).randint(
+    0, 256, (len(labels), 8, 8, 1), np.uint8
+  )
+  sets = {
+    f'{part}_{name}': values
+    for part in ('train', 'test')
+    for name, values in (('images', images), ('labels', labels))
+  }
+  np.savez(tmp_path / 'images.npz', **sets)
+  config = RunConfig.from_dict(
+    {
+      'data': {'name': 'npz', 'dir': str(tmp_path / 'images.npz')},
+      'network': {'width': 4, 'depth': 1},
+      'condense': {'images_per_class': 1},
+    }
+  )
+  prepared = job.prepare(config, 'condense', tmp_path, None, '', print)
+  told = [note for note in job.notes(prepared) if 'warning' in note]
+  expected = (
+    f'warning: {idle} of 8 devices do not condense: there are {classes} classes'
+  )
+  assert told == ([expected] if idle else [])
