@@ -52,7 +52,9 @@ class BatchNorm(nn.Module):
     else:
       mean, variance = running_mean.value, running_var.value
     factor = scale * lax.rsqrt(variance + _EPSILON)
-    return (images - _last(mean)) * _last(factor) + _last(bias)
+    normalised = (images - _last(mean)) * _last(factor) + _last(bias)
+    # Statistics are float32 at the least, the next layer takes what came here.
+    return normalised.astype(images.dtype)
 
 
 def batch_statistics(images: Array, batch: Batch) -> tuple[Array, Array, Array]:
@@ -64,7 +66,8 @@ def batch_statistics(images: Array, batch: Batch) -> tuple[Array, Array, Array]:
   """
   weights = batch.weights
   if weights is None:
-    weights = jnp.ones(images.shape[:1], images.dtype)
+    precise = jnp.promote_types(images.dtype, jnp.float32)
+    weights = jnp.ones(images.shape[:1], precise)
   pixels = images.shape[1] * images.shape[2]
   weights = weights.reshape(-1, 1, 1, 1)
 
