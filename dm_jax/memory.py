@@ -89,7 +89,9 @@ def _results(jaxpr: Any) -> Iterator[Any]:
       yield from equation.outvars
       continue
     branches = [[*_results(program)] for program in inner]
-    yield from max(branches, key=lambda b: sum(map(_bytes, b)))
+    longest = max(branches, key=lambda b: sum(map(_bytes, b)))
+    # A gradient keeps what every turn of a loop gave.
+    yield from longest * equation.params.get('length', 1)
 
 
 def _programs(value: Any) -> list[Any]:

@@ -94,7 +94,9 @@ def plan(
   # What fewer classes would split: one batch of a batch norm.
   together = _together(config, data, network)
   share = math.ceil(data.classes / len(devices) / together) * together
-  wanted = config.classes_at_once or max(matching.AT_ONCE // config.largest, 1)
+  if free is not None and devices[0].platform == 'cpu':
+    free //= math.ceil(data.classes / share)  # All in use share the host's.
+  wanted = config.classes_at_once or share
   wanted = min(math.ceil(wanted / together) * together, share)
 
   def needed(placement: str, at_once: int) -> int:
@@ -104,7 +106,9 @@ def plan(
 
   def fitting(placement: str) -> Plan | None:
     at_once = wanted
-    while needed(placement, at_once) > _SHARE * (free or math.inf):
+    while needed(placement, at_once) > _SHARE * (
+      math.inf if free is None else free
+    ):
       if at_once == together or config.classes_at_once:
         return None
       at_once = max(at_once // 2 // together, 1) * together
@@ -121,7 +125,10 @@ def plan(
     if (fits := fitting(name)) is not None:
       return fits
   least = config.classes_at_once or together
-  raise InputError(_too_little(needed(tried[-1], least), least, free, network))
+  raise InputError(
+    f'{_too_little(needed(tried[-1], least), least, free)}: '
+    f'{_remedy(config, placement, network)}'
+  )
 
 
 def _together(config: CondenseConfig, data: ClassData, network: Network) -> int:
@@ -135,35 +142,47 @@ def _needs(config: CondenseConfig, data: ClassData, network: Network) -> _Needs:
   each = memory.activations(network, data.image_shape, config.precision)
   pixels = math.prod(data.image_shape)
   size, batch = config.largest, config.batch_real
+  micro = config.micro_batch or batch
   # Of the arrays on the way, a gradient keeps less than half.
-  kept = min(size, matching.AT_ONCE) * each.all // 2
-  if config.rematerialise:
-    kept = size * (2 * pixels * _FLOAT + each.features)
-  real_batch = batch * (each.features + 2 * pixels * _FLOAT)
-  passing = (config.micro_batch or batch) * 3 * each.largest
-  if network.mixes_images:  # All real images are one batch.
-    real_batch += batch * 3 * each.largest
+  kept = each.all // 2
+  passing = micro * 3 * each.largest
+  per_class = batch * (each.features + 2 * pixels * _FLOAT)
+  if network.mixes_images:  # All real images are one batch, and all others.
+    per_class += size * kept + batch * 3 * each.largest
+  elif config.rematerialise:
+    passing += min(micro, size) * kept
+  else:  # As many whole classes as come near a micro-batch.
+    passing += min(max(micro, size), matching.AT_ONCE) * kept
   return _Needs(
     fixed=2 * each.network + passing,
-    per_class=kept + real_batch,
+    per_class=per_class + size * (2 * pixels * _FLOAT + each.features),
     # Pixels and momentum, their successors, the gradient, copies on the way.
     state=size * pixels * _FLOAT * 6,
     images=data.images.nbytes // data.classes,
   )
 
 
-def _too_little(
-  needed: int, classes: int, free: int | None, network: Network
-) -> str:
+def _too_little(needed: int, classes: int, free: int | None) -> str:
   what = 'one class needs' if classes == 1 else f'{classes} classes need'
-  remedy = (
-    'set condense.batch_norm_classes, or lower it'
-    if network.mixes_images
-    else 'set condense.rematerialise=True'
-  )
   return (
-    f'{what} about {memory.readable(needed)}, of'
-    f' {memory.readable(free or 0)} that are free at most {_SHARE:.0%} may be'
-    f' used: lower condense.micro_batch, condense.batch_real,'
-    f' condense.images_per_class or network.width, or {remedy}'
+    f'{what} about {memory.readable(needed)}, of {memory.readable(free or 0)}'
+    f' that are free at most {_SHARE:.0%} may be used'
   )
+
+
+def _remedy(config: CondenseConfig, placement: str, network: Network) -> str:
+  """Names the settings that would help, and that are not set so already."""
+  lower = ('micro_batch', 'batch_real', 'images_per_class')
+  if config.classes_at_once > 1:
+    lower = ('classes_at_once', *lower)
+  remedy = f'lower {", ".join(f"condense.{name}" for name in lower)} or'
+  remedy += ' network.width'
+  if placement == 'device':
+    remedy += ', set data.placement=auto'
+  if not network.mixes_images:
+    more = '' if config.rematerialise else 'set condense.rematerialise=True'
+  elif network.embed_batch is None:  # Its classes are one batch.
+    more = ''
+  else:
+    more = 'set condense.batch_norm_classes, or lower it'
+  return f'{remedy}, or {more}' if more else remedy

@@ -1,12 +1,19 @@
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import condense_classes, job, make_network
+from dm_jax import condense_classes, job, make_network, make_step
+from dm_jax.condense import (
+  PROBLEM_AXES,
+  STATE_AXES,
+  init_state,
+  make_problem,
+)
 from dm_jax.config import CondenseConfig, RunConfig
 from dm_jax.data import ClassData
 from dm_jax.parallel import lay_out
@@ -374,12 +381,13 @@ def test_devices_without_a_class_are_told_of(tmp_path, classes, idle):
   images = np.random.RandomState(0).randint(
     0, 256, (len(labels), 8, 8, 1), np.uint8
   )
-  sets = {
-    f'{part}_{name}': values
-    for part in ('train', 'test')
-    for name, values in (('images', images), ('labels', labels))
-  }
-  np.savez(tmp_path / 'images.npz', **sets)
+  np.savez(
+    tmp_path / 'images.npz',
+    train_images=images,
+    train_labels=labels,
+    test_images=images,
+    test_labels=labels,
+  )
   config = RunConfig.from_dict(
     {
       'data': {'name': 'npz', 'dir': str(tmp_path / 'images.npz')},
@@ -393,3 +401,48 @@ def test_devices_without_a_class_are_told_of(tmp_path, classes, idle):
     f'warning: {idle} of 8 devices do not condense: there are {classes} classes'
   )
   assert told == ([expected] if idle else [])
+
+
+COLLECTIVES = (
+  'all-reduce',
+  'all-gather',
+  'all-to-all',
+  'collective-permute',
+  'reduce-scatter',
+  'collective-broadcast',
+)
+
+
+def collectives_of(devices, network, **changes):
+  """The operations by which devices wait for each other, in a compiled step."""
+  data, config = data_of(4), config_of(**changes)
+  layout = lay_out(4, jax.devices()[:devices], config.batch_norm_classes or 1)
+  assert len(layout.devices) == min(devices, 4)
+  together = network.mixes_images and not config.batch_norm_classes
+  step = make_step(network, config, axis=layout.axis if together else None)
+  state = init_state(data, config, KEY)
+  problem = make_problem(data, KEY, network.init)
+  axes = (STATE_AXES, PROBLEM_AXES)
+  dealt = map(layout.deal, (state, problem), axes)
+  fast = {'xla_backend_optimization_level': '0'}
+  mapped: Any = layout.map(step, axes)
+  text = mapped.lower(*dealt).compile(compiler_options=fast).as_text()
+  assert 'dot' in text or 'convolution' in text, 'it is the compiled program'
+  return {name for name in COLLECTIVES if f'{name}(' in text} | {
+    name for name in COLLECTIVES if f'{name}-start(' in text
+  }
+
+
+def test_devices_do_not_wait_for_each_other():
+  """The paper's classes are independent, and so are the devices."""
+  network = make_network(
+    'convnet', image_shape=(8, 8, 1), classes=4, width=4, depth=1
+  )
+  assert collectives_of(2, network) == set()
+  assert collectives_of(4, network) == set()
+
+
+def test_batch_norm_sums_over_the_devices_and_no_more():
+  network = batch_norm_network(4)
+  assert collectives_of(2, network) == {'all-reduce'}
+  assert collectives_of(2, network, batch_norm_classes=2) == set()

@@ -37,8 +37,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, images: Array, batch: Batch) -> Array:
-    features, dtype = images.shape[-1:], images.dtype
-    images = images.astype(jnp.float32)  # Sums over a batch need the digits.
+    features = images.shape[-1:]
     scale = self.param('scale', nn.initializers.ones, features)
     bias = self.param('bias', nn.initializers.zeros, features)
     zeros, ones = nn.initializers.zeros, nn.initializers.ones
@@ -53,8 +52,9 @@ class BatchNorm(nn.Module):
     else:
       mean, variance = running_mean.value, running_var.value
     factor = scale * lax.rsqrt(variance + _EPSILON)
-    normed = (images - _last(mean)) * _last(factor) + _last(bias)
-    return normed.astype(dtype)
+    normalised = (images - _last(mean)) * _last(factor) + _last(bias)
+    # Statistics are float32 at the least, the next layer takes what came here.
+    return normalised.astype(images.dtype)
 
 
 def batch_statistics(images: Array, batch: Batch) -> tuple[Array, Array, Array]:
@@ -66,7 +66,8 @@ def batch_statistics(images: Array, batch: Batch) -> tuple[Array, Array, Array]:
   """
   weights = batch.weights
   if weights is None:
-    weights = jnp.ones(images.shape[:1], images.dtype)
+    precise = jnp.promote_types(images.dtype, jnp.float32)
+    weights = jnp.ones(images.shape[:1], precise)
   pixels = images.shape[1] * images.shape[2]
   weights = weights.reshape(-1, 1, 1, 1)
 

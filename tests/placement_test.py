@@ -1,0 +1,312 @@
+import dataclasses
+import functools
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from dm_jax import condense_classes, loop, make_network, memory, placement
+from dm_jax.config import CondenseConfig
+from dm_jax.data import ClassData
+from dm_jax.types import InputError, Network
+
+KEY = jax.random.key(0)
+CLASSES, PER_CLASS = 10, 40
+GB = 10**9
+ONE = jax.devices()[:1]
+
+
+def unused(*args, **options):
+  raise AssertionError('condensing needs no classifier')
+
+
+LINEAR = Network(
+  init=lambda key: jax.random.normal(key, (64, 5)) / 8,
+  embed=lambda weights, images: images.reshape(len(images), -1) @ weights,
+  logits=unused,
+)
+CONFIG = CondenseConfig(
+  images_per_class=2,
+  steps=6,
+  batch_real=4,
+  micro_batch=4,
+  augment='crop',
+  learning_rate=1.0,
+  log_every=3,
+)
+
+
+def changed(**changes):
+  return dataclasses.replace(CONFIG, **changes)
+
+
+@functools.cache
+def data_of(per_class=PER_CLASS):
+  labels = np.repeat(np.arange(CLASSES), per_class)
+  shape = (len(labels), 8, 8, 1)
+  images = np.random.RandomState(0).randint(0, 256, shape, np.uint8)
+  return ClassData.from_arrays(images, labels)
+
+
+def mapped(data, folder):
+  """The same images in a file that is only mapped into memory."""
+  np.save(folder / 'images.npy', data.images)
+  images = np.load(folder / 'images.npy', mmap_mode='r')
+  assert isinstance(images, np.memmap)
+  return dataclasses.replace(data, images=images)
+
+
+def batch_norm_network():
+  return make_network(
+    'convnet',
+    image_shape=(8, 8, 1),
+    classes=CLASSES,
+    width=4,
+    depth=1,
+    norm='batch',
+  )
+
+
+def condense(data, place, devices=1, **changes):
+  losses = []
+  synthetic = condense_classes(
+    data,
+    changed(**changes),
+    key=KEY,
+    network=LINEAR,
+    devices=jax.devices()[:devices],
+    place=place,
+    callback=lambda state, metrics: losses.extend(metrics.losses),
+  )
+  return np.asarray(synthetic.images), losses
+
+
+@pytest.fixture
+def dealt(monkeypatch):
+  """The numbers of the chunks, as they are brought to the devices."""
+  chunks = []
+  deal = loop._deal_chunk
+
+  def counted(layout, problem, axes, chunk):
+    chunks.append(chunk)
+    return deal(layout, problem, axes, chunk)
+
+  monkeypatch.setattr(loop, '_deal_chunk', counted)
+  return chunks
+
+
+@pytest.mark.parametrize(('devices', 'chunks'), [(1, 4), (3, 2)])
+def test_where_the_images_lie_changes_no_bit(tmp_path, dealt, devices, chunks):
+  data = data_of()
+  before = set(threading.enumerate())
+  options = {'devices': devices, 'classes_at_once': 3}
+  images, losses = condense(data, 'device', **options)
+  assert dealt == list(range(chunks)), 'once'
+  for source in (data, mapped(data, tmp_path)):
+    dealt.clear()
+    ours, our_losses = condense(source, 'host', **options)
+    # Two or three calls, and what was brought on for another.
+    assert len(dealt) > 2 * chunks
+    assert dealt == [i % chunks for i in range(len(dealt))]
+    np.testing.assert_array_equal(ours, images)
+    assert our_losses == losses
+  kept, _ = condense(mapped(data, tmp_path), 'device', **options)
+  np.testing.assert_array_equal(kept, images)
+  assert set(threading.enumerate()) == before
+
+
+def test_one_chunk_is_brought_once_from_the_host(dealt):
+  images, _ = condense(data_of(), 'host')
+  assert dealt == [0]
+  np.testing.assert_array_equal(images, condense(data_of(), 'device')[0])
+
+
+def test_a_file_that_cannot_be_read_on_ends_the_run(monkeypatch):
+  before = set(threading.enumerate())
+  deal, count = loop._deal_chunk, []
+
+  def broken(*args):
+    count.append(args)
+    if len(count) == 6:
+      raise OSError(5, 'Input/output error')
+    return deal(*args)
+
+  monkeypatch.setattr(loop, '_deal_chunk', broken)
+  with pytest.raises(OSError, match='Input/output error'):
+    condense(data_of(), 'host', classes_at_once=3)
+  assert set(threading.enumerate()) == before
+
+
+@pytest.fixture
+def plan(monkeypatch):
+  """A function that plans with so much memory free on each device."""
+
+  def plan(free, place='auto', *, network=LINEAR, devices=1, **changes):
+    monkeypatch.setattr(memory, 'free_bytes', lambda device: free)
+    data = data_of(4000)  # 2.56 MB of images, far more than all else.
+    return placement.plan(
+      changed(**changes), data, network, place, jax.devices()[:devices]
+    )
+
+  return plan
+
+
+DATA_BYTES = CLASSES * 4000 * 64
+
+
+def test_where_nothing_is_known_all_is_on_the_device(plan):
+  chosen = plan(None)
+  assert (chosen.placement, chosen.at_once) == ('device', None)
+  assert chosen.free is None
+  assert chosen.data_bytes == DATA_BYTES
+  assert chosen.needed > DATA_BYTES
+
+
+def plan_or_none(plan, free):
+  try:
+    return plan(free)
+  except InputError:
+    return None
+
+
+def test_less_memory_takes_the_device_then_the_host_then_fewer_classes(plan):
+  seen, free = [], GB
+  while (chosen := plan_or_none(plan, free)) is not None:
+    at_once = chosen.at_once or CLASSES
+    # On the host: two chunks, the one that computes and the next.
+    on_device = chosen.placement == 'device'
+    held = CLASSES if on_device else min(2 * at_once, CLASSES)
+    assert DATA_BYTES * held / CLASSES < chosen.needed <= 0.8 * free
+    if (chosen.placement, at_once) not in seen:
+      seen.append((chosen.placement, at_once))
+    free = int(free * 0.97)
+  assert seen[0] == ('device', CLASSES)
+  assert seen[-1] == ('host', 1)
+  places = [place for place, _ in seen]
+  assert places == sorted(places), 'device before host'
+  on_host = [at_once for place, at_once in seen if place == 'host']
+  assert on_host == sorted(set(on_host), reverse=True)
+  assert len(on_host) > 1
+  assert free < DATA_BYTES / 2
+
+
+def test_the_devices_of_a_cpu_share_its_memory(plan):
+  free = int(DATA_BYTES * 1.5 / 0.8)
+  assert plan(free).placement == 'device'
+  # However many hold the images: together they hold all of them.
+  for devices in (2, 5):
+    assert plan(free, devices=devices).free == free // devices
+  assert plan(free // 2).placement == 'host'
+  assert plan(free // 2, devices=2).placement == 'host'
+
+
+def test_no_memory_is_not_the_same_as_none_known(plan):
+  with pytest.raises(InputError, match='of 0 B that are free'):
+    plan(0)
+
+
+@pytest.mark.parametrize('place', ['device', 'host'])
+def test_what_is_asked_for_is_done(plan, place):
+  chosen = plan(GB, place)
+  assert chosen.placement == place
+  assert chosen.at_once is None
+  chosen = plan(GB, place, classes_at_once=3)
+  assert (chosen.placement, chosen.at_once) == (place, 3)
+
+
+def test_a_wish_for_more_classes_than_a_device_has_is_all(plan):
+  assert plan(GB, classes_at_once=CLASSES).at_once is None
+  assert plan(GB, classes_at_once=4, devices=3).at_once is None
+  assert plan(GB, classes_at_once=3, devices=3).at_once == 3
+
+
+def test_an_unknown_placement_is_refused(plan):
+  with pytest.raises(InputError, match="placement 'hots': did you mean host?"):
+    plan(GB, 'hots')
+
+
+@pytest.mark.parametrize(
+  ('place', 'changes', 'said', 'unsaid'),
+  [
+    ('auto', {}, 'rematerialise=True', 'placement'),
+    ('host', {}, 'condense.batch_real', 'placement'),
+    ('device', {}, 'data.placement=auto', 'classes_at_once'),
+    ('auto', {'classes_at_once': 3}, 'lower condense.classes_at_once', 'place'),
+    ('auto', {'rematerialise': True}, 'network.width', 'rematerialise'),
+  ],
+)
+def test_what_does_not_fit_is_refused_in_a_line_with_what_helps(
+  plan, place, changes, said, unsaid
+):
+  with pytest.raises(InputError) as error:
+    plan(10_000, place, **changes)
+  message = str(error.value)
+  assert '\n' not in message
+  what = '3 classes need' if changes.get('classes_at_once') else 'one class'
+  assert message.startswith(what)
+  assert 'of 10 kB that are free at most 80% may be used' in message
+  assert said in message
+  assert unsaid not in message
+
+
+def test_batch_norm_needs_all_classes_at_once(plan):
+  network = batch_norm_network()
+  assert plan(GB, network=network).at_once is None
+  assert plan(GB, network=network, classes_at_once=3).at_once is None
+  little = plan(GB, network=network).needed  # Times 1.25 would be enough.
+  with pytest.raises(InputError, match='^10 classes need .*norm_classes') as e:
+    plan(little // 10, network=network)
+  assert '\n' not in str(e.value)
+
+
+def test_smaller_batches_of_batch_norm_need_less(plan):
+  network = batch_norm_network()
+  together = {'network': network, 'batch_norm_classes': 2}
+  assert plan(GB, **together).at_once is None
+  assert plan(GB, **together, classes_at_once=5).at_once == 6
+  free = plan(GB, 'host', **together).needed
+  fewer = plan(free, 'host', **together)
+  assert fewer.at_once in (2, 4, 6, 8)
+  assert fewer.needed <= 0.8 * free
+
+
+def test_settings_that_spend_time_for_memory_need_less(plan):
+  network = make_network(
+    'convnet', image_shape=(8, 8, 1), classes=CLASSES, width=8, depth=1
+  )
+  options = {'network': network, 'images_per_class': 40}
+  plain = plan(GB, **options).needed
+  for saving in (
+    {'rematerialise': True},
+    {'precision': 'bfloat16'},
+    {'classes_at_once': 2},
+  ):
+    assert plan(GB, **options, **saving).needed < plain
+
+
+def test_a_plan_is_said_in_a_line(plan):
+  line = plan(GB).describe()
+  assert line.startswith('the real images (2.56 MB) lie on the device; ')
+  assert 'computes all classes at a time' in line
+  assert line.endswith('of 1 GB free')
+  line = plan(None, 'host', classes_at_once=3).describe()
+  assert 'stay on the host and come in chunks' in line
+  assert 'computes 3 classes at a time' in line
+  assert 'free' not in line
+
+
+def test_condensing_does_as_planned(monkeypatch, dealt):
+  data = data_of(4000)
+  images, _ = condense(data, 'device')
+  dealt.clear()
+  # All images are more than four fifths of it.
+  monkeypatch.setattr(memory, 'free_bytes', lambda device: DATA_BYTES)
+  ours, _ = condense(data, 'auto')
+  chunks = max(dealt) + 1
+  assert chunks > 1
+  assert len(dealt) > 2 * chunks, 'from the host'
+  np.testing.assert_allclose(ours, images, atol=1e-5)
+  monkeypatch.setattr(memory, 'free_bytes', lambda device: 1000)
+  with pytest.raises(InputError, match='one class needs about'):
+    condense(data, 'auto')
