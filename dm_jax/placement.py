@@ -43,8 +43,9 @@ class Plan:
     }[self.placement]
     count = 'all classes' if self.at_once is None else f'{self.at_once} classes'
     simple = self.placement == 'device' and self.at_once is None
-    # What is free at the moment says something where it decided.
-    free = '' if simple else f' of {memory.readable(self.free or 0)} free'
+    # What is free at the moment says something only where it decided.
+    told = self.free is not None and not simple
+    free = f' of {memory.readable(self.free or 0)} free' if told else ''
     return (
       f'{where}; a device computes {count} at a time, in about'
       f' {memory.readable(self.needed)}{free}'
