@@ -106,7 +106,7 @@ def test_estimates_are_not_below_what_xla_needs_nor_far_above(name, norm):
   labels = np.arange(40) % classes
   data = ClassData.from_arrays(np.zeros((40, *shape), np.uint8), labels)
   # Small real batches: what is kept for the gradient is what counts.
-  config = CondenseConfig(images_per_class=size, batch_real=8, micro_batch=2)
+  config = CondenseConfig(images_per_class=size, batch_real=2, micro_batch=2)
   chosen = placement.plan(config, data, made, 'device', jax.devices()[:1])
   assert chosen.at_once is None
   # Of independent classes one at a time is differentiated.
