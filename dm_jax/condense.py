@@ -8,7 +8,7 @@ from typing import Any, cast
 import jax
 import optax
 
-from dm_jax import augment, loop, parallel, placement
+from dm_jax import augment, loop, memory, parallel, placement
 from dm_jax.config import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.discrepancy import get_discrepancy
@@ -49,7 +49,8 @@ __all__ = [
   'make_step',
 ]
 
-_CPU_MICRO_BATCH = 16  # Keeps activations in a CPU's cache.
+_CPU_CACHE = 2**22  # Bytes; what the largest activations of a batch may take.
+_CPU_MICRO_BATCH = (4, 64)  # Images, at least and at most.
 
 # Which leaves have a class axis; pytree prefixes, see `parallel`.
 STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0)
@@ -303,7 +304,7 @@ def _resolve(
   if network.mixes_images and network.embed_batch is None:
     # Padding would enter the batch's statistics: no class may need it.
     batch = min(batch, int(data.counts.min()))
-  automatic = _CPU_MICRO_BATCH if platform == 'cpu' else batch
+  automatic = _cached(data, network) if platform == 'cpu' else batch
   rate = config.learning_rate
   return dataclasses.replace(
     config,
@@ -315,6 +316,13 @@ def _resolve(
     classes_at_once=default.classes_at_once,
     log_every=default.log_every,
   )
+
+
+def _cached(data: ClassData, network: Network) -> int:
+  """Images whose activations stay in a CPU's cache."""
+  largest = memory.activations(network, data.image_shape).largest
+  least, most = _CPU_MICRO_BATCH
+  return min(max(_CPU_CACHE // max(largest, 1), least), most)
 
 
 def _check_state(

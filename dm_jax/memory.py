@@ -5,6 +5,7 @@ anything is compiled; they are rough, and rather too large.
 """
 
 from collections.abc import Iterator
+import functools
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ class Activations(NamedTuple):
   network: int
 
 
+@functools.lru_cache(maxsize=32)
 def activations(
   network: Network, image_shape: ImageShape, precision: str = 'float32'
 ) -> Activations:
