@@ -229,7 +229,6 @@ def test_the_step_of_chunks_is_traced_and_compiled_once(
   monkeypatch, devices, resident
 ):
   monkeypatch.setattr(loop, '_SECONDS', 1e9)
-  monkeypatch.setattr(loop, '_STREAM_SECONDS', 1e9)
   calls, traced, compiled_before = Calls(), [], set()
 
   def step(state, problem):
@@ -262,7 +261,6 @@ def test_divergence_in_a_chunk_keeps_the_last_good_state_of_all(
   monkeypatch, devices, resident, spoilt
 ):
   monkeypatch.setattr(loop, '_SECONDS', 1e9)
-  monkeypatch.setattr(loop, '_STREAM_SECONDS', 1e9)
 
   def step(state, problem):
     bad = (state.step > 5) & (state.images == state.step + spoilt)
@@ -283,13 +281,17 @@ def test_divergence_in_a_chunk_keeps_the_last_good_state_of_all(
   np.testing.assert_array_equal(error.value.state.images, np.arange(10) + 6)
 
 
-def test_a_call_with_copies_is_longer(monkeypatch):
+@pytest.mark.parametrize(
+  ('copied', 'expected'), [(0.0, [*range(1, 9)]), (1e9, [1, 4, 8])]
+)
+def test_a_call_is_long_enough_to_hide_the_copying(
+  monkeypatch, copied, expected
+):
   monkeypatch.setattr(loop, '_SECONDS', 0)
-  monkeypatch.setattr(loop, '_STREAM_SECONDS', 1e9)
-  for resident, expected in ((True, list(range(1, 9))), (False, [1, 4, 8])):
-    calls = Calls()
-    run(steps=8, callback=calls, at_once=2, resident=resident)
-    assert calls.steps == expected
+  monkeypatch.setattr(loop._Supply, 'seconds', lambda _: (copied, 0.0))
+  calls = Calls()
+  run(steps=8, callback=calls, at_once=2, resident=False)
+  assert calls.steps == expected
 
 
 class Dealer:
