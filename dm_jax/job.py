@@ -133,7 +133,7 @@ def prepare(
   pool = parse_pool(config.evaluate.pool, config.evaluation_network)
   loaded = None if synthetic is None else SyntheticSet.load(synthetic)
   dataset = data.load(config.data, _part(config))
-  _check_shares(dataset.train.classes)
+  _check_shares(dataset.train.classes, config.condense.batch_norm_classes or 1)
   split = hold_out(dataset.train, config.data.validation, config.seed)
 
   def make(network: NetworkConfig) -> Network:
@@ -207,11 +207,14 @@ def _check_processes(config: RunConfig, mode: str) -> None:
       )
 
 
-def _check_shares(classes: int) -> None:
-  if processes.count() > classes:
+def _check_shares(classes: int, together: int) -> None:
+  """Raises InputError if a process would have nothing to do."""
+  most = classes // together
+  if processes.count() > most:
+    what = 'classes' if together == 1 else f'batches of {together} classes'
     raise InputError(
-      f'{processes.count()} processes are more than the {classes} classes:'
-      f' start at most {classes}'
+      f'{processes.count()} processes are more than the {most} {what}:'
+      f' start at most {most}'
     )
 
 
