@@ -69,10 +69,12 @@ def main(_: list[str]) -> None:
     if _MODE.value == 'table':
       comparison.show(_WORKDIRS.value, _WORKDIR.value)
       return
-    if _DISTRIBUTED.value or _COORDINATOR.value or _PROCESSES.value:
-      processes.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    config = RunConfig.from_dict(_CONFIG.value.to_dict())
+    where = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    if _DISTRIBUTED.value or where != ('', 0, -1):
+      processes.start(*where)
     run.run(
-      RunConfig.from_dict(_CONFIG.value.to_dict()),
+      config,
       mode=_MODE.value,
       folder=_WORKDIR.value,
       synthetic=_SYNTHETIC.value,

@@ -131,9 +131,13 @@ def prepare(
   get_discrepancy(config.condense.discrepancy)
   # Of networks that do not exist it is told before the data are read.
   pool = parse_pool(config.evaluate.pool, config.evaluation_network)
-  loaded = None if synthetic is None else SyntheticSet.load(synthetic)
+  loaded = None
+  if synthetic is not None:  # Only the lead need have the file.
+    own = SyntheticSet.load(synthetic) if processes.is_lead() else None
+    loaded = processes.broadcast(own)
   dataset = data.load(config.data, _part(config))
-  _check_shares(dataset.train.classes, config.condense.batch_norm_classes or 1)
+  classes = dataset.train.classes
+  _check_shares(classes, _whole_batches(config, classes))
   split = hold_out(dataset.train, config.data.validation, config.seed)
 
   def make(network: NetworkConfig) -> Network:
@@ -162,21 +166,37 @@ def prepare(
   if mode != 'condense':
     _check_evaluation(job)
   if processes.count() > 1:
-    _ = job.inputs  # All processes digest their share, now.
+    _check_inputs(job)
   return job
+
+
+def _check_inputs(job: Job) -> None:
+  """Raises InputError if a process reads other data than the lead."""
+  changed = differences(job.inputs, processes.broadcast(job.inputs))
+  if changed:
+    raise InputError(
+      f'process {processes.index()} reads other data than process 0'
+      f' ({"; ".join(changed)}): give all the same'
+    )
 
 
 def _part(config: RunConfig) -> data.Part:
   """The classes that this process holds: whole batches of a batch norm."""
   if processes.count() == 1:
     return data.WHOLE
-  together = config.condense.batch_norm_classes or 1
 
   def held(classes: int) -> tuple[int, int]:
+    together = _whole_batches(config, classes)
     low, high = processes.share(classes // together)
     return low * together, high * together
 
   return data.Part(held, processes.total)
+
+
+def _whole_batches(config: RunConfig, classes: int) -> int:
+  """The classes that must not be dealt to different processes."""
+  together = config.condense.batch_norm_classes
+  return together if together and classes % together == 0 else 1
 
 
 def _check_processes(config: RunConfig, mode: str) -> None:
@@ -313,11 +333,12 @@ def notes(job: Job) -> list[str]:
   if job.synthetic is not None or config.method != 'dm':
     return lines
   lines.append(_plan(job).describe())
-  spare = jax.local_device_count() - job.split.train.classes
+  low, high = job.split.train.held_range
+  spare = jax.local_device_count() - (high - low)
   if spare > 0:
     lines.append(
       f'warning: {spare} of {jax.local_device_count()} devices do not condense:'
-      f' there are {job.split.train.classes} classes'
+      f' there are {high - low} classes'
     )
   rate, given_rate = job.network.learning_rate, config.condense.learning_rate
   name = config.network.name

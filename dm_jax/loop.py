@@ -192,10 +192,11 @@ def run(
     while done < steps:
       started = time.perf_counter()
       losses, own = advance(count)
-      seconds = time.perf_counter() - started
+      computed = time.perf_counter() - started
       copied, waited = advance.supply.seconds()
       good = state
       losses, state = crew.share(losses, own)
+      seconds = time.perf_counter() - started
       try:
         _check_finite(losses, done, good, state, describe)
         done += count
@@ -207,7 +208,7 @@ def run(
         raise
       # Longer calls where that hides the copying, with something to spare.
       aim = max(_SECONDS, 2 * copied)
-      affordable = int(aim * count / max(seconds - waited, 1e-9))
+      affordable = int(aim * count / max(computed - waited, 1e-9))
       # The last one agrees on 0, that all of them are through.
       ahead = _next_count(affordable, done, steps, every)
       agreed = crew.agree(ahead if done < steps else 0)

@@ -238,19 +238,29 @@ def gradient(
   together = _classes_together(objective, *images.shape[:2])
   if together == classes:  # Gradients outside of loops are faster.
     return both(images, targets)
+  full = classes - classes % together
   groups = jax.tree.map(
-    lambda leaf: leaf.reshape(-1, together, *leaf.shape[1:]), (images, targets)
+    lambda leaf: leaf[:full].reshape(-1, together, *leaf.shape[1:]),
+    (images, targets),
   )
   grouped = lax.map(lambda group: both(*group), groups)
-  return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), grouped)
+  parts = [
+    jax.tree.map(lambda leaf: leaf.reshape(full, *leaf.shape[2:]), grouped)
+  ]
+  if full < classes:
+    last = jax.tree.map(lambda leaf: leaf[full:], (images, targets))
+    parts.append(both(*last))
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _classes_together(objective: Objective, classes: int, size: int) -> int:
-  """How many classes' images of `size` fill a micro-batch: a divisor."""
+  """How many classes' images of `size` fill a micro-batch."""
   if objective.network.mixes_images:
     return classes
   most = max(objective.micro_batch // size, 1)
-  return max(n for n in range(1, classes + 1) if classes % n == 0 and n <= most)
+  even = max(n for n in range(1, most + 1) if classes % n == 0)
+  # A smaller last group is compiled on its own.
+  return even if 2 * even >= min(most, classes) else min(most, classes)
 
 
 def _augment(augmentation, images, operations) -> Array:

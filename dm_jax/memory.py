@@ -18,6 +18,7 @@ from dm_jax.types import ImageShape, Network
 _CGROUP = Path('/sys/fs/cgroup')
 _MEMINFO = Path('/proc/meminfo')
 _KIB = 1024
+_KINDS = ('active', 'inactive')  # Of a container's pages of files.
 
 
 class Activations(NamedTuple):
@@ -126,4 +127,14 @@ def _free_in_container() -> Iterator[int]:
   except OSError:
     return
   if limit != 'max':
-    yield max(int(limit) - int(used), 0)
+    yield max(int(limit) - max(int(used) - _file_cache(), 0), 0)
+
+
+def _file_cache() -> int:
+  """What the container holds of files only as long as nobody needs it."""
+  try:
+    lines = (_CGROUP / 'memory.stat').read_text().splitlines()
+  except OSError:
+    return 0
+  counts = dict(line.split()[:2] for line in lines)
+  return sum(int(counts.get(f'{kind}_file', 0)) for kind in _KINDS)

@@ -92,8 +92,10 @@ def plan(
   devices = devices or jax.local_devices()
   needs = _needs(config, data, network)
   free = memory.free_bytes(devices[0])
+  if network.mixes_images and network.embed_batch is None:
+    devices = devices[:1]  # It knows no batch that spans devices.
   # What fewer classes would split: one batch of a batch norm.
-  together = _together(config, data, network)
+  together = _together(config, data.classes, network, len(devices))
   share = math.ceil(data.classes / len(devices) / together) * together
   if free is not None and devices[0].platform == 'cpu':
     free //= math.ceil(data.classes / share)  # All in use share the host's.
@@ -132,11 +134,14 @@ def plan(
   )
 
 
-def _together(config: CondenseConfig, data: ClassData, network: Network) -> int:
+def _together(
+  config: CondenseConfig, classes: int, network: Network, devices: int
+) -> int:
   """Classes that must be on a device at once."""
   if not network.mixes_images:
     return 1
-  return config.batch_norm_classes or data.classes
+  # A batch of all classes spans the devices.
+  return config.batch_norm_classes or math.ceil(classes / devices)
 
 
 def _needs(config: CondenseConfig, data: ClassData, network: Network) -> _Needs:

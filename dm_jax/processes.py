@@ -4,8 +4,9 @@ The only module that knows of JAX's multi-process runtime. Everything here does
 nothing, at no cost, where a process is alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
+import math
 import os
 import pickle
 import socket
@@ -15,7 +16,10 @@ import traceback
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
+from jax.experimental.multihost_utils import (
+  broadcast_one_to_all,
+  process_allgather,
+)
 import numpy as np
 
 from dm_jax.interrupts import Interrupted
@@ -24,6 +28,8 @@ from dm_jax.types import InputError
 
 _PATIENCE = 45.0  # Seconds to wait for a coordinator that does not answer.
 _PAUSE = 0.5
+_HEARTBEAT = 30  # Seconds after which a host that says nothing is lost.
+_LEAST = 1024  # Bytes of a message.
 _settled = False  # Whether all know that the run is over.
 
 # What JAX finds out by itself on TPU pods, under Slurm and Open MPI.
@@ -54,7 +60,7 @@ def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
     )
   try:
     if not coordinator:
-      jax.distributed.initialize()
+      jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT)
       return
     if process >= processes:
       raise InputError(
@@ -62,7 +68,12 @@ def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
       )
     if process:
       _await(coordinator)
-    jax.distributed.initialize(coordinator, processes, process)
+    jax.distributed.initialize(
+      coordinator,
+      processes,
+      process,
+      heartbeat_timeout_seconds=_HEARTBEAT,
+    )
   except (ValueError, RuntimeError) as error:
     if isinstance(error, InputError):
       raise
@@ -127,20 +138,23 @@ def gather(value: Any) -> list[Any]:
   """
   if count() == 1:
     return [value]
-  packed = np.frombuffer(pickle.dumps(value), np.uint8)
-  sizes = _gather_rows(np.array([len(packed)], np.uint32))[:, 0]
-  row = np.zeros(int(sizes.max()), np.uint8)
-  row[: len(packed)] = packed
-  rows = _gather_rows(row)
+  packed = _packed(value)
+  sizes = _exchange(process_allgather, np.array([len(packed)], np.uint32))
+  rows = _exchange(process_allgather, _padded(packed, int(sizes.max())))
   return [
     pickle.loads(row[:size].tobytes())
-    for row, size in zip(rows, sizes, strict=True)
+    for row, size in zip(rows, sizes[:, 0], strict=True)
   ]
 
 
 def broadcast(value: Any) -> Any:
   """Returns what the lead gives; all must call it, what others give is lost."""
-  return gather(value if is_lead() else None)[0]
+  if count() == 1:
+    return value
+  packed = _packed(value if is_lead() else None)
+  size = _exchange(broadcast_one_to_all, np.array([len(packed)], np.uint32))[0]
+  row = _padded(packed[:size], int(size))
+  return pickle.loads(_exchange(broadcast_one_to_all, row)[:size].tobytes())
 
 
 def total(sums: np.ndarray) -> np.ndarray:
@@ -177,9 +191,21 @@ def shared_fate() -> Iterator[None]:
     os._exit(128 + getattr(error, 'signal', -127))
 
 
-def _gather_rows(row: np.ndarray) -> np.ndarray:
+def _packed(value: Any) -> np.ndarray:
+  return np.frombuffer(pickle.dumps(value), np.uint8)
+
+
+def _padded(packed: np.ndarray, size: int) -> np.ndarray:
+  """Pads to one of few lengths, for each of which JAX compiles anew."""
+  step = max(_LEAST, 1 << max(size.bit_length() - 4, 0))
+  row = np.zeros(math.ceil(size / step) * step, np.uint8)
+  row[: len(packed)] = packed
+  return row
+
+
+def _exchange(how: Callable, row: np.ndarray) -> np.ndarray:
   try:
-    return np.asarray(multihost_utils.process_allgather(row))
+    return np.asarray(how(row))
   except RuntimeError as error:  # JaxRuntimeError and its older names.
     raise PeerLost(
       'another process of this run has ended: see what it printed; the same'

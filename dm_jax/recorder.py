@@ -199,6 +199,8 @@ def describe_machine(earlier_peak: int = 0) -> dict[str, Any]:
     name = f'CPU, {os.cpu_count()} cores'
   else:
     name = f'{len(devices)} × {first.device_kind}'
+  if jax.process_count() > 1:
+    name = f'{jax.process_count()} processes, each {name}'
   peaks = [(d.memory_stats() or {}).get('peak_bytes_in_use') for d in devices]
   peak = max((p for p in peaks if p), default=0)
   if not peak:

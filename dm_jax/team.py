@@ -41,7 +41,7 @@ class Team:
       job: of the run.
       request: ends the run when it may. A signal to any process reaches it.
     """
-    self._job = job
+    self._job, self._request = job, request
     self._crew = _Crew(request, job.split.train.classes)
     self._apart = False  # Whether the others may be waiting in a task.
 
@@ -90,8 +90,8 @@ class Team:
     """Condenses set 0 to K - 1 from a state on, see `condense_classes`."""
     if processes.count() == 1:
       return self._condense(number, state, callback, embedder)
-    processes.broadcast(('condense', (number, jax.device_get(state))))
     self._apart = True
+    processes.broadcast(('condense', (number, jax.device_get(state))))
     try:
       made = self._condense(number, state, callback, embedder)
     except BaseException:
@@ -139,16 +139,16 @@ class Team:
     task = (config, purpose, number, network, first)
     if processes.count() == 1:
       return self._evaluate(synthetic, *task, callback)
-    processes.broadcast(('evaluate', (synthetic, *task)))
     self._apart = True
+    processes.broadcast(('evaluate', (synthetic, *task)))
     result = self._evaluate(synthetic, *task, callback)
     self._apart = False
     return result
 
   def _ask(self, task: str, *arguments: Any) -> Any:
+    self._apart = True
     if processes.count() > 1:
       processes.broadcast((task, arguments))
-    self._apart = True
     result = getattr(self, f'_{task}')(*arguments)
     self._apart = False
     return result
@@ -222,11 +222,20 @@ class Team:
         dataclasses.replace(config, networks=high - low),
         key=job.key(purpose, number),
         network=job.pool[network],
-        callback=callback,
+        callback=callback or self._stop_if_asked,
         first=first + low,
       ).accuracies
     every = self._crew.gather(accuracies)
     return EvalResult(tuple(itertools.chain(*every)))
+
+  def _stop_if_asked(self, *_: int) -> None:
+    """Ends the run; the networks in training are trained anew."""
+    if self._request.number:
+      raise Interrupted(
+        f'process {processes.index()} was told to stop while evaluating; the'
+        ' same command goes on after the last network that was finished',
+        self._request.number,
+      )
 
 
 class _Crew(loop.Crew):
