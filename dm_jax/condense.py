@@ -154,7 +154,7 @@ def condense_classes(
   fits = make_plan(config, data, made, place, devices)
   layout = _lay_out(config, data, made, devices, fits.at_once, crew)
   resolved = _resolve(config, data, made, layout.platform)
-  own, low = _own(data), data.held_range[0]
+  own, low = data.own, data.held_range[0]
   if state is None:
     state = init_state(own, config, key, optimizer, first=low)
   else:
@@ -208,7 +208,7 @@ def make_plan(
     _resolve(config, data, network, devices[0].platform),
     classes_at_once=config.classes_at_once,
   )
-  return placement.plan(resolved, _own(data), network, place, devices)
+  return placement.plan(resolved, data.own, network, place, devices)
 
 
 def default_network(data: ClassData) -> Network:
@@ -267,11 +267,6 @@ def _make_step(network, config, decode, optimizer, axis):
 def _spans_all(network: Network, config: CondenseConfig) -> bool:
   """Whether batch norm takes all classes as one batch."""
   return network.mixes_images and not config.batch_norm_classes
-
-
-def _own(data: ClassData) -> ClassData:
-  """The classes that this process holds."""
-  return data if data.held is None else data.part(*data.held)
 
 
 def _lay_out(

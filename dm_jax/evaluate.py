@@ -53,7 +53,6 @@ class _Labelled(NamedTuple):
 class _Programs(NamedTuple):
   """Functions of dealt networks; each is compiled once for all its calls."""
 
-  hold: Callable
   init: Callable
   advance: Callable
   test: Callable
@@ -165,7 +164,7 @@ def _train_and_test(
   grouped one.
   """
   state, _ = programs.init(layout.deal(keys, 0))
-  held = _hold(programs, layout, training_set)
+  held = layout.deal(training_set, None)
   done, total, count = 0, config.epochs + 1, 1
   while done < total:
     started = time.perf_counter()
@@ -178,19 +177,6 @@ def _train_and_test(
     count = max(1, min(int(_SECONDS / seconds), total - done))
   _, counts = programs.test(state, layout.deal(test_set, None))
   return layout.gather_last(counts)
-
-
-def _hold(programs: _Programs, layout: ClassLayout, shared: _Labelled):
-  """Puts what all devices read onto each, once for all calls.
-
-  What is only dealt may stay on the host, whence every call would send it
-  anew; what a call leaves behind stays on the devices.
-  """
-  if len(layout.devices) == 1:
-    return layout.deal(shared, None)
-  numbers = jnp.arange(layout.classes, dtype=jnp.int32)
-  (_, held), _ = programs.hold(layout.deal((numbers, shared), (0, None)))
-  return held
 
 
 def _training_part(config: EvalConfig) -> EvalConfig:
@@ -215,7 +201,6 @@ def _programs(
   advance = functools.partial(_advance, network, config)
   test = functools.partial(_test, network, statistics)
   return _Programs(
-    hold=layout.map(lambda state: (state, ()), ((0, None),)),
     init=layout.map(init, (0,)),
     advance=layout.map(advance, (0, None, None, None)),
     test=layout.map(test, (0, None)),

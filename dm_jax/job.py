@@ -78,6 +78,16 @@ class Job:
       digests['synthetic'] = self.synthetic.fingerprint()
     return digests
 
+  @functools.cached_property
+  def plan(self) -> placement.Plan:
+    """How condensing fits into memory, when first asked for."""
+    return make_plan(
+      self.config.condense,
+      self.split.train,
+      self.network,
+      self.config.data.placement,
+    )
+
   @property
   def method(self) -> str:
     """What made the set that is judged."""
@@ -247,17 +257,11 @@ def _check_making(job: Job) -> None:
     return
   check_condensable(config.condense, train)
   check_network(config.condense, train, job.network)
-  _plan(job)
+  _ = job.plan  # Refuses what fits nowhere.
   if config.embedder.name == 'pool':
     held_out = len(job.split.labels)
     check_pool(train, held_out, config.embedder, config.pretrain)
     _check_pretraining(job)
-
-
-def _plan(job: Job) -> placement.Plan:
-  config, train = job.config, job.split.train
-  place = config.data.placement
-  return make_plan(config.condense, train, job.network, place)
 
 
 def _check_pretraining(job: Job) -> None:
@@ -332,7 +336,7 @@ def notes(job: Job) -> list[str]:
     lines.append(f'{config.network.name} does not use {", ".join(unused)}')
   if job.synthetic is not None or config.method != 'dm':
     return lines
-  lines.append(_plan(job).describe())
+  lines.append(job.plan.describe())
   low, high = job.split.train.held_range
   spare = jax.local_device_count() - (high - low)
   if spare > 0:

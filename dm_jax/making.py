@@ -81,7 +81,7 @@ class Maker:
     if path.exists():
       return SyntheticSet.load(path)
     trained = self._train(number) if needs_training(method) else None
-    chosen = self.team.select(method, number, purpose, trained=trained)
+    chosen = self.team.select(method, number, purpose, trained)
     if method == 'whole':  # The data themselves: neither saved nor drawn.
       return chosen
     chosen = self._with_provenance(chosen, method, number)

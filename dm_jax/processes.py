@@ -58,25 +58,20 @@ def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
       f'--coordinator={coordinator!r}, --processes={processes} and'
       f' --process={process} go together: {_REMEDY}'
     )
+  if coordinator and process >= processes:
+    raise InputError(
+      f'--process={process} must be below --processes={processes}'
+    )
+  if coordinator and process:
+    _await(coordinator)
   try:
-    if not coordinator:
-      jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT)
-      return
-    if process >= processes:
-      raise InputError(
-        f'--process={process} must be below --processes={processes}'
-      )
-    if process:
-      _await(coordinator)
     jax.distributed.initialize(
-      coordinator,
-      processes,
-      process,
+      coordinator or None,
+      processes or None,
+      process if coordinator else None,
       heartbeat_timeout_seconds=_HEARTBEAT,
     )
   except (ValueError, RuntimeError) as error:
-    if isinstance(error, InputError):
-      raise
     raise InputError(
       f'the processes do not find each other ({error}): {_REMEDY}'
     ) from error

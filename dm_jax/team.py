@@ -26,6 +26,7 @@ from dm_jax.evaluate import EvalResult, evaluate
 from dm_jax.interrupts import Interrupted, Request
 from dm_jax.job import MAKE, Job
 from dm_jax.messages import one_line
+from dm_jax.pretraining import Trained
 from dm_jax.selection import select_classes
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import Diverged, Embedder, InputError
@@ -78,7 +79,7 @@ class Team:
 
   def begin(self, number: int) -> CondenseState:
     """Returns the state that set 0 to K - 1 starts from."""
-    return self._ask('begin', number)
+    return self._ask('begin', (number,))
 
   def condense(
     self,
@@ -88,31 +89,20 @@ class Team:
     embedder: Embedder | None,
   ) -> SyntheticSet:
     """Condenses set 0 to K - 1 from a state on, see `condense_classes`."""
-    if processes.count() == 1:
-      return self._condense(number, state, callback, embedder)
-    self._apart = True
-    processes.broadcast(('condense', (number, jax.device_get(state))))
-    try:
-      made = self._condense(number, state, callback, embedder)
-    except BaseException:
-      # Where the loop has told the others to stop, they have come back.
-      self._apart = not self._crew.stopped
-      raise
-    self._apart = False
-    return made
+    return self._ask('condense', (number, state), callback, embedder)
 
-  def select(self, method: str, number: int, purpose: int, **options: Any):
+  def select(
+    self, method: str, number: int, purpose: int, trained: Trained | None
+  ) -> SyntheticSet:
     """Selects set 0 to K - 1, see `select_classes`.
 
     Args:
       method: how; only `random` where there are several processes.
       number: of the set.
       purpose: of the key, see `Job.key`.
-      **options: of `select_classes`, for a process that is alone.
+      trained: of `select_classes`, in a process that is alone.
     """
-    if processes.count() == 1:
-      return self._select(method, number, purpose, **options)
-    return self._ask('select', method, number, purpose)
+    return self._ask('select', (method, number, purpose), trained)
 
   def evaluate(
     self,
@@ -136,30 +126,27 @@ class Team:
       first: number of the first network.
       callback: see `evaluate`; tells of this process's networks.
     """
-    task = (config, purpose, number, network, first)
-    if processes.count() == 1:
-      return self._evaluate(synthetic, *task, callback)
-    self._apart = True
-    processes.broadcast(('evaluate', (synthetic, *task)))
-    result = self._evaluate(synthetic, *task, callback)
-    self._apart = False
-    return result
+    task = (synthetic, config, purpose, number, network, first)
+    return self._ask('evaluate', task, callback)
 
-  def _ask(self, task: str, *arguments: Any) -> Any:
-    self._apart = True
+  def _ask(self, task: str, arguments: tuple, *own: Any) -> Any:
+    """Has every process do a task; `own` is for this one alone."""
     if processes.count() > 1:
-      processes.broadcast((task, arguments))
-    result = getattr(self, f'_{task}')(*arguments)
+      self._apart, self._crew.stopped = True, False
+      processes.broadcast((task, jax.device_get(arguments)))
+    try:
+      result = getattr(self, f'_{task}')(*arguments, *own)
+    except BaseException:
+      # Where the loop has told the others to stop, they have come back.
+      self._apart = not self._crew.stopped
+      raise
     self._apart = False
     return result
 
   def _begin(self, number: int) -> CondenseState:
     job, train = self._job, self._job.split.train
-    low, high = train.held_range
-    own = train if train.held is None else train.part(low, high)
-    state = init_state(
-      own, job.config.condense, job.key(MAKE, number), first=low
-    )
+    first, key = train.held_range[0], job.key(MAKE, number)
+    state = init_state(train.own, job.config.condense, key, first=first)
     return self._crew.share(np.zeros(0), state)[1]
 
   def _condense(
@@ -182,7 +169,13 @@ class Team:
       crew=self._crew if processes.count() > 1 else loop.ALONE,
     )
 
-  def _select(self, method: str, number: int, purpose: int, **options: Any):
+  def _select(
+    self,
+    method: str,
+    number: int,
+    purpose: int,
+    trained: Trained | None = None,
+  ) -> SyntheticSet:
     job, train = self._job, self._job.split.train
     size = job.config.condense.largest
     chosen = select_classes(
@@ -192,7 +185,7 @@ class Team:
       key=job.key(purpose, number),
       network=job.network,
       config=job.config.pretrain,
-      **options,
+      trained=trained,
     )
     if train.held is None:
       return chosen

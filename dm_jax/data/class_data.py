@@ -58,6 +58,11 @@ class ClassData:
     height, width, channels = self.images.shape[-3:]
     return height, width, channels
 
+  @property
+  def own(self) -> Self:
+    """The classes that are held, as a set of their own."""
+    return self if self.held is None else self.part(*self.held)
+
   def part(self, low: int, high: int) -> Self:
     """Returns classes low to high - 1 as a set of their own, without a copy.
 
