@@ -1,11 +1,9 @@
 """Every setting of a run, its default and its check. The only home of both."""
 
-from collections.abc import Mapping
 import dataclasses
-import types
-import typing
 from typing import Any, Self
 
+from dm_jax.settings import at_least, build, check_types, within
 from dm_jax.types import InputError, Json, choose
 
 ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'
@@ -18,49 +16,15 @@ METHODS = ('dm', *SELECTIONS)
 EMBEDDERS = ('random', 'pool')
 PLACEMENTS = ('auto', 'device', 'host')
 PRECISIONS = ('float32', 'bfloat16')
-
-
-def _at_least(minimum: float, **values) -> None:
-  for name, value in values.items():
-    if not value >= minimum:
-      raise InputError(f'{name} must be at least {minimum}, got {value}')
-
-
-def _within(low: float, high: float, **values) -> None:
-  for name, value in values.items():
-    if not low <= value < high:
-      raise InputError(f'{name} must be in [{low}, {high}), got {value}')
+APPLICATIONS = ('none', 'continual', 'search')
+STORES = ('uint8', 'float32')
+SPACES = ('paper', 'small')
 
 
 def split_names(text: str) -> tuple[str, ...]:
   """Splits 'a,b' into names; '' and 'none' are no names."""
   names = tuple(filter(None, (name.strip() for name in text.split(','))))
   return () if names == ('none',) else names
-
-
-def _typed(name: str, value: Any, hint) -> Any:
-  """Returns `value` if it is of the type `hint`; ints are floats, too.
-
-  A list is a tuple, since JSON knows no tuples.
-  """
-  union = isinstance(hint, types.UnionType)
-  allowed = typing.get_args(hint) if union else (hint,)
-  if float in allowed and type(value) is int:
-    return float(value)
-  if tuple in allowed and type(value) is list:
-    return tuple(value)
-  if type(value) not in allowed:
-    expected = ' or '.join(t.__name__ for t in allowed)
-    raise InputError(f'{name} must be of type {expected}, got {value!r}')
-  return value
-
-
-def _check_types(config: Any) -> None:
-  """Raises InputError for a field of another type; makes ints floats."""
-  for name, hint in typing.get_type_hints(type(config)).items():
-    if not dataclasses.is_dataclass(hint):
-      value = _typed(name, getattr(config, name), hint)
-      object.__setattr__(config, name, value)
 
 
 def _check_learning_rate(name: str, value: float) -> None:
@@ -72,10 +36,10 @@ def _check_training(
   section: str, config: 'PretrainConfig | EvalConfig'
 ) -> None:
   """Checks how SGD trains a network."""
-  _at_least(1, **{f'{section}.batch_size': config.batch_size})
-  _at_least(0, **{f'{section}.weight_decay': config.weight_decay})
+  at_least(1, **{f'{section}.batch_size': config.batch_size})
+  at_least(0, **{f'{section}.weight_decay': config.weight_decay})
   _check_learning_rate(f'{section}.learning_rate', config.learning_rate)
-  _within(0, 1, **{f'{section}.momentum': config.momentum})
+  within(0, 1, **{f'{section}.momentum': config.momentum})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,15 +74,15 @@ class DataConfig:
   placement: str = 'auto'
 
   def __post_init__(self):
-    _check_types(self)
+    check_types(self)
     choose('data.placement', self.placement, PLACEMENTS)
-    _within(0, 1, **{'data.validation': self.validation})
+    within(0, 1, **{'data.validation': self.validation})
     if not self.name:
       raise InputError('data.name is empty: name a dataset, e.g. cifar10')
     if self.cache == '':
       raise InputError('data.cache is empty: name a folder, or leave it out')
     if self.resize is not None:
-      _at_least(1, **{'data.resize': self.resize})
+      at_least(1, **{'data.resize': self.resize})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +108,8 @@ class NetworkConfig:
   pooling: str = 'avg'
 
   def __post_init__(self):
-    _check_types(self)
-    _at_least(1, **{'network.width': self.width, 'network.depth': self.depth})
+    check_types(self)
+    at_least(1, **{'network.width': self.width, 'network.depth': self.depth})
     choose('network.norm', self.norm, NORMS)
     choose('network.activation', self.activation, ACTIVATIONS)
     choose('network.pooling', self.pooling, POOLINGS)
@@ -166,7 +130,7 @@ class NetworkChoice:
   pooling: str | None = None
 
   def __post_init__(self):
-    _check_types(self)
+    check_types(self)
 
   def resolve(self, base: NetworkConfig) -> NetworkConfig:
     changes = {k: v for k, v in vars(self).items() if v is not None}
@@ -222,16 +186,16 @@ class CondenseConfig:
   log_every: int = 100
 
   def __post_init__(self):
-    _check_types(self)
+    check_types(self)
     _check_sizes(self.sizes)
-    _at_least(
+    at_least(
       1,
       **{
         'condense.batch_real': self.batch_real,
         'condense.log_every': self.log_every,
       },
     )
-    _at_least(
+    at_least(
       0,
       **{
         'condense.steps': self.steps,
@@ -242,7 +206,7 @@ class CondenseConfig:
     )
     if self.learning_rate is not None:
       _check_learning_rate('condense.learning_rate', self.learning_rate)
-    _within(0, 1, **{'condense.momentum': self.momentum})
+    within(0, 1, **{'condense.momentum': self.momentum})
     choose('condense.init', self.init, INITS)
     choose('condense.precision', self.precision, PRECISIONS)
 
@@ -291,8 +255,8 @@ class PretrainConfig:
   augment: str = ALL_OPERATIONS
 
   def __post_init__(self):
-    _check_types(self)
-    _at_least(1, **{'pretrain.epochs': self.epochs})
+    check_types(self)
+    at_least(1, **{'pretrain.epochs': self.epochs})
     _check_training('pretrain', self)
 
 
@@ -319,9 +283,9 @@ class EmbedderConfig:
   dir: str | None = None
 
   def __post_init__(self):
-    _check_types(self)
+    check_types(self)
     choose('embedder.name', self.name, EMBEDDERS)
-    _at_least(
+    at_least(
       1,
       **{
         'embedder.networks': self.networks,
@@ -378,8 +342,8 @@ class EvalConfig:
   validation_networks: int = 3
 
   def __post_init__(self):
-    _check_types(self)
-    _at_least(
+    check_types(self)
+    at_least(
       1,
       **{
         'evaluate.networks': self.networks,
@@ -387,7 +351,7 @@ class EvalConfig:
         'evaluate.validation_networks': self.validation_networks,
       },
     )
-    _at_least(
+    at_least(
       0,
       **{
         'evaluate.epochs': self.epochs,
@@ -406,6 +370,52 @@ class EvalConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ContinualConfig:
+  """Class-incremental learning: classes arrive in groups, a memory grows.
+
+  Attributes:
+    steps: equally large groups in which the classes arrive.
+    orders: orders of the classes; order s is
+      `numpy.random.RandomState(s).permutation(C)`.
+    budget_bytes: of the whole memory at every step; images per class shrink as
+      classes arrive, from `condense.images_per_class` at most. 0 is no budget.
+    store: how the memory keeps its images, uint8 (as real images are kept, one
+      byte a value: synthetic ones are rounded and clipped to it) or float32.
+  """
+
+  steps: int = 10
+  orders: int = 5
+  budget_bytes: int = 0
+  store: str = 'uint8'
+
+  def __post_init__(self):
+    check_types(self)
+    at_least(
+      1, **{'continual.steps': self.steps, 'continual.orders': self.orders}
+    )
+    at_least(0, **{'continual.budget_bytes': self.budget_bytes})
+    choose('continual.store', self.store, STORES)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+  """Architecture search: a small set ranks networks in place of the whole one.
+
+  Attributes:
+    space: the networks, see `architecture_search.SPACES`.
+    early_stopping: whether networks are also ranked by training on the whole
+      set for no more steps than on the small one.
+  """
+
+  space: str = 'paper'
+  early_stopping: bool = True
+
+  def __post_init__(self):
+    check_types(self)
+    choose('search.space', self.space, SPACES)
+
+
+@dataclasses.dataclass(frozen=True)
 class OutputConfig:
   """What a run writes and how often. Changes no result.
 
@@ -421,9 +431,9 @@ class OutputConfig:
   pictures: int = 3
 
   def __post_init__(self):
-    _check_types(self)
-    _at_least(1, **{'output.checkpoints_kept': self.checkpoints_kept})
-    _at_least(
+    check_types(self)
+    at_least(1, **{'output.checkpoints_kept': self.checkpoints_kept})
+    at_least(
       0,
       **{
         'output.pictures': self.pictures,
@@ -440,31 +450,39 @@ class RunConfig:
     seed: every draw follows from it.
     method: dm, or how real images are selected instead.
     sets: independent sets made and evaluated, K; each gets `evaluate.networks`.
+    application: what the sets are for: none (they are evaluated), continual
+      (learning) or (architecture) search.
     data: the images.
     network: what embeds them.
     condense: how they are condensed.
     embedder: where the embedding networks come from.
     pretrain: how networks are trained on real images, where that is needed.
     evaluate: how the sets are judged.
+    continual: the application of that name.
+    search: the application of that name.
     output: what is written.
   """
 
   seed: int = 0
   method: str = 'dm'
   sets: int = 1
+  application: str = 'none'
   data: DataConfig = DataConfig()
   network: NetworkConfig = NetworkConfig()
   condense: CondenseConfig = CondenseConfig()
   embedder: EmbedderConfig = EmbedderConfig()
   pretrain: PretrainConfig = PretrainConfig()
   evaluate: EvalConfig = EvalConfig()
+  continual: ContinualConfig = ContinualConfig()
+  search: SearchConfig = SearchConfig()
   output: OutputConfig = OutputConfig()
 
   def __post_init__(self):
-    _check_types(self)
-    _within(0, 2**32, seed=self.seed)
-    _at_least(1, sets=self.sets)
+    check_types(self)
+    within(0, 2**32, seed=self.seed)
+    at_least(1, sets=self.sets)
     choose('method', self.method, METHODS)
+    choose('application', self.application, APPLICATIONS)
     every, log = self.evaluate.validation_every, self.condense.log_every
     if every % log:
       raise InputError(
@@ -488,7 +506,7 @@ class RunConfig:
     Raises:
       InputError: on an unknown field (naming near ones) or a wrong type.
     """
-    return _from_dict(cls, values, '')
+    return build(cls, values, '')
 
   def to_dict(self) -> dict[str, Any]:
     return dataclasses.asdict(self)
@@ -499,30 +517,3 @@ class RunConfig:
     del settings['output'], settings['data']['dir'], settings['data']['cache']
     del settings['condense']['log_every'], settings['embedder']['dir']
     return settings
-
-
-def _from_dict(cls, values: Json, prefix: str):
-  if not isinstance(values, Mapping):
-    where = prefix.rstrip('.') or 'the config'
-    raise InputError(f'{where} must be a dict of its fields, got {values!r}')
-  hints = typing.get_type_hints(cls)
-  fields = {}
-  for name, value in values.items():
-    choose('config field', prefix + name, (prefix + n for n in hints))
-    if dataclasses.is_dataclass(hints[name]):
-      fields[name] = _from_dict(hints[name], value, f'{prefix}{name}.')
-    else:
-      fields[name] = _typed(prefix + name, value, hints[name])
-  return cls(**fields)
-
-
-def differences(old: Json, new: Json, prefix: str = '') -> list[str]:
-  """Returns 'field: old -> new' for every leaf that differs."""
-  lines = []
-  for name in sorted(old.keys() | new.keys()):
-    a, b = old.get(name), new.get(name)
-    if isinstance(a, dict) and isinstance(b, dict):
-      lines += differences(a, b, f'{prefix}{name}.')
-    elif a != b:
-      lines.append(f'{prefix}{name}: {a!r} -> {b!r}')
-  return lines

@@ -12,9 +12,10 @@ from jax import lax
 import numpy as np
 
 from dm_jax import pretraining
-from dm_jax.config import EmbedderConfig, PretrainConfig, differences
+from dm_jax.config import EmbedderConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.files import write_atomically
+from dm_jax.settings import differences
 from dm_jax.types import (
   AnyArray,
   Array,

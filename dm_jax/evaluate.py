@@ -29,9 +29,12 @@ class EvalResult:
 
   Attributes:
     accuracies: one for each network, in [0, 1], after the last epoch.
+    correct: for each network the correctly classified test images of class 0 to
+      C - 1; empty where it is not known.
   """
 
   accuracies: tuple[float, ...]
+  correct: tuple[tuple[int, ...], ...] = ()
 
   @property
   def mean(self) -> float:
@@ -133,8 +136,11 @@ def evaluate(
     _Labelled(*training.pad_test(test_images, test_labels)),
     callback,
   )
-  accuracies = counts / len(test_labels)
-  return EvalResult(tuple(accuracies.tolist()))
+  counts = counts[: synthetic.classes].T
+  accuracies = counts.sum(1) / len(test_labels)
+  return EvalResult(
+    tuple(accuracies.tolist()), tuple(map(tuple, counts.tolist()))
+  )
 
 
 def check_batches(network: Network, images: int, batch_size: int) -> None:
@@ -157,7 +163,7 @@ def _train_and_test(
   test_set: _Labelled,
   callback,
 ) -> np.ndarray:
-  """Returns the correctly classified test images of each network, int32 [M].
+  """Returns the correctly classified test images, int32 [C, M].
 
   The networks of a device are trained one after the other inside a compiled
   call: mapping over their parameters would turn every convolution into a
@@ -246,4 +252,4 @@ def _test(network, statistics, state, test_set: _Labelled):
       network, trained.variables, *test_set, *statistics
     )
 
-  return state, lax.map(one, state[1])
+  return state, lax.map(one, state[1]).T  # The networks come last.

@@ -10,7 +10,7 @@ import jax
 
 from dm_jax import augment, data, placement, processes
 from dm_jax.condense import check_condensable, check_network, make_plan
-from dm_jax.config import NetworkConfig, RunConfig, differences
+from dm_jax.config import NetworkConfig, RunConfig
 from dm_jax.data import Dataset
 from dm_jax.data.split import Split, hold_out
 from dm_jax.discrepancy import get_discrepancy
@@ -23,6 +23,7 @@ from dm_jax.networks import (
   unused_fields,
 )
 from dm_jax.selection import check_selection, needs_training
+from dm_jax.settings import differences
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.types import InputError, Key, Network, choose
 

@@ -180,7 +180,7 @@ def accuracy(
   padded = training.pad_test(images, labels)
   count = _count_program(network, (tuple(mean), tuple(std)))
   correct = count(*on_one_device((variables, *padded)))
-  return int(correct) / len(labels)
+  return int(correct.sum()) / len(labels)
 
 
 def features(

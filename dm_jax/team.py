@@ -206,9 +206,9 @@ class Team:
   ) -> EvalResult:
     job = self._job
     low, high = processes.share(config.networks)
-    accuracies: tuple[float, ...] = ()
+    own = EvalResult(())
     if low < high:
-      accuracies = evaluate(
+      own = evaluate(
         synthetic,
         job.dataset.test_images,
         job.dataset.test_labels,
@@ -217,9 +217,11 @@ class Team:
         network=job.pool[network],
         callback=callback or self._stop_if_asked,
         first=first + low,
-      ).accuracies
-    every = self._crew.gather(accuracies)
-    return EvalResult(tuple(itertools.chain(*every)))
+      )
+    every = self._crew.gather((own.accuracies, own.correct))
+    accuracies, correct = zip(*every, strict=True)
+    chain = itertools.chain.from_iterable
+    return EvalResult(tuple(chain(accuracies)), tuple(chain(correct)))
 
   def _stop_if_asked(self, *_: int) -> None:
     """Ends the run; the networks in training are trained anew."""

@@ -113,7 +113,7 @@ def count_correct(
   mean: tuple[float, ...],
   std: tuple[float, ...],
 ) -> Array:
-  """Counts the images that a network classifies correctly: int32 [].
+  """Counts the images of each class that a network classifies correctly.
 
   Args:
     network: what classifies.
@@ -122,17 +122,22 @@ def count_correct(
     labels: int32 [N], -1 for padding.
     mean: per-channel mean in unit range.
     std: per-channel deviation.
+
+  Returns:
+    int32 [C], for every class that the network knows.
   """
 
   def one_batch(args) -> Array:
     images, labels = args
     normalised = normalise(images, mean, std)
     logits, _ = network.logits(variables, normalised, train=False)
-    return (logits.argmax(-1) == labels).sum(dtype=jnp.int32)
+    # Padding is never right, so its label may count from the end.
+    right = (logits.argmax(-1) == labels).astype(jnp.int32)
+    return jnp.zeros(logits.shape[-1], jnp.int32).at[labels].add(right)
 
   batched = images.reshape(-1, _TEST_BATCH, *images.shape[1:])
   batches = (batched, labels.reshape(-1, _TEST_BATCH))
-  return lax.map(one_batch, batches).sum(dtype=jnp.int32)
+  return lax.map(one_batch, batches).sum(0, dtype=jnp.int32)
 
 
 def pad_test(images: AnyArray, labels: AnyArray) -> tuple[Array, Array]:

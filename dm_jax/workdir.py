@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dm_jax.config import RunConfig, differences
+from dm_jax.config import RunConfig
 from dm_jax.files import write_atomically
+from dm_jax.settings import differences
 from dm_jax.types import InputError, Json
 
 _UNWRITABLE = (

@@ -10,8 +10,8 @@ from dm_jax.config import (
   NetworkConfig,
   OutputConfig,
   RunConfig,
-  differences,
 )
+from dm_jax.settings import differences
 from dm_jax.types import InputError
 
 

@@ -323,3 +323,30 @@ def test_unknown_settings_are_refused():
   deep = dataclasses.replace(CONFIG, network=NetworkChoice(depth=4))
   with pytest.raises(InputError, match='at most 3'):
     evaluate(SYNTHETIC, TEST_IMAGES, TEST_LABELS, deep, key=KEY)
+
+
+def test_correct_images_are_counted_by_class():
+  result = evaluate(
+    SYNTHETIC, TEST_IMAGES, TEST_LABELS, CONFIG, key=KEY, network=LINEAR
+  )
+  assert np.shape(result.correct) == (CONFIG.networks, 3)
+  totals = np.sum(result.correct, axis=1) / len(TEST_LABELS)
+  np.testing.assert_allclose(totals, result.accuracies)
+
+
+def test_the_classes_that_are_right_are_told_apart():
+  """A network that always says 1 is right for class 1 alone."""
+  always = Network(
+    init=linear_init,
+    embed=unused,
+    logits=lambda variables, images, *, train: (
+      jnp.eye(3)[jnp.ones(len(images), jnp.int32)]
+      + 0 * linear_logits(variables, images, train=train)[0],
+      variables,
+    ),
+  )
+  result = evaluate(
+    SYNTHETIC, TEST_IMAGES, TEST_LABELS, CONFIG, key=KEY, network=always
+  )
+  assert result.correct == ((0, 100, 0),) * 3
+  assert result.accuracies == pytest.approx([1 / 3] * 3)

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / 'dm_jax'
 # A module imports only from the lines above its own, and from its own package.
 LAYERS = [
   ['types', 'version', 'files', 'interrupts', 'tables', 'paper', 'messages'],
+  ['settings'],
   ['config', 'metrics', 'progress', 'pictures', 'evaluations', 'coreset'],
   ['augment', 'discrepancy', 'data', 'networks'],
   ['matching', 'synthetic_set', 'memory'],

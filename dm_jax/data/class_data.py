@@ -88,6 +88,26 @@ class ClassData:
       held=None,
     )
 
+  def take(self, classes: Sequence[int]) -> Self:
+    """Returns some classes, in the order given, as a set of their own; a copy.
+
+    Args:
+      classes: different ones, at least one; all are held.
+
+    Returns:
+      [len(classes), N_max, ...], of the same statistics; N_max is that of the
+      largest class taken.
+    """
+    check_whole(self, 'choosing classes')
+    rows = np.asarray(classes)
+    counts = np.asarray(self.counts)[rows]
+    return dataclasses.replace(
+      self,
+      images=self.images[rows, : counts.max()],
+      counts=counts,
+      class_names=tuple(self.class_names[row] for row in rows),
+    )
+
   @classmethod
   def from_arrays(
     cls,

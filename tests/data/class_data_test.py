@@ -210,3 +210,20 @@ def test_class_data_is_a_pytree_of_its_arrays():
 def test_the_package_exports_what_others_use():
   for name in data.__all__:
     assert hasattr(data, name)
+
+
+def test_classes_are_taken_in_the_order_given():
+  images = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
+  data = ClassData.from_arrays(
+    images,
+    [0, 1, 1, 2, 2, 2],
+    mean=(0.5,),
+    std=(0.25,),
+    class_names=('a', 'b', 'c'),
+  )
+  taken = data.take([1, 0])
+  assert taken.class_names == ('b', 'a')
+  assert taken.counts.tolist() == [2, 1]
+  # Padded to the larger of the two, not to the third.
+  assert taken.images[:, :, 0, 0, 0].tolist() == [[1, 2], [0, 0]]
+  assert (taken.mean, taken.std) == ((0.5,), (0.25,))
