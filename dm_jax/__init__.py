@@ -4,6 +4,12 @@ Makes a labelled image set tiny: a few synthetic images per class on which
 networks train almost as well (Zhao & Bilen, WACV 2023).
 """
 
+from dm_jax.architecture_search import (
+  compare_rankings,
+  early_stopping,
+  list_space,
+  train_networks,
+)
 from dm_jax.condense import (
   CondenseState,
   Problem,
@@ -15,13 +21,16 @@ from dm_jax.condense import (
 )
 from dm_jax.config import (
   CondenseConfig,
+  ContinualConfig,
   DataConfig,
   EvalConfig,
   NetworkChoice,
   NetworkConfig,
   PretrainConfig,
   RunConfig,
+  SearchConfig,
 )
+from dm_jax.continual import ContinualLearner
 from dm_jax.data import ClassData, Dataset
 from dm_jax.data import load as load_data
 from dm_jax.evaluate import EvalResult, evaluate
@@ -40,6 +49,8 @@ __all__ = [
   'ClassData',
   'CondenseConfig',
   'CondenseState',
+  'ContinualConfig',
+  'ContinualLearner',
   'DataConfig',
   'Dataset',
   'Diverged',
@@ -53,12 +64,16 @@ __all__ = [
   'PretrainConfig',
   'Problem',
   'RunConfig',
+  'SearchConfig',
   'SyntheticSet',
   '__version__',
+  'compare_rankings',
   'condense',
   'condense_classes',
+  'early_stopping',
   'evaluate',
   'init_state',
+  'list_space',
   'load_data',
   'make_network',
   'make_problem',
@@ -66,4 +81,5 @@ __all__ = [
   'network_from_linen',
   'register_network',
   'select',
+  'train_networks',
 ]

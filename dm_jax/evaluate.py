@@ -1,6 +1,6 @@
 """Judges a synthetic set: trains fresh networks on it alone and tests them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import time
@@ -102,6 +102,58 @@ def evaluate(
                              dm_jax.EvalConfig(networks=5, epochs=300),
                              key=jax.random.key(1))
   """
+  image_shape = synthetic.image_shape
+  network = network or make_network(
+    config.network.resolve(paper_network(image_shape)),
+    image_shape=image_shape,
+    classes=synthetic.classes,
+  )
+  fold = jax.vmap(jax.random.fold_in, (None, 0))
+  numbers = first + jnp.arange(config.networks, dtype=jnp.int32)
+  return evaluate_each(
+    synthetic,
+    test_images,
+    test_labels,
+    config,
+    keys=fold(key, numbers),
+    network=as_network(network, image_shape),
+    callback=callback,
+    devices=devices,
+  )
+
+
+def evaluate_each(
+  synthetic: SyntheticSet,
+  test_images: AnyArray,
+  test_labels: AnyArray,
+  config: EvalConfig = EvalConfig(),
+  *,
+  keys: Key,
+  network: Network,
+  collections: Mapping[str, Any] | None = None,
+  callback: Callable[[int, int], None] | None = None,
+  devices: Sequence[Any] | None = None,
+) -> EvalResult:
+  """`evaluate`, with a key for each network and, if need be, more than that.
+
+  Args:
+    synthetic: as for `evaluate`.
+    test_images: as for `evaluate`.
+    test_labels: as for `evaluate`.
+    config: as for `evaluate`, but for `network` and `networks`.
+    keys: one for each network, [M].
+    network: what to train.
+    collections: put among the variables of each fresh network, e.g. which
+      member of a family it is; leaves [M, ...].
+    callback: as for `evaluate`.
+    devices: as for `evaluate`.
+
+  Returns:
+    The accuracy of every network.
+
+  Raises:
+    InputError: as for `evaluate`.
+  """
   parse(config.augment)
   test_images = check_images(test_images, 'test images')
   test_labels = check_labels(
@@ -115,23 +167,14 @@ def evaluate(
       f'the synthetic images have shape {synthetic.image_shape}, the test'
       f' images {test_images.shape[1:]}: evaluate on the data it was made from'
     )
-  image_shape = synthetic.image_shape
-  network = network or make_network(
-    config.network.resolve(paper_network(image_shape)),
-    image_shape=image_shape,
-    classes=synthetic.classes,
-  )
-  network = as_network(network, image_shape)
   check_batches(network, len(synthetic.labels), config.batch_size)
-  fold = jax.vmap(jax.random.fold_in, (None, 0))
-  numbers = first + jnp.arange(config.networks, dtype=jnp.int32)
-  layout = lay_out(config.networks, devices)
+  layout = lay_out(len(keys), devices)
   statistics = (synthetic.mean, synthetic.std)
   counts = _train_and_test(
     _programs(network, _training_part(config), statistics, layout),
     layout,
-    config,
-    fold(key, numbers),
+    config.epochs + 1,
+    (keys, dict(collections or {})),
     _Labelled(synthetic.images, synthetic.labels),
     _Labelled(*training.pad_test(test_images, test_labels)),
     callback,
@@ -157,8 +200,8 @@ def check_batches(network: Network, images: int, batch_size: int) -> None:
 def _train_and_test(
   programs: _Programs,
   layout: ClassLayout,
-  config: EvalConfig,
-  keys: Key,
+  total: int,
+  starts: tuple[Key, dict[str, Any]],
   training_set: _Labelled,
   test_set: _Labelled,
   callback,
@@ -169,9 +212,10 @@ def _train_and_test(
   call: mapping over their parameters would turn every convolution into a
   grouped one.
   """
-  state, _ = programs.init(layout.deal(keys, 0))
+  networks = len(starts[0])
+  state, _ = programs.init(layout.deal(starts, 0))
   held = layout.deal(training_set, None)
-  done, total, count = 0, config.epochs + 1, 1
+  done, count = 0, 1
   while done < total:
     started = time.perf_counter()
     state, _ = programs.advance(state, held, jnp.int32(done), jnp.int32(count))
@@ -179,7 +223,7 @@ def _train_and_test(
     seconds = (time.perf_counter() - started) / count
     done += count
     if callback is not None:
-      callback(done * config.networks, total * config.networks)
+      callback(done * networks, total * networks)
     count = max(1, min(int(_SECONDS / seconds), total - done))
   _, counts = programs.test(state, layout.deal(test_set, None))
   return layout.gather_last(counts)
@@ -213,13 +257,19 @@ def _programs(
   )
 
 
-def _init(network: Network, config: EvalConfig, keys: Key):
-  """Keys -> ((keys, fresh networks), nothing)."""
+def _init(network: Network, config: EvalConfig, starts):
+  """(keys, collections) -> ((keys, fresh networks), nothing)."""
 
-  def one(key):
-    return training.init_training(network, config, jax.random.split(key)[0])
+  def one(start):
+    key, collections = start
+    init_key = jax.random.split(key)[0]
+    state = training.init_training(network, config, init_key)
+    if not collections:  # Variables may be no dict then.
+      return state
+    variables = {**state.variables, **collections}
+    return dataclasses.replace(state, variables=variables)
 
-  return (keys, jax.vmap(one)(keys)), ()
+  return (starts[0], jax.vmap(one)(starts)), ()
 
 
 def _advance(network, config, state, training_set: _Labelled, first, count):

@@ -41,6 +41,12 @@ class FinishedRun:
       )
     results = _read_json(folder / 'results.json')
     config = _read_json(folder / 'config.json')
+    application = results.get('application', 'none')
+    if application != 'none':
+      raise InputError(
+        f'{folder} holds a run of the application {application}, which has no'
+        ' place in this table: leave it out'
+      )
     try:
       first = network_pool(results)[:1]
       found = read_evaluations(results)

@@ -49,6 +49,8 @@ class Job:
     folder: what the run writes goes here.
     command: how the run was started, for the report.
     say: gets each line for the person who watches.
+    first_set: number of the set that lies in the folder itself.
+    first_class: number of the first class, see `condense_classes`.
   """
 
   config: RunConfig
@@ -61,6 +63,8 @@ class Job:
   folder: Path
   command: str
   say: Callable[[str], None]
+  first_set: int = 0
+  first_class: int = 0
 
   def key(self, purpose: int, number: int = 0) -> Key:
     """Returns the key for a purpose of this module and a set, 0 to K - 1."""
@@ -68,8 +72,10 @@ class Job:
     return fold(fold(jax.random.key(self.config.seed), purpose), number)
 
   def set_folder(self, number: int) -> Path:
-    """Returns where set 0 to K - 1 is kept: the first one in the workdir."""
-    return self.folder / f'set_{number}' if number else self.folder
+    """Returns where a set is kept: the first one in the folder itself."""
+    if number == self.first_set:
+      return self.folder
+    return self.folder / f'set_{number}'
 
   @functools.cached_property
   def inputs(self) -> dict[str, str]:
@@ -132,6 +138,7 @@ def prepare(
     InputError: something given cannot be used; the message says why.
   """
   choose('mode', mode, MODES)
+  _check_application(config, mode)
   _check_processes(config, mode)
   if mode == 'evaluate' and synthetic is None:
     raise InputError('mode evaluate needs a set: --synthetic=FILE')
@@ -208,6 +215,28 @@ def _whole_batches(config: RunConfig, classes: int) -> int:
   """The classes that must not be dealt to different processes."""
   together = config.condense.batch_norm_classes
   return together if together and classes % together == 0 else 1
+
+
+def _check_application(config: RunConfig, mode: str) -> None:
+  """Raises InputError if an application cannot be run so."""
+  name = config.application
+  if name == 'none':
+    return
+  wrong = {
+    f'--mode={mode}': mode != 'run',
+    f'sets {config.sets}': config.sets != 1,
+    f'method {config.method}': config.method == 'whole',
+    'evaluate.baselines whole': 'whole' in config.evaluate.selections,
+    f'evaluate.pool {config.evaluate.pool}': config.evaluate.pool != 'same',
+    'several condense.images_per_class': len(config.condense.sizes) > 1,
+    'several processes': processes.count() > 1,
+  }
+  for what, given in wrong.items():
+    if given:
+      raise InputError(
+        f'application {name} does not go with {what}: leave that out, or set'
+        ' application none'
+      )
 
 
 def _check_processes(config: RunConfig, mode: str) -> None:
@@ -376,6 +405,7 @@ def facts(job: Job) -> dict[str, Any]:
   train = job.dataset.train
   return {
     'mode': job.mode,
+    'application': job.config.application,
     'method': job.method,
     'seed': job.config.seed,
     'command': job.command,

@@ -87,7 +87,7 @@ class Maker:
     chosen = self._with_provenance(chosen, method, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
-    save_png(_draw(chosen, method), picture)
+    save_png(draw_set(chosen, method), picture)
     chosen.save(path)  # Last: where it is there, all is done.
     return chosen
 
@@ -107,7 +107,7 @@ class Maker:
     if number in self.trained:
       return self.trained[number]
     try:
-      with self._progress('train on real images', 'step') as update:
+      with self.progress('train on real images', 'step') as update:
         self.trained[number] = pretraining.pretrain(
           job.network,
           job.split.train,
@@ -122,8 +122,17 @@ class Maker:
       ) from error
     return self.trained[number]
 
+  def meet_request(self, doing: str) -> None:
+    """Raises Interrupted, saying what was being done, if a signal has come."""
+    if self.request.number:
+      raise Interrupted(
+        f'stopped ({doing}); the same command goes on after the last network'
+        ' that was finished',
+        self.request.number,
+      )
+
   @contextlib.contextmanager
-  def _progress(self, description: str, unit: str):
+  def progress(self, description: str, unit: str):
     """Gives (done, total) -> None, which shows it and meets requests to end."""
     bars: list[Progress] = []
 
@@ -131,12 +140,7 @@ class Maker:
       if not bars:
         bars.append(Progress(total, description=description, unit=unit))
       bars[0].update(done)
-      if self.request.number:
-        raise Interrupted(
-          f'stopped ({description}); the same command goes on after the last'
-          ' network that was finished',
-          self.request.number,
-        )
+      self.meet_request(description)
 
     try:
       yield update
@@ -154,7 +158,7 @@ class Maker:
     # The seed, which splits the data, too, is in the key.
     held_out = job.config.data.validation
     network = label(job.config.network)
-    with self._progress('train the pool', 'step') as update:
+    with self.progress('train the pool', 'step') as update:
       pool = embedder_pool.make_pool(
         job.network,
         job.split.train,
@@ -209,7 +213,7 @@ class Maker:
       measured[str(number)] = before | recorder.results(before)
     synthetic = self._with_provenance(synthetic, 'dm', number)
     synthetic.save(folder / 'synthetic.npz')
-    self._sum_up()
+    self.sum_up()
     self.save_results()
     return synthetic
 
@@ -283,7 +287,7 @@ class Maker:
     job.say(f'validation accuracy at step {step:,}: {result.mean:.1%}')
     self.save_results()
 
-  def _sum_up(self) -> None:
+  def sum_up(self) -> None:
     """Tells of all sets at once: seconds are summed, a step is the median."""
     rows = self.results['condensing'].values()
     for name in ('compile_seconds', 'condense_seconds'):
@@ -300,7 +304,7 @@ def _fresh_state(job: Job, number: int) -> CondenseState:
   return init_state(job.split.train, config, job.key(MAKE, number))
 
 
-def _draw(chosen: SyntheticSet, method: str):
+def draw_set(chosen: SyntheticSet, title: str):
   """Draws a set whose classes have equally many images."""
   images = chosen.images_uint8.reshape(chosen.classes, -1, *chosen.image_shape)
-  return draw_grid(images, chosen.class_names, title=method)
+  return draw_grid(images, chosen.class_names, title=title)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dm_jax import interrupts, processes, workdir
+from dm_jax import continual_run, interrupts, processes, search_run, workdir
 from dm_jax.config import RunConfig
 from dm_jax.interrupts import Interrupted, Request
 from dm_jax.job import Job, facts, notes, prepare
@@ -13,9 +13,17 @@ from dm_jax.making import Maker
 from dm_jax.recorder import describe_machine
 from dm_jax.report import summary_lines, write_report
 from dm_jax.team import Team, serve
-from dm_jax.trials import list_trials, run_trial
+from dm_jax.trials import run_trials
 
 __all__ = ['Interrupted', 'run']
+
+# By `RunConfig.application`: what it does, and what it asks of the data.
+_LEAD = {
+  'none': run_trials,
+  'continual': continual_run.lead,
+  'search': search_run.lead,
+}
+_CHECK = {'continual': continual_run.check, 'search': search_run.check}
 
 
 def run(
@@ -50,6 +58,8 @@ def run(
   with processes.shared_fate():
     say = say if processes.is_lead() else _say_nothing
     job = prepare(config, mode, Path(folder), file, command, say)
+    if config.application in _CHECK:
+      _CHECK[config.application](job)
     if not processes.is_lead():
       serve(job)
       return {}
@@ -64,10 +74,7 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
     results = workdir.read_json(job.folder / 'results.json')
     results |= facts(job)
     maker = Maker(job, request, team, results)
-    made = [maker.make(number) for number in range(job.sets)]
-    if job.mode != 'condense':
-      for trial in list_trials(maker, made.__getitem__):
-        run_trial(maker, trial)
+    _LEAD[job.config.application](maker)
     results |= describe_machine(results.get('peak_bytes', 0))
     maker.save_results()
     page = write_report(job.folder, results, job.config.to_dict())

@@ -145,7 +145,7 @@ class Team:
 
   def _begin(self, number: int) -> CondenseState:
     job, train = self._job, self._job.split.train
-    first, key = train.held_range[0], job.key(MAKE, number)
+    first, key = train.held_range[0] + job.first_class, job.key(MAKE, number)
     state = init_state(train.own, job.config.condense, key, first=first)
     return self._crew.share(np.zeros(0), state)[1]
 
@@ -167,6 +167,7 @@ class Team:
       embedder=embedder,
       place=job.config.data.placement,
       crew=self._crew if processes.count() > 1 else loop.ALONE,
+      first=job.first_class,
     )
 
   def _select(
@@ -186,6 +187,7 @@ class Team:
       network=job.network,
       config=job.config.pretrain,
       trained=trained,
+      first=job.first_class,
     )
     if train.held is None:
       return chosen

@@ -235,7 +235,11 @@ def _gradient(network: Network, params, rest, images: Array, labels: Array):
 
   count = len(labels)
   size = max(n for n in range(1, _CPU_PART + 1) if count % n == 0)
-  alone = not network.mixes_images and not jax.tree.leaves(rest)
+  # Running averages are floats; all else stays as it is, e.g. a variant.
+  moving = [
+    jnp.isdtype(x.dtype, 'real floating') for x in jax.tree.leaves(rest)
+  ]
+  alone = not network.mixes_images and not any(moving)
   if not alone or size < _CPU_PART // 2:
     return whole(params, images, labels)
   # On a CPU, activations of a few images stay in cache.

@@ -62,6 +62,15 @@ class Trial:
     return entries[-1]
 
 
+def run_trials(maker: Maker) -> None:
+  """Makes the sets of a run and evaluates what its mode asks for."""
+  made = [maker.make(number) for number in range(maker.job.sets)]
+  if maker.job.mode == 'condense':
+    return
+  for trial in list_trials(maker, made.__getitem__):
+    run_trial(maker, trial)
+
+
 def list_trials(
   maker: Maker, own: Callable[[int], SyntheticSet]
 ) -> Iterator[Trial]:

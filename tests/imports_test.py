@@ -20,7 +20,8 @@ LAYERS = [
   ['parallel'],
   ['loop', 'step', 'training', 'placement'],
   ['condense', 'pretraining'],
-  ['evaluate', 'selection', 'embedder_pool'],
+  ['evaluate', 'selection', 'embedder_pool', 'compiling'],
+  ['continual', 'architecture_search'],
   ['__init__'],
   # Applications.
   ['checkpoint', 'report', 'workdir', 'finished_run'],
@@ -28,7 +29,8 @@ LAYERS = [
   ['job', 'comparison'],
   ['team'],
   ['making'],
-  ['trials'],
+  ['trials', 'search_run'],
+  ['continual_run'],
   ['run'],
 ]
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -95,16 +95,15 @@ class ClassData:
       classes: different ones, at least one; all are held.
 
     Returns:
-      [len(classes), N_max, ...], of the same statistics; N_max is that of the
-      largest class taken.
+      [len(classes), N_max, ...], of the same statistics and as much padding, so
+      that as many classes have the same shape, and the same draws.
     """
     check_whole(self, 'choosing classes')
     rows = np.asarray(classes)
-    counts = np.asarray(self.counts)[rows]
     return dataclasses.replace(
       self,
-      images=self.images[rows, : counts.max()],
-      counts=counts,
+      images=self.images[rows],
+      counts=np.asarray(self.counts)[rows],
       class_names=tuple(self.class_names[row] for row in rows),
     )
 

@@ -1,6 +1,7 @@
 """Networks, all behind `make_network(name, ...) -> Network`."""
 
 from dm_jax.networks.batch_norm import Batch
+from dm_jax.networks.family import Family, split_families
 from dm_jax.networks.linen import AnyNetwork, as_network, network_from_linen
 from dm_jax.networks.pool import POOLS, label, parse_pool
 from dm_jax.networks.registry import (
@@ -16,6 +17,7 @@ __all__ = [
   'POOLS',
   'AnyNetwork',
   'Batch',
+  'Family',
   'as_network',
   'check_name',
   'label',
@@ -25,5 +27,6 @@ __all__ = [
   'paper_network',
   'parse_pool',
   'register_network',
+  'split_families',
   'unused_fields',
 ]

@@ -1,6 +1,11 @@
 """The paper's ConvNet: depth × [3×3 convolution, norm, activation, pooling]."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
 
 from dm_jax.config import NetworkConfig
 from dm_jax.networks.batch_norm import Batch
@@ -16,25 +21,52 @@ from dm_jax.networks.layers import (
 )
 from dm_jax.types import Array, ImageShape, InputError
 
+# The collection that says which of several variants a network is.
+VARIANT = 'variant'
+
 
 class ConvNet(nn.Module):
-  """The paper's ConvNet (Sec. 4.1), for images [N, H, W, D]."""
+  """The paper's ConvNet (Sec. 4.1), for images [N, H, W, D].
+
+  Attributes:
+    config: what it is; its width, depth and norm.
+    classes: C.
+    variants: pairs (activation, pooling); if there are several, the variables
+      say which of them a network has, so that all share what is compiled. None
+      takes those of the config.
+  """
 
   config: NetworkConfig
   classes: int
+  variants: tuple[tuple[str, str], ...] = ()
 
   @nn.compact
   def __call__(self, images: Array, batch: Batch) -> tuple[Array, Array]:
     """Returns (features [N, F], logits [N, C])."""
     config = self.config
+    ends = self._ends()
     images = pad_digits(images)
     for _ in range(config.depth):
       images = Convolution(config.width)(images)
       images = Norm(config.norm)(images, batch)
-      images = ACTIVATIONS[config.activation](images)
-      images = POOLINGS[config.pooling](images)
+      images = ends(images)
     features = flatten(images)
     return features, Linear(self.classes)(features)
+
+  def _ends(self) -> Callable[[Array], Array]:
+    """Returns what ends each layer: activation, then pooling."""
+    own = (self.config.activation, self.config.pooling)
+    branches = [_end(*names) for names in self.variants or (own,)]
+    if len(branches) == 1:
+      return branches[0]
+    index = self.variable(VARIANT, 'index', lambda: jnp.int32(0)).value
+    # Computed again for the gradient: else each branch would keep what every
+    # other one needs, too.
+    return jax.checkpoint(lambda images: lax.switch(index, branches, images))
+
+
+def _end(activation: str, pooling: str) -> Callable[[Array], Array]:
+  return lambda images: POOLINGS[pooling](ACTIVATIONS[activation](images))
 
 
 def check_convnet(config: NetworkConfig, image_shape: ImageShape) -> None:

@@ -224,6 +224,6 @@ def test_classes_are_taken_in_the_order_given():
   taken = data.take([1, 0])
   assert taken.class_names == ('b', 'a')
   assert taken.counts.tolist() == [2, 1]
-  # Padded to the larger of the two, not to the third.
-  assert taken.images[:, :, 0, 0, 0].tolist() == [[1, 2], [0, 0]]
+  # Padded as before, to the class that is left out.
+  assert taken.images[:, :, 0, 0, 0].tolist() == [[1, 2, 0], [0, 0, 0]]
   assert (taken.mean, taken.std) == ((0.5,), (0.25,))

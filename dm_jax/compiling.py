@@ -1,0 +1,31 @@
+"""How long this process has compiled so far."""
+
+import functools
+
+from jax import monitoring
+
+# Lowering and XLA itself. Tracing is left out: its events contain each other.
+_EVENTS = (
+  '/jax/core/compile/jaxpr_to_mlir_module_duration',
+  '/jax/core/compile/backend_compile_duration',
+)
+
+
+class _Clock:
+  seconds: float = 0.0
+
+  def __call__(self, event: str, duration: float, **unused) -> None:
+    if event in _EVENTS:
+      self.seconds += duration
+
+
+@functools.cache
+def _clock() -> _Clock:
+  clock = _Clock()
+  monitoring.register_event_duration_secs_listener(clock)
+  return clock
+
+
+def compile_seconds() -> float:
+  """Returns the seconds of compiling since this was first called."""
+  return _clock().seconds

@@ -1,0 +1,228 @@
+"""`launch.py` with application search: sets, networks, rankings."""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import functools
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dm_jax.application_figures import save_figures
+from dm_jax.architecture_search import (
+  Trained,
+  compare_rankings,
+  early_stopping,
+  keep_fitting,
+  list_space,
+  train_networks,
+)
+from dm_jax.compiling import compile_seconds
+from dm_jax.config import EvalConfig, NetworkConfig
+from dm_jax.evaluate import check_batches
+from dm_jax.job import BASELINE, EVALUATE, Job
+from dm_jax.making import Maker
+from dm_jax.networks import label, make_network, split_families
+from dm_jax.progress import Progress
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import InputError, Json
+
+REAL = 'real'  # Networks trained on the whole set and tested on the test set.
+
+
+class Ranking(NamedTuple):
+  """A set to train the networks on, and how.
+
+  Attributes:
+    name: the method that made the set, early_stopping, or `REAL`.
+    made: the set.
+    config: the protocol.
+    images: to test on, uint8 [N, H, W, D].
+    labels: int32 [N].
+  """
+
+  name: str
+  made: SyntheticSet
+  config: EvalConfig
+  images: np.ndarray
+  labels: np.ndarray
+
+
+def check(job: Job) -> None:
+  """Raises InputError if there is no such search on the run's data."""
+  if not len(job.split.labels):
+    raise InputError(
+      'a search chooses by validation images, never by test images: set'
+      ' data.validation, e.g. 0.1'
+    )
+  train, config = job.split.train, job.config.evaluate
+  small = job.config.condense.largest * train.classes
+  for network in _networks(job):
+    made = make_network(
+      network, image_shape=train.image_shape, classes=train.classes
+    )
+    for images in (small, int(train.counts.sum())):
+      check_batches(made, images, config.batch_size)
+
+
+def lead(maker: Maker) -> None:
+  """Makes the sets, trains the networks that are left, ranks them.
+
+  Args:
+    maker: of the run; its results and workdir get what is found.
+  """
+  job = maker.job
+  networks = _networks(job)
+  before = maker.results.get('search', {})
+  found: dict[str, Any] = {
+    REAL: {'accuracies': {}, 'seconds': {}},
+    'sets': {},
+    'compile_seconds': 0.0,
+    **before,
+    'space': job.config.search.space,
+    'networks': [label(network) for network in networks],
+  }
+  maker.results['search'] = found
+  left_out = len(list_space(job.config.search.space)) - len(networks)
+  if left_out:
+    job.say(f'{left_out} networks of the space do not take these images')
+  rankings = _rankings(maker)
+  _train_all(maker, networks, rankings)
+  _agree(maker, rankings)
+  maker.save_results()
+  save_figures(maker.results, job.folder)
+
+
+def _networks(job: Job) -> tuple[NetworkConfig, ...]:
+  train = job.split.train
+  space = list_space(job.config.search.space)
+  return keep_fitting(space, train.image_shape, train.classes)
+
+
+def _rankings(maker: Maker) -> list[Ranking]:
+  """Makes all sets, those of the run before the whole one."""
+  job = maker.job
+  config, split = job.config.evaluate, job.split
+  held_out = (split.images, split.labels)
+  makers = {job.config.method: functools.partial(maker.make, 0)}
+  for method in config.selections:
+    makers.setdefault(method, functools.partial(maker.select, method, 0))
+  rankings = []
+  for method, make in makers.items():
+    started = time.perf_counter()
+    try:
+      rankings.append(Ranking(method, make(), config, *held_out))
+    finally:  # A run that is stopped has spent it, too.
+      _spend(maker, method, time.perf_counter() - started)
+  if job.config.search.early_stopping:
+    images = len(rankings[0].made.labels)
+    key = job.key(BASELINE)
+    stopped = early_stopping(split.train, images, config, key=key)
+    rankings.append(Ranking('early_stopping', *stopped, *held_out))
+  whole = SyntheticSet.from_whole(split.train)
+  longer = dataclasses.replace(
+    config,
+    epochs=config.whole_set_epochs,
+    networks=config.whole_set_networks,
+  )
+  test = (job.dataset.test_images, job.dataset.test_labels)
+  return [*rankings, Ranking(REAL, whole, longer, *test)]
+
+
+def _spend(maker: Maker, method: str, seconds: float) -> None:
+  """Adds to the seconds that making a set has taken so far."""
+  spent = maker.results['search'].setdefault('making_seconds', {})
+  spent[method] = spent.get(method, 0.0) + seconds
+  maker.save_results()
+
+
+def _train_all(
+  maker: Maker, networks: tuple[NetworkConfig, ...], rankings: list[Ranking]
+) -> None:
+  """Trains every network on every set, family by family.
+
+  A family's programs are then used up before those of the next are compiled.
+  """
+  total = len(networks) * len(rankings)
+  records = [_record(maker.results['search'], r.name) for r in rankings]
+  done = sum(len(record['accuracies']) for record in records)
+  if done == total:
+    return
+  with Progress(
+    total, description='train the networks', unit='network', initial=done
+  ) as bar:
+    for family in split_families(networks):
+      for ranking, record in zip(rankings, records, strict=True):
+        left = [
+          n for n in family.members if label(n) not in record['accuracies']
+        ]
+        for _ in _train(maker, left, ranking, record):
+          done += 1
+          bar.update(done)
+
+
+def _train(
+  maker: Maker,
+  networks: Sequence[NetworkConfig],
+  ranking: Ranking,
+  record: dict[str, dict],
+) -> Iterator[Trained]:
+  """Trains networks of one family on a set and keeps each, before yielding."""
+  job = maker.job
+
+  def meet_request(*_: int) -> None:
+    maker.meet_request('training the networks of the search')
+
+  compiled = compile_seconds()
+  for trained in train_networks(
+    networks,
+    ranking.made,
+    ranking.images,
+    ranking.labels,
+    ranking.config,
+    key=job.key(EVALUATE),
+    callback=meet_request,
+  ):
+    name = label(trained.network)
+    record['accuracies'][name] = list(trained.result.accuracies)
+    record['seconds'][name] = trained.seconds
+    found = maker.results['search']
+    found['compile_seconds'] += compile_seconds() - compiled
+    compiled = compile_seconds()
+    spent = maker.results.get('evaluate_seconds', 0.0)
+    maker.results['evaluate_seconds'] = spent + trained.seconds
+    maker.save_results()
+    yield trained
+
+
+def _record(found: dict[str, Any], name: str) -> dict[str, dict]:
+  """The accuracies and seconds of a ranking so far."""
+  if name == REAL:
+    return found[REAL]
+  return found['sets'].setdefault(name, {'accuracies': {}, 'seconds': {}})
+
+
+def _agree(maker: Maker, rankings: list[Ranking]) -> None:
+  """Compares each small set's ranking with the real one."""
+  found = maker.results['search']
+  real = found[REAL]
+  found['agreement'] = {}
+  for ranking in rankings:
+    if ranking.name == REAL:
+      continue
+    record = found['sets'][ranking.name]
+    agreement = compare_rankings(_means(record), _means(real))
+    making = found['making_seconds'].get(ranking.name, 0.0)
+    found['agreement'][ranking.name] = {
+      **dataclasses.asdict(agreement),
+      'groups': [dataclasses.asdict(group) for group in agreement.groups],
+      'seconds': making + sum(record['seconds'].values()),
+      'real_seconds': sum(real['seconds'].values()),
+    }
+
+
+def _means(record: Json) -> dict[str, float]:
+  return {
+    name: float(np.mean(accuracies))
+    for name, accuracies in record['accuracies'].items()
+  }
