@@ -15,7 +15,7 @@ from typing import Any
 from dm_jax.evaluations import evaluation_table, network_pool
 from dm_jax.files import write_atomically
 from dm_jax.metrics import read_metrics
-from dm_jax.progress import format_seconds
+from dm_jax.progress import format_bytes, format_seconds
 from dm_jax.report_charts import bars, curve, validation_chart
 from dm_jax.report_pictures import grids
 from dm_jax.report_scores import (
@@ -28,7 +28,6 @@ from dm_jax.report_scores import (
 )
 from dm_jax.report_tables import (
   config_table,
-  format_bytes,
   marked,
   run_tables,
   times,

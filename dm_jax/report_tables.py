@@ -5,7 +5,7 @@ from html import escape
 import re
 from typing import Any
 
-from dm_jax.progress import format_seconds
+from dm_jax.progress import format_bytes, format_seconds
 from dm_jax.types import Json
 
 MAX_NAMES = 200
@@ -78,16 +78,6 @@ def times(results: Json) -> dict[str, float]:
   parts = {name: results.get(f'{name}_seconds') for name in names}
   known = {name: s for name, s in parts.items() if s is not None}
   return {**known, 'total': sum(known.values())} if known else {}
-
-
-def format_bytes(count: float) -> str:
-  """Returns e.g. 6.4 kB, a kB being 1,000 bytes."""
-  units = iter(('bytes', 'kB', 'MB'))
-  for unit in units:
-    if count < 999.5:
-      return f'{count:.3g} {unit}'
-    count /= 1000
-  return f'{count:,.3g} GB' if count < 999.5 else f'{count:,.0f} GB'
 
 
 def marked(text: str) -> str:
