@@ -31,6 +31,7 @@ LAYERS = [
   ['evaluate', 'selection', 'embedder_pool'],
   ['__init__'],
   # Applications.
+  ['application_tables'],
   ['checkpoint', 'report', 'workdir', 'finished_run'],
   ['recorder', 'processes'],
   ['job', 'comparison'],
@@ -49,6 +50,7 @@ KNOWN = {
   'progress',
   'tables',
   'evaluations',
+  'application_tables',
 }
 
 
