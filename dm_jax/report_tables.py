@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from dm_jax.progress import format_bytes, format_seconds
+from dm_jax.tables import Table
 from dm_jax.types import Json
 
 MAX_NAMES = 200
@@ -70,6 +71,20 @@ def config_table(config: Json) -> str:
     f'<div class="group">{_rows(rows)}</div>' for rows in groups.values()
   )
   return f'<div class="config">{body}</div>' if body else ''
+
+
+def with_copies(table: Table) -> str:
+  """Returns a table, and folded below it copies to paste.
+
+  Args:
+    table: its title stands in the copies alone.
+  """
+  copies = (('Markdown', table.as_markdown()), ('LaTeX', table.as_latex()))
+  folded = ''.join(
+    f'<details><summary>{name}</summary><pre>{escape(text)}</pre></details>\n'
+    for name, text in copies
+  )
+  return f'{table.as_html()}{folded}'
 
 
 def times(results: Json) -> dict[str, float]:
