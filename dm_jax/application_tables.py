@@ -212,12 +212,15 @@ def _whole_cells(agreement: Json) -> dict[str, str]:
 
 
 def _picked(agreement: Json, names: Sequence[str]) -> list[str]:
-  """Returns a note for each method on what it picks, and the whole set."""
-  picks = {name: agreement[name].get('picked') for name in names}
-  picks['whole'] = agreement[names[0]].get('best')
+  """Returns a note for each method on what it picks, and one on the best."""
+  picks = {
+    f'Picked by {method_name(name)}': agreement[name].get('picked')
+    for name in names
+  }
+  picks['Best on the whole set'] = agreement[names[0]].get('best')
   return [
-    f'Picked by {method_name(name)}: {network_name(label)}.'
-    for name, label in picks.items()
+    f'{what}: {network_name(label)}.'
+    for what, label in picks.items()
     if label is not None
   ]
 

@@ -236,7 +236,7 @@ def test_notes_name_the_picked_as_other_tables_do():
   assert table.notes[1:4] == (
     'Picked by DM: ConvNet, width 32, depth 3, instance norm.',
     'Picked by early stopping: ConvNet, width 16, depth 1, no norm.',
-    'Picked by whole set: ConvNet, width 16, depth 1, no norm.',
+    'Best on the whole set: ConvNet, width 16, depth 1, no norm.',
   )
   assert table.notes[4].endswith('Compiling took 1 min 1 s.')
 

@@ -32,7 +32,7 @@ LAYERS = [
   ['__init__'],
   # Applications.
   ['application_tables'],
-  ['checkpoint', 'report', 'workdir', 'finished_run'],
+  ['checkpoint', 'report', 'workdir', 'finished_run', 'application_figures'],
   ['recorder', 'processes'],
   ['job', 'comparison'],
   ['team'],
