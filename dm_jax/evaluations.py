@@ -17,6 +17,7 @@ METHOD_NAMES = {
   'herding': 'herding',
   'k_center': 'k-center',
   'forgetting': 'forgetting',
+  'early_stopping': 'early stopping',
   'whole': 'whole set',
 }
 _NETWORK_NAMES = {

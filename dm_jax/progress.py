@@ -151,6 +151,16 @@ def format_seconds(seconds: float) -> str:
   return f'{minutes // 60} h {minutes % 60} min'
 
 
+def format_bytes(count: float) -> str:
+  """Returns e.g. 6.4 kB, a kB being 1,000 bytes."""
+  units = iter(('bytes', 'kB', 'MB'))
+  for unit in units:
+    if count < 999.5:
+      return f'{count:.3g} {unit}'
+    count /= 1000
+  return f'{count:,.3g} GB' if count < 999.5 else f'{count:,.0f} GB'
+
+
 def _field(name: str, value: SupportsFloat) -> str:
   number = float(value)
   if name.endswith('_per_second'):

@@ -15,7 +15,13 @@ from typing import Any
 from dm_jax.evaluations import evaluation_table, network_pool
 from dm_jax.files import write_atomically
 from dm_jax.metrics import read_metrics
-from dm_jax.progress import format_seconds
+from dm_jax.progress import format_bytes, format_seconds
+from dm_jax.report_applications import (
+  application_lines,
+  continual_section,
+  has_application,
+  search_section,
+)
 from dm_jax.report_charts import bars, curve, validation_chart
 from dm_jax.report_pictures import grids
 from dm_jax.report_scores import (
@@ -28,11 +34,12 @@ from dm_jax.report_scores import (
 )
 from dm_jax.report_tables import (
   config_table,
-  format_bytes,
   marked,
   run_tables,
   times,
+  with_copies,
 )
+from dm_jax.tables import Table
 from dm_jax.types import Json
 
 NOT_EVALUATED = (
@@ -51,8 +58,9 @@ def write_report(
   says. Of more than nine, nine are embedded, evenly spaced.
 
   Args:
-    workdir: the run's folder; metrics.jsonl and images/*.png are read from it
-      if they are there.
+    workdir: the run's folder; metrics.jsonl, images/*.png, and
+      figures/accuracy.svg or figures/ranking.svg of an application, are read
+      from it if they are there.
     results: as in results.json. Accuracies are in [0, 1], times in seconds;
       condense_seconds leaves compile_seconds out. A key that is missing or None
       leaves its part of the page out.
@@ -68,6 +76,8 @@ def write_report(
   results = {name: v for name, v in results.items() if v is not None}
   sections = [
     _section('Accuracy on the test set', _accuracy(results)),
+    _section('Accuracy as classes arrive', continual_section(results, workdir)),
+    _section('Ranking of architectures', search_section(results, workdir)),
     _facts(results),
     _section('Every set and network', _evaluations(results)),
     _section(_images_title(results), grids(workdir / 'images', config)),
@@ -91,14 +101,22 @@ def summary_lines(results: Json) -> list[str]:
   """Returns the accuracies as aligned tables, and warnings below.
 
   The first has a line for each set on the first network. The second follows
-  where there are several networks or sizes, and has all of them.
+  where there are several networks or sizes, and has all of them. The tables of
+  continual learning and architecture search come last.
 
   Args:
     results: as in results.json.
   """
   table = evaluation_table(results)
-  if table is None:
-    return [NOT_EVALUATED]
+  lines = _evaluation_lines(results, table) if table else []
+  applied = application_lines(results)
+  # Tables stand apart from what is above them.
+  between = [''] if applied and lines and lines[-1] else []
+  return [*lines, *between, *applied] or [NOT_EVALUATED]
+
+
+def _evaluation_lines(results: Json, table: Table) -> list[str]:
+  """Returns what networks reached on the test set, and warnings."""
   lines = _score_lines(results)
   if len(network_pool(results)) > 1 or len(_sizes(results)) > 1:
     lines += ['', *table.as_text().splitlines(), '']
@@ -162,6 +180,8 @@ def _section(title: str, body: str) -> str:
 
 def _accuracy(results: Json) -> str:
   scores = read_scores(results)
+  if not scores and has_application(results):
+    return ''
   if not scores:
     return f'<p>{marked(NOT_EVALUATED)}</p>'
   data = results.get('data', {})
@@ -189,14 +209,7 @@ def _warning(results: Json) -> str:
 def _evaluations(results: Json) -> str:
   """Returns the table of all that was evaluated, and copies to paste."""
   table = evaluation_table(results)
-  if table is None:
-    return ''
-  copies = (('Markdown', table.as_markdown()), ('LaTeX', table.as_latex()))
-  folded = ''.join(
-    f'<details><summary>{name}</summary><pre>{escape(text)}</pre></details>\n'
-    for name, text in copies
-  )
-  return f'{table.as_html()}{folded}'
+  return with_copies(table) if table else ''
 
 
 def _validation(results: Json) -> str:

@@ -5,7 +5,8 @@ from html import escape
 import re
 from typing import Any
 
-from dm_jax.progress import format_seconds
+from dm_jax.progress import format_bytes, format_seconds
+from dm_jax.tables import Table
 from dm_jax.types import Json
 
 MAX_NAMES = 200
@@ -72,22 +73,26 @@ def config_table(config: Json) -> str:
   return f'<div class="config">{body}</div>' if body else ''
 
 
+def with_copies(table: Table) -> str:
+  """Returns a table, and folded below it copies to paste.
+
+  Args:
+    table: its title stands in the copies alone.
+  """
+  copies = (('Markdown', table.as_markdown()), ('LaTeX', table.as_latex()))
+  folded = ''.join(
+    f'<details><summary>{name}</summary><pre>{escape(text)}</pre></details>\n'
+    for name, text in copies
+  )
+  return f'{table.as_html()}{folded}'
+
+
 def times(results: Json) -> dict[str, float]:
   """Returns the seconds of each part of the run, and their total last."""
   names = ('compile', 'condense', 'evaluate')
   parts = {name: results.get(f'{name}_seconds') for name in names}
   known = {name: s for name, s in parts.items() if s is not None}
   return {**known, 'total': sum(known.values())} if known else {}
-
-
-def format_bytes(count: float) -> str:
-  """Returns e.g. 6.4 kB, a kB being 1,000 bytes."""
-  units = iter(('bytes', 'kB', 'MB'))
-  for unit in units:
-    if count < 999.5:
-      return f'{count:.3g} {unit}'
-    count /= 1000
-  return f'{count:,.3g} GB' if count < 999.5 else f'{count:,.0f} GB'
 
 
 def marked(text: str) -> str:

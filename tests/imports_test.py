@@ -14,7 +14,15 @@ PACKAGE = Path(__file__).parent.parent / 'dm_jax'
 LAYERS = [
   ['types', 'version', 'files', 'interrupts', 'tables', 'paper', 'messages'],
   ['settings'],
-  ['config', 'metrics', 'progress', 'pictures', 'evaluations', 'coreset'],
+  [
+    'config',
+    'metrics',
+    'progress',
+    'pictures',
+    'evaluations',
+    'coreset',
+    'figures',
+  ],
   ['augment', 'discrepancy', 'data', 'networks'],
   ['matching', 'synthetic_set', 'memory'],
   ['parallel'],
@@ -24,7 +32,8 @@ LAYERS = [
   ['continual', 'architecture_search'],
   ['__init__'],
   # Applications.
-  ['checkpoint', 'report', 'workdir', 'finished_run'],
+  ['application_tables'],
+  ['checkpoint', 'report', 'workdir', 'finished_run', 'application_figures'],
   ['recorder', 'processes'],
   ['job', 'comparison'],
   ['team'],
@@ -43,6 +52,7 @@ KNOWN = {
   'progress',
   'tables',
   'evaluations',
+  'application_tables',
 }
 
 
@@ -106,6 +116,7 @@ def test_checkpoint_and_report_know_types_and_synthetic_sets_only():
     ('flax', {'networks'}),
     ('tensorflow_datasets', {'data'}),
     ('sklearn', {'data'}),
+    ('matplotlib', {'figures'}),
     ('tensorflow', set()),
   ],
 )
@@ -131,6 +142,7 @@ def test_pmap_stands_in_parallel_alone():
 
 # Not absl.flags: flax and optax load it themselves.
 HEAVY = [
+  'matplotlib',
   'ml_collections',
   'orbax',
   'sklearn',

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from dm_jax.progress import Progress, format_seconds
+from dm_jax.progress import Progress, format_bytes, format_seconds
 
 
 class Clock:
@@ -132,3 +132,20 @@ def test_nothing_to_do_is_done():
 )
 def test_durations(seconds, text):
   assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+  ('count', 'text'),
+  [
+    (0, '0 bytes'),
+    (640, '640 bytes'),
+    (6400, '6.4 kB'),
+    (91_968, '92 kB'),
+    (999_700, '1 MB'),
+    (153_600_000, '154 MB'),
+    (81.5e9, '81.5 GB'),
+    (2e12, '2,000 GB'),
+  ],
+)
+def test_bytes(count, text):
+  assert format_bytes(count) == text

@@ -1,8 +1,5 @@
-import pytest
-
 from dm_jax.report_tables import (
   config_table,
-  format_bytes,
   marked,
   run_tables,
   times,
@@ -39,20 +36,3 @@ def test_of_very_many_classes_the_first_are_named():
 
 def test_flags_are_marked():
   assert marked('run --a=<b> c') == 'run <code>--a=&lt;b&gt;</code> c'
-
-
-@pytest.mark.parametrize(
-  ('count', 'text'),
-  [
-    (0, '0 bytes'),
-    (640, '640 bytes'),
-    (6400, '6.4 kB'),
-    (91_968, '92 kB'),
-    (999_700, '1 MB'),
-    (153_600_000, '154 MB'),
-    (81.5e9, '81.5 GB'),
-    (2e12, '2,000 GB'),
-  ],
-)
-def test_bytes(count, text):
-  assert format_bytes(count) == text

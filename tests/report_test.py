@@ -88,6 +88,46 @@ LARGE: dict[str, Any] = RESULTS | {
   ],
 }
 
+CONTINUAL: dict[str, Any] = {
+  'steps': 2,
+  'orders': 1,
+  'budget_bytes': 0,
+  'store': 'uint8',
+  'rows': [
+    {'order': 0, 'step': step, 'method': 'dm', 'accuracies': [0.9, 0.94]}
+    for step in range(2)
+  ],
+  'methods': {
+    'dm': {
+      'classes': [5, 10],
+      'mean': [0.98, 0.92],
+      'std': [0.01, 0.02],
+      'forgetting_mean': 0.0512,
+      'forgetting_std': 0.004,
+      'seconds_per_class': 3.2,
+      'bytes_per_class': 640,
+    }
+  },
+}
+SEARCH: dict[str, Any] = {
+  'space': 'small',
+  'networks': ['convnet:width=16', 'mlp'],
+  'agreement': {
+    'dm': {
+      'groups': [
+        {'share': 1.0, 'networks': 2, 'spearman': 1.0, 'kendall': 0.75},
+        {'share': 0.05, 'networks': 1, 'spearman': None, 'kendall': None},
+      ],
+      'picked': 'convnet:width=16',
+      'picked_accuracy': 0.97,
+      'best': 'mlp',
+      'best_accuracy': 0.981,
+      'seconds': 130.0,
+      'real_seconds': 400.0,
+    }
+  },
+}
+
 
 class Page(HTMLParser):
   """The visible words of a page, and its tags; fails on unbalanced ones."""
@@ -368,3 +408,154 @@ def test_the_summary_is_aligned():
 
 def test_results_may_come_from_a_file(workdir):
   assert read(workdir, json.loads(json.dumps(RESULTS))) == read(workdir)
+
+
+def draw(workdir, name):
+  """Leaves a drawing where a run does; its bytes."""
+  picture = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+  (workdir / 'figures').mkdir(exist_ok=True)
+  (workdir / f'figures/{name}.svg').write_bytes(picture)
+  return picture
+
+
+def drawings(page):
+  """The drawings embedded in a page, by what they show."""
+  start = 'data:image/svg+xml;base64,'
+  return {
+    picture['alt']: base64.b64decode(picture['src'].removeprefix(start))
+    for picture in page.all('img')
+    if picture['src'].startswith(start)
+  }
+
+
+def test_a_run_of_continual_learning_shows_what_it_found(workdir):
+  drawn = draw(workdir, 'accuracy')
+  page = Page(read(workdir, RESULTS | {'continual': CONTINUAL}))
+  for words in (
+    'Accuracy on the test set',
+    'Accuracy as classes arrive Bands reach one standard deviation',
+    'After DM 5 classes 98.0 ± 1.0 10 classes 92.0 ± 2.0',
+    'Forgetting 5.1 ± 0.4 Time per class 3.2 s Bytes per class 640 bytes',
+    'over 1 order of the classes × 2 networks.',
+    'Chaudhry et al., ECCV 2018',
+    '| 10 classes | 92.0 ± 2.0 |',
+    r'10 classes & 92.0 $\pm$ 2.0 \\',
+  ):
+    assert words in page.text, words
+  assert 'Ranking of architectures' not in page.text
+  assert list(drawings(page).values()) == [drawn]
+  assert len(page.all('details')) == 4
+
+
+def test_a_run_of_architecture_search_shows_what_it_found(workdir):
+  drawn = draw(workdir, 'ranking')
+  results = without('evaluations') | {'search': SEARCH}
+  page = Page(read(workdir, results))
+  for words in (
+    'Ranking of architectures A dot is one architecture.',
+    'Ranked by DM whole set Correlation, all 2 1.00 / 0.75 –',
+    'Correlation, best 5 % (1) undefined –',
+    'Test accuracy of the picked, % 97.0 98.1',
+    'Time 2 min 10 s 6 min 40 s',
+    'Picked by DM: ConvNet, width 16.',
+    '| Time | 2 min 10 s | 6 min 40 s |',
+    r'Time & 2 min 10 s & 6 min 40 s \\',
+  ):
+    assert words in page.text, words
+  # Its networks were tested, though not as those of other runs are.
+  assert 'Accuracy on the test set' not in page.text
+  assert 'No accuracies yet' not in page.text
+  assert 'Accuracy as classes arrive' not in page.text
+  assert list(drawings(page).values()) == [drawn]
+
+
+def test_a_drawing_that_is_not_there_is_left_out(workdir):
+  results = RESULTS | {'continual': CONTINUAL, 'search': SEARCH}
+  before = read(workdir, results)
+  assert drawings(Page(before)) == {}
+  assert 'Bands reach' not in before
+  # Only those of the run's own application are shown.
+  draw(workdir, 'accuracy')
+  draw(workdir, 'ranking')
+  assert drawings(Page(read(workdir))) == {}
+  page = Page(read(workdir, results))
+  assert len(drawings(page)) == 2
+  assert not re.search(r'https?://', read(workdir, results))
+
+
+@pytest.mark.parametrize(
+  ('name', 'partial', 'words'),
+  [
+    (
+      'continual',
+      {**CONTINUAL, 'methods': {}},
+      'No accuracies yet: not all classes have arrived.',
+    ),
+    (
+      'search',
+      {**SEARCH, 'agreement': {}},
+      'No rankings yet: not all architectures have been trained.',
+    ),
+  ],
+)
+def test_an_application_that_is_not_finished_says_so(
+  workdir, name, partial, words
+):
+  results = without('evaluations') | {name: partial}
+  page = Page(read(workdir, results))
+  assert words in page.text
+  assert 'no network has been trained' not in page.text
+  assert summary_lines(results) == [words]
+
+
+def test_every_part_of_an_application_may_be_missing_or_none(workdir):
+  for name, found in (('continual', CONTINUAL), ('search', SEARCH)):
+    for key in found:
+      rest = {inner: v for inner, v in found.items() if inner != key}
+      for part in (rest, rest | {key: None}):
+        results = RESULTS | {name: part}
+        Page(read(workdir, results))
+        assert summary_lines(results)
+
+
+def test_the_summary_ends_with_the_tables_of_applications():
+  lines = summary_lines(RESULTS | {'continual': CONTINUAL, 'search': SEARCH})
+  whole = lines.index('whole set (1,437 images)    98.6       %   1 network')
+  assert lines[whole + 1 : whole + 6] == [
+    '',
+    'digits: accuracy on the classes seen, in %',
+    '',
+    'After            DM',
+    '---------------  ----------',
+  ]
+  assert lines.index('digits: rankings of architectures') > whole + 6
+  assert 'Correlation, all 2              1.00 / 0.75  –' in lines
+  assert '' not in (lines[0], lines[-1])
+
+
+def test_the_summary_of_a_search_is_its_table():
+  lines = summary_lines(without('evaluations') | {'search': SEARCH})
+  assert lines[0] == 'digits: rankings of architectures'
+
+
+@pytest.mark.parametrize('method', ['dm', 'random'])
+def test_tables_stand_one_empty_line_apart(method):
+  # A run of random images brings no warnings, which would come between.
+  lines = summary_lines(LARGE | {'method': method, 'continual': CONTINUAL})
+  title = lines.index('digits: accuracy on the classes seen, in %')
+  assert lines[title - 1] == ''
+  assert lines[title - 2] != ''
+
+
+def test_what_an_application_holds_is_escaped(workdir):
+  bad = '<b title="x">&amp;'
+  picked = SEARCH['agreement']['dm'] | {'picked': bad, 'best': bad}
+  results = RESULTS | {
+    'data': DATA | {'name': bad},
+    'continual': CONTINUAL
+    | {'store': bad, 'methods': {bad: CONTINUAL['methods']['dm']}},
+    'search': SEARCH | {'agreement': {bad: picked}},
+  }
+  html = read(workdir, results)
+  assert '<b title' not in html
+  assert Page(html).text.count(bad) >= 8
