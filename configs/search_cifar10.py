@@ -3,13 +3,13 @@
   python launch.py --config=configs/search_cifar10.py:space=paper \\
       --workdir=runs/search
 
-Trains every network of the space (paper: 720 ConvNets, small: 24) for 200 epochs
-on 10 images per class that are condensed, random or herded, and on the whole set
-for as many steps (early stopping), ranks them by accuracy on validation images
-that are held out of the training set, and compares with their test accuracy
-after training on the whole set (the paper's Sec. 4.4). Most of the time is spent
-on that. Needs what configs/cifar10.py needs. Ours at this budget: not measured;
-README.md has a smaller one.
+Trains every network of the space (paper: 720 ConvNets, small: 24) for 200
+epochs on 10 images per class that are condensed, random or herded, and on the
+whole set for as many steps (early stopping), ranks them by accuracy on
+validation images that are held out of the training set, and compares with their
+test accuracy after training on the whole set (the paper's Sec. 4.4), on which
+most of the time is spent. Needs what configs/cifar10.py needs. Ours at this
+budget: not measured; configs/search_mnist.py has a smaller one.
 """
 
 from configs import cifar10, default
@@ -18,7 +18,9 @@ from configs import cifar10, default
 def get_config(argument=None):
   config = cifar10.get_config('ipc=10')
   config.application = 'search'
-  config.search.space = default.read_argument(argument or 'space=paper', 'space')
+  config.search.space = default.read_argument(
+    argument or 'space=paper', 'space'
+  )
   config.data.validation = 0.1
   config.evaluate.networks = 1
   config.evaluate.epochs = 200

@@ -29,8 +29,8 @@ _FORGETTING = (
 _CORRELATIONS = (
   'Correlation: Spearman / Kendall, of the ranking by validation accuracy in'
   ' the search with the one by test accuracy after training on the whole set,'
-  ' among all architectures and among the best (how many); undefined for fewer'
-  ' than two, or where all are equal.'
+  ' among all architectures and among the best of the search (how many);'
+  ' undefined for fewer than two, or where all are equal.'
 )
 _PICKED_ROW, _TIME_ROW = 'Test accuracy of the picked, %', 'Time'
 _TIMES = (

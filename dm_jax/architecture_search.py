@@ -25,7 +25,7 @@ from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import AnyArray, ImageShape, InputError, Key, choose
 
 # By field of `NetworkConfig`; `paper` is Sec. 4.4's.
-SPACES = {
+SPACES: dict[str, dict[str, tuple]] = {
   'paper': {
     'width': (32, 64, 128, 256),
     'depth': (1, 2, 3, 4),
@@ -108,8 +108,9 @@ def list_space(name: str) -> tuple[NetworkConfig, ...]:
   """
   choose('search.space', name, SPACES)
   fields = SPACES[name]
+  base = NetworkConfig()
   return tuple(
-    NetworkConfig(**dict(zip(fields, values, strict=True)))
+    dataclasses.replace(base, **dict(zip(fields, values, strict=True)))
     for values in itertools.product(*fields.values())
   )
 

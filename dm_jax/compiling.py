@@ -14,15 +14,17 @@ _EVENTS = (
 class _Clock:
   seconds: float = 0.0
 
-  def __call__(self, event: str, duration: float, **unused) -> None:
+  def listen(
+    self, event: str, duration_secs: float, **unused: str | int
+  ) -> None:
     if event in _EVENTS:
-      self.seconds += duration
+      self.seconds += duration_secs
 
 
 @functools.cache
 def _clock() -> _Clock:
   clock = _Clock()
-  monitoring.register_event_duration_secs_listener(clock)
+  monitoring.register_event_duration_secs_listener(clock.listen)
   return clock
 
 

@@ -361,7 +361,7 @@ def keep_seen(
 
 
 def group_accuracies(
-  correct: Sequence[int], totals: Sequence[int], groups: int
+  correct: Sequence[int], totals: Sequence[int] | np.ndarray, groups: int
 ) -> tuple[float, ...]:
   """Returns the accuracy on each group of classes, in [0, 1].
 

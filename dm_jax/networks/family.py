@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 import dataclasses
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from dm_jax.config import NetworkConfig
@@ -39,7 +40,8 @@ class Family:
     if len(self.members) == 1:
       return make_network(config, image_shape=image_shape, classes=classes)
     check_convnet(config, image_shape)
-    module = ConvNet(config, classes, tuple(map(_variant, self.members)))
+    variants = tuple(map(_variant, self.members))
+    module: nn.Module = ConvNet(config, classes, variants)
     return built_in(module, tuple(image_shape), config.norm == 'batch', 1.0)
 
   def choose(self, members: Iterable[NetworkConfig]) -> dict[str, Array | dict]:
