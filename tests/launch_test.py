@@ -318,8 +318,21 @@ def test_every_config_file_is_valid_and_has_a_recipe(root, read_config):
     }
     module = importlib.import_module(f'configs.{name.removesuffix(".py")}')
     assert f'python launch.py --config=configs/{name}' in str(module.__doc__)
-    if name != 'default.py' and not name.startswith('ablation_'):
+    others = ('default', 'ablation_', 'continual_', 'search_')
+    if not name.startswith(others):
       assert read_config(f'{name}:ipc=7').condense.images_per_class == 7
+
+
+def test_applications_take_arguments_of_their_own(read_config):
+  config = read_config('continual_cifar100.py:steps=10')
+  assert (config.application, config.continual.steps) == ('continual', 10)
+  assert (config.condense.images_per_class, config.evaluate.networks) == (20, 3)
+  assert config.continual.orders == 5
+  config = read_config('search_cifar10.py:space=small')
+  assert (config.application, config.search.space) == ('search', 'small')
+  assert config.evaluate.epochs == 200
+  # Networks are chosen by images that are held out, never by the test set.
+  assert config.data.validation > 0
 
 
 def test_nested_sets_are_an_argument(read_config):

@@ -1,0 +1,453 @@
+"""Whole runs of the applications: what they leave, and that they go on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from dm_jax import architecture_search, continual_run, run, search_run
+from dm_jax.config import RunConfig
+from dm_jax.interrupts import Interrupted
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import InputError
+
+TINY = {
+  'width': (4,),
+  'depth': (1, 4),
+  'norm': ('none',),
+  'activation': ('sigmoid', 'relu'),
+  'pooling': ('avg',),
+}
+COMMON = {
+  'data': {'name': 'digits', 'validation': 0.1},
+  'network': {'width': 4, 'depth': 1},
+  'condense': {
+    'images_per_class': 2,
+    'steps': 4,
+    'batch_real': 8,
+    'augment': 'none',
+    'log_every': 2,
+  },
+  'pretrain': {'epochs': 1, 'augment': 'none'},
+  'output': {'pictures': 0, 'checkpoint_seconds': 0.0},
+}
+EVALUATE = {'networks': 2, 'epochs': 3, 'augment': 'none'}
+CONTINUAL = {
+  **COMMON,
+  'application': 'continual',
+  'continual': {'steps': 5, 'orders': 2},
+  'evaluate': {**EVALUATE, 'baselines': 'random,herding'},
+}
+SEARCH = {
+  **COMMON,
+  'application': 'search',
+  'search': {'space': 'small'},
+  'evaluate': {**EVALUATE, 'networks': 1, 'whole_set_epochs': 0},
+}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tiny_space():
+  """A space of four networks, two of which take digits."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(architecture_search.SPACES, 'small', TINY)
+    yield
+
+
+def start(values, folder, say=lambda line: None):
+  return run.run(RunConfig.from_dict(values), mode='run', folder=folder, say=say)
+
+
+@pytest.fixture(scope='module')
+def stream(tmp_path_factory):
+  """(results, folder, what was said) of a stream that nothing disturbed."""
+  folder, said = tmp_path_factory.mktemp('stream'), []
+  return start(CONTINUAL, folder, said.append), folder, said
+
+
+@pytest.fixture(scope='module')
+def search(tmp_path_factory):
+  """(results, folder, what was said) of a search that nothing disturbed."""
+  folder, said = tmp_path_factory.mktemp('search'), []
+  return start(SEARCH, folder, said.append), folder, said
+
+
+def row_of(results, order, step, method):
+  (row,) = (
+    row
+    for row in results['continual']['rows']
+    if (row['order'], row['step'], row['method']) == (order, step, method)
+  )
+  return row
+
+
+def test_a_row_for_each_order_step_and_method(stream):
+  results = stream[0]
+  rows = results['continual']['rows']
+  assert len(rows) == 2 * 5 * 3
+  for row in rows:
+    classes = 2 * (row['step'] + 1)
+    assert row['classes'] == classes
+    assert row['images'] == 2 * classes
+    assert row['bytes'] == 2 * classes * 64
+    assert len(row['accuracies']) == 2
+    assert np.shape(row['group_accuracies']) == (2, row['step'] + 1)
+
+
+def test_the_accuracy_is_that_of_its_groups(stream):
+  """Over all classes: the groups' accuracies weighted by their test images."""
+  row = row_of(stream[0], 0, 4, 'dm')
+  labels = continual_run.continual.class_order(0, 10)
+  counts = np.bincount(load_test_labels(), minlength=10)[list(labels)]
+  weights = counts.reshape(5, 2).sum(1) / counts.sum()
+  found = np.array(row['group_accuracies']) @ weights
+  np.testing.assert_allclose(found, row['accuracies'], atol=1e-6)
+
+
+def load_test_labels():
+  from dm_jax.config import DataConfig
+  from dm_jax.data import load
+
+  return load(DataConfig(name='digits')).test_labels
+
+
+def test_a_summary_by_hand():
+  def row(step, accuracies, groups):
+    return {
+      'classes': 2 * (step + 1),
+      'bytes': 100 * (step + 1),
+      'accuracies': accuracies,
+      'group_accuracies': groups,
+      'seconds_per_class': 1.0 + step,
+    }
+
+  first = [
+    row(0, [0.8, 0.6], [[0.8], [0.6]]),
+    row(1, [0.5, 0.3], [[0.4, 0.6], [0.2, 0.4]]),
+  ]
+  second = [
+    row(0, [1.0, 1.0], [[1.0], [1.0]]),
+    row(1, [0.7, 0.7], [[0.8, 0.6], [0.8, 0.6]]),
+  ]
+  found = continual_run.summary([first, second])
+  assert found['classes'] == [2, 4]
+  assert found['mean'] == pytest.approx([0.85, 0.55])
+  assert found['std'] == pytest.approx(
+    [np.std([0.8, 0.6, 1, 1]), np.std([0.5, 0.3, 0.7, 0.7])]
+  )
+  # Networks' means on the first group fall from 0.7 to 0.3, and from 1 to 0.8.
+  assert found['forgetting_mean'] == pytest.approx(0.3)
+  assert found['forgetting_std'] == pytest.approx(0.1)
+  assert found['seconds_per_class'] == pytest.approx(1.5)
+  assert found['bytes_per_class'] == 50
+
+
+def test_a_stream_leaves_what_a_run_leaves(stream):
+  results, folder, _ = stream
+  made = SyntheticSet.load(folder / 'synthetic.npz')
+  assert np.bincount(made.labels).tolist() == [2] * 10
+  order = continual_run.continual.class_order(0, 10)
+  assert made.class_names == tuple(map(str, order))
+  assert {path.name for path in folder.iterdir()} >= {
+    *('config.json', 'results.json', 'metrics.jsonl', 'report.html'),
+    *('images', 'figures', 'order_0', 'order_1'),
+  }
+  stage = folder / 'order_1' / 'step_4'
+  assert (stage / 'checkpoints').is_dir()
+  assert len((stage / 'metrics.jsonl').read_text().splitlines()) == 2
+  assert len((folder / 'metrics.jsonl').read_text().splitlines()) == 2 * 5
+  assert (folder / 'figures' / 'accuracy.svg').stat().st_size > 1000
+  assert 'Accuracy as classes arrive' in (folder / 'report.html').read_text()
+  assert json.loads((folder / 'results.json').read_text()) == results
+  finals = [
+    accuracy
+    for order in range(2)
+    for accuracy in row_of(results, order, 4, 'dm')['accuracies']
+  ]
+  assert results['accuracies'] == finals
+  assert results['accuracy_mean'] == pytest.approx(np.mean(finals))
+  assert results['sets'] == 2
+
+
+def test_the_memory_is_of_the_stages_images(stream):
+  _, folder, _ = stream
+  made = SyntheticSet.load(folder / 'order_1' / 'synthetic.npz')
+  stage = SyntheticSet.load(folder / 'order_1' / 'step_2' / 'synthetic.npz')
+  assert stage.class_names == made.class_names[4:6]
+  np.testing.assert_array_equal(stage.images_uint8, made.images_uint8[8:12])
+
+
+def accuracies_of(results):
+  return sorted(
+    (row['order'], row['step'], row['method'], *row['accuracies'])
+    for row in results['continual']['rows']
+  )
+
+
+@pytest.mark.parametrize('calls', [1, 5, 20])
+def test_a_stream_stopped_anywhere_goes_on(stream, tmp_path, calls, monkeypatch):
+  """Whatever an evaluation is stopped by: rows that are there stay."""
+  left = [calls]
+  whole = continual_run.evaluate
+
+  def fail(*args, **options):
+    left[0] -= 1
+    if left[0] < 0:
+      raise KeyboardInterrupt
+    return whole(*args, **options)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(continual_run, 'evaluate', fail)
+    with pytest.raises(KeyboardInterrupt):
+      start(CONTINUAL, tmp_path)
+  saved = json.loads((tmp_path / 'results.json').read_text())
+  assert len(saved['continual']['rows']) == calls
+  assert accuracies_of(start(CONTINUAL, tmp_path)) == accuracies_of(stream[0])
+  np.testing.assert_array_equal(
+    SyntheticSet.load(tmp_path / 'synthetic.npz').images,
+    SyntheticSet.load(stream[1] / 'synthetic.npz').images,
+  )
+  lines = (tmp_path / 'metrics.jsonl').read_text()
+  assert lines == (stream[1] / 'metrics.jsonl').read_text()
+
+
+def test_a_finished_stream_trains_nothing(stream, monkeypatch):
+  results, folder, _ = stream
+
+  def fail(*args, **options):
+    raise AssertionError('it trains')
+
+  monkeypatch.setattr(continual_run, 'evaluate', fail)
+  assert accuracies_of(start(CONTINUAL, folder)) == accuracies_of(results)
+
+
+def test_under_a_budget_memories_shrink(tmp_path):
+  values = {
+    **CONTINUAL,
+    'continual': {'steps': 2, 'orders': 1, 'budget_bytes': 64 * 10},
+    'evaluate': {**EVALUATE, 'epochs': 0, 'baselines': 'random'},
+  }
+  results = start(values, tmp_path)
+  sizes = [
+    (row['step'], row['images_per_class'])
+    for row in results['continual']['rows']
+  ]
+  assert sorted(sizes) == [(0, 2), (0, 2), (1, 1), (1, 1)]
+  assert results['images_per_class'] == 1
+  made = SyntheticSet.load(tmp_path / 'synthetic.npz')
+  assert np.bincount(made.labels).tolist() == [1] * 10
+
+
+def test_a_search_ranks_by_validation_images(search):
+  results, _, said = search
+  found = results['search']
+  assert found['networks'] == [
+    'convnet:width=4:depth=1:norm=none:activation=sigmoid',
+    'convnet:width=4:depth=1:norm=none',
+  ]
+  assert any('2 networks of the space do not take' in line for line in said)
+  assert set(found['sets']) == {'dm', 'random', 'early_stopping'}
+  held_out, tests = results['data']['validation_images'], len(load_test_labels())
+  for record, images in (
+    *((record, held_out) for record in found['sets'].values()),
+    (found['real'], tests),
+  ):
+    assert set(record['accuracies']) == set(found['networks'])
+    for accuracies in record['accuracies'].values():
+      right = accuracies[0] * images
+      assert right == pytest.approx(round(right), abs=1e-6)
+
+
+def test_a_search_leaves_what_a_run_leaves(search):
+  results, folder, _ = search
+  assert {path.name for path in folder.iterdir()} >= {
+    *('config.json', 'results.json', 'metrics.jsonl', 'report.html'),
+    *('images', 'figures', 'checkpoints', 'synthetic.npz', 'baselines'),
+  }
+  agreement = results['search']['agreement']
+  assert set(agreement) == {'dm', 'random', 'early_stopping'}
+  real = results['search']['real']['accuracies']
+  for found in agreement.values():
+    assert found['picked_accuracy'] == real[found['picked']][0]
+    assert found['best_accuracy'] == max(a for a, in real.values())
+    assert [group['networks'] for group in found['groups']] == [2, 1, 1, 1]
+  assert 'Ranking of architectures' in (folder / 'report.html').read_text()
+  assert (folder / 'figures' / 'ranking.png').stat().st_size > 1000
+
+
+def rankings_of(results):
+  found = results['search']
+  return {
+    name: record['accuracies']
+    for name, record in {**found['sets'], 'real': found['real']}.items()
+  }
+
+
+@pytest.mark.parametrize('calls', [0, 3, 7])
+def test_a_search_stopped_anywhere_goes_on(search, tmp_path, calls, monkeypatch):
+  left, whole = [calls], architecture_search.evaluate_each
+
+  def fail(*args, **options):
+    left[0] -= 1
+    if left[0] < 0:
+      raise KeyboardInterrupt
+    return whole(*args, **options)
+
+  # One device, so that networks are trained one after the other.
+  monkeypatch.setattr(architecture_search.jax, 'local_device_count', lambda: 1)
+  with monkeypatch.context() as patch:
+    patch.setattr(architecture_search, 'evaluate_each', fail)
+    with pytest.raises(KeyboardInterrupt):
+      start(SEARCH, tmp_path)
+  saved = json.loads((tmp_path / 'results.json').read_text())
+  assert sum(map(len, rankings_of(saved).values())) == calls
+  again = []
+
+  def count(*args, **options):
+    again.append(1)
+    return whole(*args, **options)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(architecture_search, 'evaluate_each', count)
+    resumed = start(SEARCH, tmp_path)
+  assert len(again) == 2 * 4 - calls
+  assert rankings_of(resumed) == rankings_of(search[0])
+
+
+def test_a_signal_stops_a_search_at_once(tmp_path, monkeypatch):
+  whole = search_run._train
+
+  def interrupted(*args):
+    os.kill(os.getpid(), signal.SIGINT)
+    return whole(*args)
+
+  monkeypatch.setattr(search_run, '_train', interrupted)
+  with pytest.raises(Interrupted, match='the same command goes on'):
+    start(SEARCH, tmp_path)
+
+
+# Started as a program of its own, to be killed.
+DRIVER = """
+import json, sys
+from dm_jax import architecture_search, run
+from dm_jax.config import RunConfig
+values, folder, space = json.loads(sys.argv[1])
+space = {name: tuple(values) for name, values in space.items()}
+architecture_search.SPACES['small'] = space
+run.run(RunConfig.from_dict(values), mode='run', folder=folder)
+"""
+
+
+@pytest.mark.parametrize(
+  ('values', 'enough'),
+  [
+    (CONTINUAL, lambda results: len(results['continual']['rows']) > 3),
+    (
+      SEARCH,
+      lambda results: sum(map(len, rankings_of(results).values())) > 2,
+    ),
+  ],
+)
+def test_a_killed_run_goes_on(
+  root, environment, stream, search, tmp_path, values, enough
+):
+  arguments = json.dumps([values, str(tmp_path), TINY])
+  command = [sys.executable, '-c', DRIVER, arguments]
+  process = subprocess.Popen(
+    command, cwd=root, env=environment, stdout=subprocess.DEVNULL
+  )
+  file, limit = tmp_path / 'results.json', time.monotonic() + 120
+  try:
+    while not (file.exists() and enough(json.loads(file.read_text()))):
+      assert process.poll() is None, 'it ended before it was killed'
+      assert time.monotonic() < limit
+      time.sleep(0.01)
+  finally:
+    process.kill()
+    process.wait()
+  resumed = start(values, tmp_path)
+  if values is CONTINUAL:
+    # On one device and on eight: the same up to rounding.
+    ours, expected = accuracies_of(resumed), accuracies_of(stream[0])
+  else:
+    ours, expected = [
+      sorted(
+        (name, network, *accuracies)
+        for name, ranking in rankings_of(results).items()
+        for network, accuracies in ranking.items()
+      )
+      for results in (resumed, search[0])
+    ]
+  assert len(ours) == len(expected)
+  for row, other in zip(ours, expected, strict=True):
+    assert row == pytest.approx(other, abs=0.02)
+
+
+def refuse(values, folder, match):
+  with pytest.raises(InputError, match=match) as error:
+    start(values, folder)
+  assert '\n' not in str(error.value)
+  assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+  ('section', 'changes', 'match'),
+  [
+    ('continual', {'steps': 3}, r'divide the 10 classes: .* \[1, 2, 5, 10\]'),
+    ('continual', {'budget_bytes': 639}, 'no room for one image of each of 10'),
+    ('continual', {'orders': 0}, 'orders must be at least 1'),
+    ('continual', {'store': 'int4'}, 'unknown continual.store'),
+    ('evaluate', {'baselines': 'whole'}, 'does not go with .* whole'),
+    ('evaluate', {'pool': 'norm'}, 'does not go with evaluate.pool norm'),
+    (
+      'condense',
+      {'images_per_class': [1, 2]},
+      'does not go with several condense.images_per_class',
+    ),
+  ],
+)
+def test_a_stream_that_cannot_be_is_refused(tmp_path, section, changes, match):
+  values = {**CONTINUAL, section: {**CONTINUAL[section], **changes}}
+  refuse(values, tmp_path / 'workdir', match)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'match'),
+  [
+    ({'data': {'name': 'digits'}}, 'set data.validation, e.g. 0.1'),
+    ({'search': {'space': 'smal'}}, 'did you mean small'),
+    ({'sets': 2}, 'does not go with sets 2'),
+    ({'method': 'whole'}, 'does not go with method whole'),
+  ],
+)
+def test_a_search_that_cannot_be_is_refused(tmp_path, changes, match):
+  refuse({**SEARCH, **changes}, tmp_path / 'workdir', match)
+
+
+def test_applications_are_runs(tmp_path):
+  config = RunConfig.from_dict(CONTINUAL)
+  with pytest.raises(InputError, match='does not go with --mode=condense'):
+    run.run(config, mode='condense', folder=tmp_path / 'workdir')
+  with pytest.raises(InputError, match='unknown application'):
+    RunConfig.from_dict({'application': 'serch'})
+
+
+def test_an_application_has_no_place_in_the_papers_table(stream, capsys):
+  from dm_jax import comparison
+
+  message = 'holds a run of the application continual, .* leave it out'
+  with pytest.raises(InputError, match=message):
+    comparison.compare([stream[1]])
+
+
+def test_lines_for_a_person(stream, search):
+  lines = '\n'.join(stream[2])
+  assert re.search(r'10 classes +\d', lines)
+  assert 'Forgetting' in lines
+  assert 'undefined' in '\n'.join(search[2])

@@ -1,0 +1,258 @@
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from dm_jax.architecture_search import (
+  compare_rankings,
+  early_stopping,
+  keep_fitting,
+  list_space,
+  train_networks,
+)
+from dm_jax.compiling import compile_seconds
+from dm_jax.config import EvalConfig, NetworkConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.evaluate import evaluate
+from dm_jax.networks import make_network, split_families
+from dm_jax.selection import select_classes
+from dm_jax.types import InputError
+
+KEY = jax.random.key(0)
+CONFIG = EvalConfig(networks=1, epochs=6, learning_rate=0.05, batch_size=16)
+BASE = NetworkConfig(width=4, depth=1)
+
+
+@pytest.fixture(scope='module')
+def digits():
+  found = load_digits()
+  images = np.round(found.images * 255 / 16).astype(np.uint8)[..., None]
+  return ClassData.from_arrays(images[:1000], found.target[:1000]), (
+    images[1000:],
+    found.target[1000:],
+  )
+
+
+def variants(base=BASE):
+  """The six members of a family with pooling."""
+  names = itertools.product(('sigmoid', 'relu', 'leaky_relu'), ('max', 'avg'))
+  return [
+    dataclasses.replace(base, activation=activation, pooling=pooling)
+    for activation, pooling in names
+  ]
+
+
+def test_the_papers_space_is_the_720_networks():
+  networks = list_space('paper')
+  assert len(networks) == len(set(networks)) == 720
+  expected = {
+    NetworkConfig('convnet', width, depth, norm, activation, pooling)
+    for width in (32, 64, 128, 256)
+    for depth in (1, 2, 3, 4)
+    for norm in ('none', 'batch', 'layer', 'instance', 'group')
+    for activation in ('sigmoid', 'relu', 'leaky_relu')
+    for pooling in ('none', 'max', 'avg')
+  }
+  assert set(networks) == expected
+
+
+def test_the_small_space_is_24_networks():
+  networks = list_space('small')
+  assert len(networks) == len(set(networks)) == 24
+
+
+def test_an_unknown_space_is_refused():
+  with pytest.raises(InputError, match='did you mean small'):
+    list_space('smal')
+
+
+def test_networks_that_are_too_deep_are_left_out():
+  # Images of 8×8 can be halved three times: 4 widths × 5 norms × 3 activations
+  # × 2 poolings have four layers.
+  fitting = keep_fitting(list_space('paper'), (8, 8, 1), 10)
+  assert len(fitting) == 720 - 120
+  assert not [n for n in fitting if n.depth == 4 and n.pooling != 'none']
+
+
+def test_a_space_of_which_nothing_fits_is_refused():
+  message = r'no network of the search space takes these images: .* 1×1 pixels'
+  with pytest.raises(InputError, match=message):
+    keep_fitting(list_space('small'), (1, 1, 3), 10)
+
+
+def test_families_are_networks_of_equal_shape():
+  families = split_families(list_space('paper'))
+  # 4 widths × 4 depths × 5 norms, with pooling and without.
+  assert len(families) == 160
+  assert sorted({len(family.members) for family in families}) == [3, 6]
+  for family in families[:4]:
+    shapes = {
+      str(
+        jax.tree.map(
+          lambda leaf: leaf.shape,
+          jax.eval_shape(
+            make_network(member, image_shape=(16, 16, 3), classes=10).init, KEY
+          )['params'],
+        )
+      )
+      for member in family.members
+    }
+    assert len(shapes) == 1
+
+
+def test_a_family_is_of_different_convnets():
+  with pytest.raises(InputError, match='families are of ConvNets, got vgg11'):
+    split_families([NetworkConfig('vgg11')])
+  with pytest.raises(InputError, match='comes twice'):
+    split_families([BASE, BASE])
+
+
+@pytest.mark.parametrize('norm', ['instance', 'batch'])
+def test_together_or_alone_networks_learn_the_same(digits, norm):
+  """Every member of a family is the network that goes by its name."""
+  data, (images, labels) = digits
+  members = variants(dataclasses.replace(BASE, norm=norm))
+  chosen = select_classes(data, 'random', 4, key=KEY)
+  together = list(
+    train_networks(members, chosen, images, labels, CONFIG, key=KEY)
+  )
+  assert [trained.network for trained in together] == members
+  for trained in together:
+    alone = evaluate(
+      chosen,
+      images,
+      labels,
+      CONFIG,
+      key=KEY,
+      network=make_network(
+        trained.network, image_shape=data.image_shape, classes=10
+      ),
+    )
+    # Sums in another order may tip an image in a hundred over.
+    assert trained.result.mean == pytest.approx(alone.mean, abs=0.01)
+    assert trained.seconds > 0
+  assert len({trained.result.mean for trained in together}) > 3
+
+
+def test_members_give_the_logits_of_the_networks_they_are(digits):
+  data, (images, _) = digits
+  members = variants()
+  (family,) = split_families(members)
+  network = family.make(data.image_shape, 10)
+  batch = jax.numpy.asarray(images[:5] / 255, jax.numpy.float32)
+  for member in members:
+    alone = make_network(member, image_shape=data.image_shape, classes=10)
+    variables = alone.init(KEY)
+    choice = jax.tree.map(lambda x: x[0], family.choose([member]))
+    chosen = {**network.init(KEY), **choice}
+    assert jax.tree.all(
+      jax.tree.map(
+        lambda a, b: (a == b).all(), chosen['params'], variables['params']
+      )
+    )
+
+    def loss(params, network, variables):
+      variables = {**variables, 'params': params}
+      logits, _ = network.logits(variables, batch, train=True)
+      return (logits**2).sum(), logits
+
+    gradient = jax.grad(loss, has_aux=True)
+    ours = gradient(chosen['params'], network, chosen)
+    expected = gradient(variables['params'], alone, variables)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+      ours,
+      expected,
+    )
+
+
+def test_each_network_comes_as_soon_as_it_is_trained(digits):
+  """With several networks of each architecture on the eight test devices."""
+  data, (images, labels) = digits
+  chosen = select_classes(data, 'random', 2, key=KEY)
+  config = dataclasses.replace(CONFIG, networks=4, epochs=0)
+  calls = []
+  trained = train_networks(
+    variants(),
+    chosen,
+    images,
+    labels,
+    config,
+    key=KEY,
+    callback=lambda done, total: calls.append((done, total)),
+  )
+  first = next(trained)
+  assert calls == [(8, 8)]  # Two architectures are trained at a time.
+  assert len(first.result.accuracies) == 4
+  assert len([first, *trained]) == 6
+  assert calls == [(8, 8)] * 3
+
+
+def test_early_stopping_takes_as_many_steps(digits):
+  data, _ = digits
+  # 40 images in batches of 16 are 3 steps an epoch, 7 epochs: 21 steps of 16.
+  stopped, config = early_stopping(data, 40, CONFIG, key=KEY)
+  assert len(stopped.labels) == 21 * 16
+  assert (config.epochs, config.batch_size) == (0, 16)
+  images = {image.tobytes() for image in stopped.images_uint8}
+  assert len(images) > 0.95 * len(stopped.labels)  # A few digits are equal.
+  # More steps than the set has batches of 16, 62: three times 52 are 156.
+  longer = dataclasses.replace(CONFIG, epochs=51)
+  stopped, config = early_stopping(data, 40, longer, key=KEY)
+  assert len(stopped.labels) == 52 * 16
+  assert (config.epochs, config.batch_size) == (2, 16)
+  # A set smaller than a batch is one batch, here of 8: 7 steps.
+  stopped, config = early_stopping(data, 8, CONFIG, key=KEY)
+  assert (len(stopped.labels), config.batch_size) == (7 * 8, 8)
+
+
+def test_correlations_by_hand():
+  small = {'a': 0.5, 'b': 0.4, 'c': 0.3, 'd': 0.2, 'e': 0.1}
+  real = {'a': 0.8, 'b': 0.9, 'c': 0.6, 'd': 0.7, 'e': 0.5}
+  found = compare_rankings(small, real)
+  whole, five, ten, twenty = found.groups
+  # Squared differences of ranks add up to 4: 1 - 6·4 / (5·24). Two of ten pairs
+  # are the other way round.
+  assert (whole.share, whole.networks) == (1.0, 5)
+  assert whole.spearman == pytest.approx(0.8)
+  assert whole.kendall == pytest.approx(0.6)
+  # A fifth of five is one network, which has no order.
+  for group in (five, ten, twenty):
+    assert (group.networks, group.spearman, group.kendall) == (1, None, None)
+  assert (found.picked, found.picked_accuracy) == ('a', 0.8)
+  assert (found.best, found.best_accuracy) == ('b', 0.9)
+
+
+def test_the_best_are_the_small_sets_own():
+  names = [f'n{i:02d}' for i in range(20)]
+  small = {name: 1 - i / 100 for i, name in enumerate(names)}
+  # The same order, but the small set's best four are the other way round.
+  order = [3, 2, 1, 0, *range(4, 20)]
+  real = {names[place]: 1 - i / 100 for i, place in enumerate(order)}
+  groups = {group.share: group for group in compare_rankings(small, real).groups}
+  assert groups[0.2].networks == 4
+  assert groups[0.2].spearman == pytest.approx(-1)
+  assert groups[0.1].networks == 2
+  assert groups[0.1].kendall == pytest.approx(-1)
+  assert groups[1.0].spearman > 0.9
+
+
+def test_a_constant_ranking_has_no_correlation():
+  same, real = {'a': 0.5, 'b': 0.5}, {'a': 0.4, 'b': 0.6}
+  for small, whole in ((same, real), (real, same)):
+    found = compare_rankings(small, whole).groups[0]
+    assert (found.spearman, found.kendall) == (None, None)
+
+
+def test_ties_go_to_the_first():
+  found = compare_rankings({'a': 0.5, 'b': 0.5}, {'a': 0.4, 'b': 0.6})
+  assert found.picked == 'a'
+
+
+def test_compiling_is_timed():
+  before = compile_seconds()
+  jax.jit(lambda x: x * 3 + 1)(jax.numpy.arange(7.0)).block_until_ready()
+  assert compile_seconds() > before
