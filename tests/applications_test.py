@@ -61,7 +61,8 @@ def tiny_space():
 
 
 def start(values, folder, say=lambda line: None):
-  return run.run(RunConfig.from_dict(values), mode='run', folder=folder, say=say)
+  config = RunConfig.from_dict(values)
+  return run.run(config, mode='run', folder=folder, say=say)
 
 
 @pytest.fixture(scope='module')
@@ -191,7 +192,7 @@ def accuracies_of(results):
 
 
 @pytest.mark.parametrize('calls', [1, 5, 20])
-def test_a_stream_stopped_anywhere_goes_on(stream, tmp_path, calls, monkeypatch):
+def test_a_stopped_stream_goes_on(stream, tmp_path, calls, monkeypatch):
   """Whatever an evaluation is stopped by: rows that are there stay."""
   left = [calls]
   whole = continual_run.evaluate
@@ -253,7 +254,8 @@ def test_a_search_ranks_by_validation_images(search):
   ]
   assert any('2 networks of the space do not take' in line for line in said)
   assert set(found['sets']) == {'dm', 'random', 'early_stopping'}
-  held_out, tests = results['data']['validation_images'], len(load_test_labels())
+  held_out = results['data']['validation_images']
+  tests = len(load_test_labels())
   for record, images in (
     *((record, held_out) for record in found['sets'].values()),
     (found['real'], tests),
@@ -275,7 +277,7 @@ def test_a_search_leaves_what_a_run_leaves(search):
   real = results['search']['real']['accuracies']
   for found in agreement.values():
     assert found['picked_accuracy'] == real[found['picked']][0]
-    assert found['best_accuracy'] == max(a for a, in real.values())
+    assert found['best_accuracy'] == max(a for (a,) in real.values())
     assert [group['networks'] for group in found['groups']] == [2, 1, 1, 1]
   assert 'Ranking of architectures' in (folder / 'report.html').read_text()
   assert (folder / 'figures' / 'ranking.png').stat().st_size > 1000
@@ -290,7 +292,7 @@ def rankings_of(results):
 
 
 @pytest.mark.parametrize('calls', [0, 3, 7])
-def test_a_search_stopped_anywhere_goes_on(search, tmp_path, calls, monkeypatch):
+def test_a_stopped_search_goes_on(search, tmp_path, calls, monkeypatch):
   left, whole = [calls], architecture_search.evaluate_each
 
   def fail(*args, **options):

@@ -232,7 +232,8 @@ def test_the_best_are_the_small_sets_own():
   # The same order, but the small set's best four are the other way round.
   order = [3, 2, 1, 0, *range(4, 20)]
   real = {names[place]: 1 - i / 100 for i, place in enumerate(order)}
-  groups = {group.share: group for group in compare_rankings(small, real).groups}
+  found = compare_rankings(small, real)
+  groups = {group.share: group for group in found.groups}
   assert groups[0.2].networks == 4
   assert groups[0.2].spearman == pytest.approx(-1)
   assert groups[0.1].networks == 2

@@ -98,8 +98,8 @@ def test_under_a_budget_every_half_is_a_set_of_its_own():
 
 def test_the_orders_are_those_of_numpys_seeds():
   for order in range(3):
-    np.random.seed(order)
-    expected = np.random.permutation(100).tolist()
+    np.random.seed(order)  # noqa: NPY002
+    expected = np.random.permutation(100).tolist()  # noqa: NPY002
     assert list(continual.class_order(order, 100)) == expected
 
 
