@@ -33,7 +33,8 @@ _ROUNDS = flags.DEFINE_integer('rounds', 3, 'Timed ones.')
 _KEY = jax.random.key(0)
 
 
-def main(_: list[str]) -> None:
+def main(argv: list[str]) -> None:
+  del argv
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (200, 32, 32, 3), np.uint8)
   labels = np.arange(200) % 10

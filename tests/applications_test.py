@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ TINY = {
   'activation': ('sigmoid', 'relu'),
   'pooling': ('avg',),
 }
-COMMON = {
+COMMON: dict[str, Any] = {
   'data': {'name': 'digits', 'validation': 0.1},
   'network': {'width': 4, 'depth': 1},
   'condense': {
@@ -38,13 +39,13 @@ COMMON = {
   'output': {'pictures': 0, 'checkpoint_seconds': 0.0},
 }
 EVALUATE = {'networks': 2, 'epochs': 3, 'augment': 'none'}
-CONTINUAL = {
+CONTINUAL: dict[str, Any] = {
   **COMMON,
   'application': 'continual',
   'continual': {'steps': 5, 'orders': 2},
   'evaluate': {**EVALUATE, 'baselines': 'random,herding'},
 }
-SEARCH = {
+SEARCH: dict[str, Any] = {
   **COMMON,
   'application': 'search',
   'search': {'space': 'small'},

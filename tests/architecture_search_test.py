@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +29,7 @@ BASE = NetworkConfig(width=4, depth=1)
 
 @pytest.fixture(scope='module')
 def digits():
-  found = load_digits()
+  found: Any = load_digits()
   images = np.round(found.images * 255 / 16).astype(np.uint8)[..., None]
   return ClassData.from_arrays(images[:1000], found.target[:1000]), (
     images[1000:],
@@ -238,7 +239,7 @@ def test_the_best_are_the_small_sets_own():
   assert groups[0.2].spearman == pytest.approx(-1)
   assert groups[0.1].networks == 2
   assert groups[0.1].kendall == pytest.approx(-1)
-  assert groups[1.0].spearman > 0.9
+  assert (groups[1.0].spearman or 0) > 0.9
 
 
 def test_a_constant_ranking_has_no_correlation():

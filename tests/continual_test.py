@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ PRETRAIN = PretrainConfig(epochs=1, batch_size=64, augment='none')
 @pytest.fixture(scope='module')
 def digits():
   """Images uint8 [N, 8, 8, 1] and labels."""
-  found = load_digits()
+  found: Any = load_digits()
   images = np.round(found.images * 255 / 16).astype(np.uint8)[..., None]
   return images, found.target
 
