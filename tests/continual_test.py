@@ -45,8 +45,8 @@ def stream(digits):
 
 
 def make_learner(method='dm', **options):
-  options = {'config': CONFIG, 'network': NETWORK, **options}
-  return ContinualLearner(method, key=KEY, pretrain=PRETRAIN, **options)
+  given: dict[str, Any] = {'config': CONFIG, 'network': NETWORK, **options}
+  return ContinualLearner(method, key=KEY, pretrain=PRETRAIN, **given)
 
 
 def make_set(levels, names):
@@ -185,15 +185,13 @@ def padded(stream, *numbers):
 
 @pytest.mark.parametrize('method', ['dm', 'random'])
 def test_the_grouping_changes_nothing(stream, method):
-  by_two, one_by_one = make_learner(method), make_learner(method)
-  by_two.observe_classes(padded(stream, 4, 1))
-  by_two.observe_classes(padded(stream, 9))
-  one_by_one.observe_classes(padded(stream, 4))
-  one_by_one.observe_classes(padded(stream, 1, 9))
-  np.testing.assert_allclose(
-    by_two.memory.images, one_by_one.memory.images, atol=1e-5
-  )
-  assert by_two.memory.class_names == ('4', '1', '9')
+  learner, other = make_learner(method), make_learner(method)
+  learner.observe_classes(padded(stream, 4, 1))
+  two_and_one = learner.observe_classes(padded(stream, 9))
+  other.observe_classes(padded(stream, 4))
+  one_and_two = other.observe_classes(padded(stream, 1, 9))
+  np.testing.assert_allclose(two_and_one.images, one_and_two.images, atol=1e-5)
+  assert two_and_one.class_names == ('4', '1', '9')
 
 
 def test_condensed_images_are_not_the_real_ones(stream):
@@ -221,6 +219,7 @@ def test_images_per_class_shrink_as_classes_arrive(stream):
   assert np.bincount(learner.observe(*stream(0, 1)).labels).tolist() == [4, 4]
   before = learner.memory
   memory = learner.observe(*stream(2, 3))
+  assert before is not None
   assert np.bincount(memory.labels).tolist() == [2] * 4
   np.testing.assert_array_equal(memory.images[:2], before.images[:2])
   np.testing.assert_array_equal(memory.images[2:4], before.images[4:6])
@@ -229,12 +228,11 @@ def test_images_per_class_shrink_as_classes_arrive(stream):
 def test_a_stream_goes_on_from_a_memory(stream, tmp_path):
   straight = make_learner()
   straight.observe(*stream(0, 1)).save(tmp_path / 'memory.npz')
-  straight.observe(*stream(2))
+  expected = straight.observe(*stream(2))
   saved = SyntheticSet.load(tmp_path / 'memory.npz')
-  later = make_learner(memory=saved)
-  later.observe(*stream(2))
-  np.testing.assert_array_equal(straight.memory.images, later.memory.images)
-  assert straight.memory.class_names == later.memory.class_names
+  found = make_learner(memory=saved).observe(*stream(2))
+  np.testing.assert_array_equal(found.images, expected.images)
+  assert found.class_names == expected.class_names
 
 
 def test_the_callback_sees_condensing(stream):
