@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,16 +84,16 @@ class Agreement:
 
   Attributes:
     groups: the correlations for each of `SHARES`.
-    picked: label of the network that the ranking puts first.
+    picked: the network that the ranking puts first.
     picked_accuracy: its real accuracy, in [0, 1].
-    best: label of the network that is really first.
+    best: the network that is really first.
     best_accuracy: its real accuracy.
   """
 
   groups: tuple[Correlation, ...]
-  picked: str
+  picked: Any
   picked_accuracy: float
-  best: str
+  best: Any
   best_accuracy: float
 
 
@@ -176,8 +176,8 @@ def train_networks(
     InputError: as for `evaluate`, or a network is given twice.
 
   Example:
-    proxy = {
-      dm_jax.networks.label(trained.network): trained.result.mean
+    small = {
+      trained.network: trained.result.mean
       for trained in train_networks(list_space('small'), synthetic,
                                     held_out_images, held_out_labels, key=key)
     }
@@ -244,13 +244,13 @@ def early_stopping(
 
 
 def compare_rankings(
-  small: Mapping[str, float], real: Mapping[str, float]
+  small: Mapping[Any, float], real: Mapping[Any, float]
 ) -> Agreement:
   """Says how well the small set's ranking foretells the real one.
 
   Args:
-    small: by network, its accuracy (on validation images) when trained on the
-      small set, in [0, 1].
+    small: by network, or its name, its accuracy (on validation images) when
+      trained on the small set, in [0, 1].
     real: by network, its accuracy (on test images) when trained on the whole
       set. At least one network, the same ones.
 
@@ -270,9 +270,9 @@ def compare_rankings(
 
 
 def _correlate(
-  names: Sequence[str],
-  small: Mapping[str, float],
-  real: Mapping[str, float],
+  names: Sequence[Any],
+  small: Mapping[Any, float],
+  real: Mapping[Any, float],
   share: float,
 ) -> Correlation:
   # Imported here: it takes long, and only a search needs it.
