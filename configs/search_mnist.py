@@ -4,7 +4,7 @@
 
 24 small ConvNets, trained on 10 condensed or random images per class and, for
 the ranking that these should foretell, for two epochs on the whole set. Needs
-what configs/mnist.py needs. README.md has the figures and the time.
+what configs/mnist.py needs. docs/applications.md has the figures and the time.
 """
 
 from configs import mnist

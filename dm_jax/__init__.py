@@ -7,6 +7,7 @@ networks train almost as well (Zhao & Bilen, WACV 2023).
 from dm_jax.architecture_search import (
   compare_rankings,
   early_stopping,
+  keep_fitting,
   list_space,
   train_networks,
 )
@@ -73,6 +74,7 @@ __all__ = [
   'early_stopping',
   'evaluate',
   'init_state',
+  'keep_fitting',
   'list_space',
   'load_data',
   'make_network',

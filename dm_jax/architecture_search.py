@@ -5,7 +5,7 @@ ranked. Trained on the whole set, which takes hours, they rank otherwise; how
 much so is what `compare_rankings` measures.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import math
@@ -20,9 +20,16 @@ from dm_jax import pretraining
 from dm_jax.config import NORMS, EvalConfig, NetworkConfig
 from dm_jax.data.class_data import ClassData, check_whole, normalise
 from dm_jax.evaluate import EvalResult, evaluate_each
-from dm_jax.networks import make_network, split_families
+from dm_jax.networks import Family, make_network, split_families
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.types import AnyArray, ImageShape, InputError, Key, choose
+from dm_jax.types import (
+  AnyArray,
+  ImageShape,
+  InputError,
+  Key,
+  Network,
+  choose,
+)
 
 # By field of `NetworkConfig`; `paper` is Sec. 4.4's.
 SPACES: dict[str, dict[str, tuple]] = {
@@ -151,6 +158,7 @@ def train_networks(
   *,
   key: Key,
   callback: Callable[[int, int], None] | None = None,
+  skip: Collection[NetworkConfig] = (),
 ) -> Iterator[Trained]:
   """Trains ConvNets on one set and yields each as soon as it is tested.
 
@@ -168,12 +176,15 @@ def train_networks(
       it alone, not on which others are trained, up to rounding.
     callback: gets (epochs done, epochs in all) of the networks in training.
       What it raises ends the training.
+    skip: those of the networks that are trained already. The others are
+      compiled as if all were trained, which makes their results the same.
 
-  Yields:
-    The networks family by family, in order of appearance.
+  Returns:
+    An iterator over the networks, family by family, in order of appearance.
 
   Raises:
-    InputError: as for `evaluate`, or a network is given twice.
+    InputError: at once, if a network is given twice or cannot take the images
+      (see `keep_fitting`), and as for `evaluate`.
 
   Example:
     small = {
@@ -182,14 +193,19 @@ def train_networks(
                                     held_out_images, held_out_labels, key=key)
     }
   """
+  made = [
+    (family, family.make(synthetic.image_shape, synthetic.classes))
+    for family in split_families(networks)
+  ]
   numbers = jnp.arange(config.networks, dtype=jnp.int32)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
   together = max(1, jax.local_device_count() // config.networks)
-  for family in split_families(networks):
-    network = family.make(synthetic.image_shape, synthetic.classes)
-    for low in range(0, len(family.members), together):
+
+  def train(family: Family, network: Network) -> Iterator[Trained]:
+    left = [member for member in family.members if member not in skip]
+    for low in range(0, len(left), together):
       started = time.perf_counter()
-      members = family.members[low : low + together]
+      members = left[low : low + together]
       result = evaluate_each(
         synthetic,
         images,
@@ -208,6 +224,8 @@ def train_networks(
         part = EvalResult(result.accuracies[own], result.correct[own])
         yield Trained(member, part, seconds)
 
+  return itertools.chain.from_iterable(itertools.starmap(train, made))
+
 
 def early_stopping(
   data: ClassData, images: int, config: EvalConfig, *, key: Key
@@ -221,17 +239,19 @@ def early_stopping(
     key: draws the images that training comes to see; is consumed.
 
   Returns:
-    A set and a protocol that trains on it for the small set's number of steps
-    and size of batch: random images, all different while they last. The rate
-    stays at its start, since training is stopped early.
+    A set and a protocol that passes over it once, in the small set's number of
+    steps and size of batch: random images, each again only when all have come.
+    The rate stays at its start, since training is stopped early. The set has
+    steps times batch images, as float32.
   """
   check_whole(data, 'early stopping')
   batch = min(config.batch_size, images)
   steps = (config.epochs + 1) * math.ceil(images / config.batch_size)
   real, labels = pretraining.flatten(data)
-  passes = math.ceil(steps * batch / (len(labels) // batch * batch))
-  rows = jax.random.permutation(key, len(labels))[: steps // passes * batch]
-  rows = np.sort(np.asarray(rows))
+  passes = math.ceil(steps * batch / len(labels))
+  permute = jax.vmap(jax.random.permutation, (0, None))
+  orders = permute(jax.random.split(key, passes), np.arange(len(labels)))
+  rows = np.sort(np.asarray(orders).reshape(-1)[: steps * batch])
   chosen = SyntheticSet(
     images=normalise(real[rows], data.mean, data.std),
     labels=jnp.asarray(labels[rows]),
@@ -239,8 +259,7 @@ def early_stopping(
     std=data.std,
     class_names=data.class_names,
   )
-  longest = dataclasses.replace(config, epochs=passes - 1, batch_size=batch)
-  return chosen, longest
+  return chosen, dataclasses.replace(config, epochs=0, batch_size=batch)
 
 
 def compare_rankings(
@@ -256,10 +275,19 @@ def compare_rankings(
 
   Returns:
     Rank correlations among all and among the small set's best, and the network
-    that the small set picks beside the real best. Ties go to the first.
+    that the small set picks beside the real best. Ties go to the first of
+    `small`.
+
+  Raises:
+    InputError: the two are not of the same networks.
   """
+  if small.keys() != real.keys() or not small:
+    raise InputError(
+      f'rankings are compared of the same networks, got {len(small)} and'
+      f' {len(real)}, {len(small.keys() & real.keys())} of them in both'
+    )
   names = sorted(small, key=lambda name: -small[name])  # Stable.
-  picked, best = names[0], max(real, key=lambda name: real[name])
+  picked, best = names[0], max(small, key=lambda name: real[name])
   return Agreement(
     tuple(_correlate(names, small, real, share) for share in SHARES),
     picked,

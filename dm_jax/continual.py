@@ -16,7 +16,6 @@ import numpy as np
 from dm_jax.condense import Callback, condense_classes
 from dm_jax.config import (
   METHODS,
-  STORES,
   CondenseConfig,
   ContinualConfig,
   PretrainConfig,
@@ -74,8 +73,9 @@ class ContinualLearner:
       config: how a group is condensed; its `images_per_class`, one number, is
         how many are kept of each class at most.
       key: every draw follows from it and the number of the class in the stream;
-        it is consumed. With random, and with dm where no norm mixes images,
-        classes of one size give the same memory in any grouping.
+        it is consumed. With random, and with dm where no norm mixes images and
+        there is no budget, any grouping of the classes of one set
+        (`ClassData.take`) gives the same memory.
       network: what embeds (dm) or is trained to select by, a `Network` or a
         Linen module with at least as many outputs as a group has classes. None
         is the paper's ConvNet.
@@ -88,7 +88,7 @@ class ContinualLearner:
       InputError: an unknown method or store, or several sizes.
     """
     check_method(method)
-    choose('store', store, STORES)
+    ContinualConfig(budget_bytes=budget_bytes, store=store)  # Checks them.
     if len(config.sizes) > 1:
       raise InputError(
         'a memory has one number of images per class, got'
@@ -110,7 +110,8 @@ class ContinualLearner:
 
     Args:
       images: uint8 [N, H, W, D], or float in [0, 1]; not kept.
-      labels: int [N], any numbers. A class's number becomes its name.
+      labels: [N], any integers or strings. A class's label, as text, is its
+        name.
       callback: of condensing, see `condense`.
 
     Returns:
@@ -121,9 +122,9 @@ class ContinualLearner:
       InputError: a class came before, the budget has no room for an image of
         each class, or arrays that cannot be used. The memory is then as it was.
     """
-    numbers, own = np.unique(np.asarray(labels), return_inverse=True)
+    numbers, own = np.unique(_check_labels(labels), return_inverse=True)
     data = ClassData.from_arrays(
-      images, own.reshape(-1), class_names=list(map(str, numbers))
+      images, own, class_names=list(map(str, numbers))
     )
     return self.observe_classes(data, callback=callback)
 
@@ -174,17 +175,25 @@ class ContinualLearner:
 
     Args:
       images: [N, H, W, D], e.g. a test set of all classes.
-      labels: int [N], as for `observe`.
+      labels: [N], as for `observe`.
 
     Returns:
       Images of the same kind, and labels int32.
+
+    Raises:
+      InputError: no image is of a class observed, though there are such.
     """
     names = () if self.memory is None else self.memory.class_names
     places = {name: place for place, name in enumerate(names)}
     found = np.array(
-      [places.get(str(label), -1) for label in np.asarray(labels)], np.int32
+      [places.get(str(label), -1) for label in _check_labels(labels)], np.int32
     )
     rows = np.flatnonzero(found >= 0)
+    if names and len(found) and not len(rows):
+      raise InputError(
+        f'no label is of a class observed so far, which are {names[:3]} ...:'
+        ' give labels as for observe'
+      )
     return images[rows], found[rows]
 
   def _make(
@@ -309,6 +318,25 @@ def grow(
   )
 
 
+def reorder(memory: SyntheticSet, names: Sequence[str]) -> SyntheticSet:
+  """Returns a memory with its classes in another order.
+
+  Args:
+    memory: any.
+    names: of its classes, each once.
+  """
+  labels = np.asarray(memory.labels)
+  places = [memory.class_names.index(name) for name in names]
+  rows = [np.flatnonzero(labels == place) for place in places]
+  counts = list(map(len, rows))
+  return dataclasses.replace(
+    memory,
+    images=memory.images[np.concatenate(rows)],
+    labels=jnp.asarray(np.repeat(np.arange(len(places)), counts), jnp.int32),
+    class_names=tuple(names),
+  )
+
+
 def class_order(order: int, classes: int) -> tuple[int, ...]:
   """Returns the classes in the order in which they arrive.
 
@@ -401,6 +429,17 @@ def forgetting(accuracies: Sequence[Sequence[float]]) -> float | None:
       ]
     )
   )
+
+
+def _check_labels(labels: AnyArray) -> np.ndarray:
+  """Returns labels [N], integers or strings."""
+  checked = np.asarray(labels)
+  if checked.ndim != 1 or checked.dtype.kind not in 'iuU':
+    raise InputError(
+      'labels must be one integer or string for each image, got'
+      f' {checked.dtype} {checked.shape}: for one-hot ones use argmax(-1)'
+    )
+  return checked
 
 
 def _check_new(memory: SyntheticSet | None, data: ClassData) -> None:

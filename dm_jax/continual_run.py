@@ -6,7 +6,6 @@ alone, in `order_I/step_J`, which resumes as every run does.
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 import itertools
 import time
 from typing import Any, NamedTuple
@@ -16,7 +15,9 @@ import numpy as np
 
 from dm_jax import continual
 from dm_jax.application_figures import save_figures
-from dm_jax.config import RunConfig
+from dm_jax.condense import check_condensable, check_network
+from dm_jax.config import CondenseConfig, RunConfig
+from dm_jax.data import ClassData
 from dm_jax.data.split import Split
 from dm_jax.evaluate import check_batches, evaluate
 from dm_jax.job import EVALUATE, Job
@@ -24,11 +25,11 @@ from dm_jax.making import Maker, draw_set
 from dm_jax.metrics import MetricsWriter, read_metrics
 from dm_jax.networks import make_network
 from dm_jax.pictures import save_png
-from dm_jax.selection import needs_training
+from dm_jax.selection import check_selection
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.team import Team
 from dm_jax.trials import headline
-from dm_jax.types import Json, Network
+from dm_jax.types import InputError, Json, Network
 from dm_jax.workdir import read_json
 
 
@@ -53,11 +54,46 @@ class Stage(NamedTuple):
 
 def check(job: Job) -> None:
   """Raises InputError if the run's data cannot come as such a stream."""
+  if job.config.embedder.dir is not None:
+    raise InputError(
+      'embedder.dir would have a pool of one group embed another: leave it out,'
+      ' each group then trains its own'
+    )
   for stage in list_stages(job.config, job.dataset.train.classes):
-    size = _size(job, stage)
-    images = size * len(stage.seen)
-    network = _evaluation_network(job, stage)
-    check_batches(network, images, job.config.evaluate.batch_size)
+    _check_stage(job, stage)
+
+
+def _check_stage(job: Job, stage: Stage) -> None:
+  """Raises InputError for what would stop the run later, at this stage."""
+  size, new = _size(job, stage), stage.groups[-1]
+  data = _without_images(job.split.train, new)
+  network = _condensing_network(job, new)
+  for method in _methods(job):
+    if method == 'dm':
+      condense = _condense_config(job, size)
+      check_condensable(condense, data)
+      check_network(condense, data, network)
+    else:
+      check_selection(data, method, size)
+  images, batch = size * len(stage.seen), job.config.evaluate.batch_size
+  check_batches(_evaluation_network(job, stage), images, batch)
+  if not np.isin(job.dataset.test_labels, new).any():
+    names = ', '.join(data.class_names)
+    raise InputError(
+      f'the test set has no image of the classes {names}, which arrive together'
+      f' in order {stage.order}: use fewer continual.steps, or other data'
+    )
+
+
+def _without_images(data: ClassData, classes: Sequence[int]) -> ClassData:
+  """Some classes in name only, for checks: takes no memory."""
+  shape = (len(classes), *data.images.shape[1:])
+  return dataclasses.replace(
+    data,
+    images=np.broadcast_to(np.uint8(0), shape),
+    counts=np.asarray(data.counts)[list(classes)],
+    class_names=tuple(data.class_names[label] for label in classes),
+  )
 
 
 def list_stages(config: RunConfig, classes: int) -> list[Stage]:
@@ -96,7 +132,7 @@ def lead(maker: Maker) -> None:
       memories = dict.fromkeys(_methods(job))
     memories = _do_stage(maker, stage, memories)
     if stage.step == config.steps - 1:
-      _keep_memories(job, stage, memories)
+      _keep_memories(maker, stage, memories)
   _summarise(maker)
   save_figures(results, job.folder)
 
@@ -115,6 +151,22 @@ def _size(job: Job, stage: Stage) -> int:
     job.dataset.train.image_shape,
     job.config.continual.store,
     job.config.continual.budget_bytes,
+  )
+
+
+def _condense_config(job: Job, size: int) -> CondenseConfig:
+  """How the images of a stage are condensed."""
+  budget = job.config.continual.budget_bytes
+  sizes = continual.condensed_sizes(size, budget)
+  return dataclasses.replace(job.config.condense, images_per_class=sizes)
+
+
+def _condensing_network(job: Job, classes: Sequence[int]) -> Network:
+  """The network that embeds new classes, and that selects among them."""
+  return make_network(
+    job.config.network,
+    image_shape=job.dataset.train.image_shape,
+    classes=len(classes),
   )
 
 
@@ -141,9 +193,10 @@ def _do_stage(
   _collect_times(maker, own, stage)
   for method, memory in grown.items():
     if memory is not None and _row(maker.results, stage, method) is None:
-      seconds = own.results['making_seconds'][method]
-      per_class = seconds / len(stage.groups[-1])
-      _evaluate(maker, stage, method, memory, per_class)
+      seconds = own.making_seconds(method, stage.order)
+      if seconds is not None:
+        seconds /= len(stage.groups[-1])
+      _evaluate(maker, stage, method, memory, seconds)
   _log(maker, stage)
   return grown
 
@@ -153,18 +206,13 @@ def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
   job, new = maker.job, stage.groups[-1]
   folder = job.folder / f'order_{stage.order}' / f'step_{stage.step}'
   folder.mkdir(parents=True, exist_ok=True)
-  sizes = continual.condensed_sizes(size, job.config.continual.budget_bytes)
-  condense = dataclasses.replace(job.config.condense, images_per_class=sizes)
+  condense = _condense_config(job, size)
   rows, labels = continual.keep_seen(job.split.labels, new)
   own = dataclasses.replace(
     job,
     config=dataclasses.replace(job.config, condense=condense),
     split=Split(job.split.train.take(new), job.split.images[rows], labels),
-    network=make_network(
-      job.config.network,
-      image_shape=job.dataset.train.image_shape,
-      classes=len(new),
-    ),
+    network=_condensing_network(job, new),
     folder=folder,
     first_set=stage.order,
     first_class=len(stage.seen) - len(new),
@@ -176,29 +224,10 @@ def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
 def _made(own: Maker, method: str, stage: Stage) -> SyntheticSet:
   """Makes a stage's images by a method, or reads them."""
   job, number = own.job, stage.order
-  path = job.folder / 'synthetic.npz'
   if method != job.config.method:
-    make = functools.partial(own.select, method, number)
-  elif path.exists():
-    return SyntheticSet.load(path)
-  else:
-    make = functools.partial(own.make, number)
-  started = time.perf_counter()
-  try:
-    return make()
-  finally:  # A run that is stopped has spent it, too.
-    _spend(own, method, time.perf_counter() - started)
-
-
-def _spend(own: Maker, method: str, seconds: float) -> None:
-  """Adds to what making a stage's images has taken so far."""
-  selections = own.job.config.evaluate.selections
-  trained = [name for name in selections if needs_training(name)]
-  spent = own.results.setdefault('making_seconds', {})
-  # Those that need a trained network share it, and each would take as long.
-  for name in trained if method in trained else [method]:
-    spent[name] = spent.get(name, 0.0) + seconds
-  own.save_results()
+    return own.select(method, number)
+  path = job.folder / 'synthetic.npz'
+  return SyntheticSet.load(path) if path.exists() else own.make(number)
 
 
 def _evaluate(
@@ -206,7 +235,7 @@ def _evaluate(
   stage: Stage,
   method: str,
   memory: SyntheticSet,
-  seconds_per_class: float,
+  seconds_per_class: float | None,
 ) -> None:
   """Trains networks on a memory, and keeps what they reach as a row."""
   job = maker.job
@@ -283,21 +312,25 @@ def _log(maker: Maker, stage: Stage) -> None:
 
 
 def _keep_memories(
-  job: Job, stage: Stage, memories: dict[str, SyntheticSet | None]
+  maker: Maker, stage: Stage, memories: dict[str, SyntheticSet | None]
 ) -> None:
-  """Saves and draws the last memories of an order; of the first, on top."""
-  own = f'order_{stage.order}'
+  """Saves and draws the last memories of an order; of the first, on top.
+
+  Their classes are put into the data's order, so that they fit the data.
+  """
+  job = maker.job
   for method, memory in memories.items():
     assert memory is not None
+    made = continual.reorder(memory, job.dataset.train.class_names)
+    made = maker.with_provenance(made, method, stage.order)
     name = 'synthetic' if method == job.config.method else f'memory_{method}'
-    memory.save(job.folder / own / f'{name}.npz')
-    if stage.order == 0:
-      save_png(
-        draw_set(memory, f'{method}, {memory.classes} classes'),
-        job.folder / 'images' / f'memory_{method}.png',
-      )
-      if method == job.config.method:
-        memory.save(job.folder / 'synthetic.npz')
+    made.save(job.folder / f'order_{stage.order}' / f'{name}.npz')
+    if stage.order > 0:
+      continue
+    picture = job.folder / 'images' / f'memory_{method}.png'
+    save_png(draw_set(made, method), picture)
+    if method == job.config.method:
+      made.save(job.folder / 'synthetic.npz')
 
 
 def _summarise(maker: Maker) -> None:
@@ -357,7 +390,8 @@ def summary(by_order: Sequence[Sequence[Json]]) -> dict[str, Any]:
     for rows in by_order
   ]
   known = [value for value in forgotten if value is not None]
-  every = list(itertools.chain(*by_order))
+  spent = [row['seconds_per_class'] for row in itertools.chain(*by_order)]
+  timed = [seconds for seconds in spent if seconds is not None]
   last = steps[-1][0]
   return {
     'classes': [rows[0]['classes'] for rows in steps],
@@ -365,8 +399,6 @@ def summary(by_order: Sequence[Sequence[Json]]) -> dict[str, Any]:
     'std': [float(np.std(values)) for values in accuracies],
     'forgetting_mean': float(np.mean(known)) if known else None,
     'forgetting_std': float(np.std(known)) if known else None,
-    'seconds_per_class': float(
-      np.mean([row['seconds_per_class'] for row in every])
-    ),
+    'seconds_per_class': float(np.mean(timed)) if timed else None,
     'bytes_per_class': last['bytes'] // last['classes'],
   }

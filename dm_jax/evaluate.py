@@ -167,6 +167,7 @@ def evaluate_each(
       f'the synthetic images have shape {synthetic.image_shape}, the test'
       f' images {test_images.shape[1:]}: evaluate on the data it was made from'
     )
+  training.check_outputs(network, synthetic.image_shape, synthetic.classes)
   check_batches(network, len(synthetic.labels), config.batch_size)
   layout = lay_out(len(keys), devices)
   statistics = (synthetic.mean, synthetic.std)
@@ -213,7 +214,7 @@ def _train_and_test(
   grouped one.
   """
   networks = len(starts[0])
-  state, _ = programs.init(layout.deal(starts, 0))
+  state, _ = programs.init(layout.deal(starts, 0, donated=True))
   held = layout.deal(training_set, None)
   done, count = 0, 1
   while done < total:

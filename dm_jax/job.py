@@ -181,7 +181,8 @@ def prepare(
     _check_making(job)
   else:
     _check_fits(loaded, dataset)
-  if mode != 'condense':
+  # A stream is checked step by step.
+  if mode != 'condense' and config.application != 'continual':
     _check_evaluation(job)
   if processes.count() > 1:
     _check_inputs(job)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from pathlib import Path
+import time
 from typing import Any
 
 import numpy as np
@@ -81,17 +82,22 @@ class Maker:
     if path.exists():
       return SyntheticSet.load(path)
     trained = self._train(number) if needs_training(method) else None
+    started = time.perf_counter()
     chosen = self.team.select(method, number, purpose, trained)
     if method == 'whole':  # The data themselves: neither saved nor drawn.
       return chosen
-    chosen = self._with_provenance(chosen, method, number)
+    self._note_seconds(method, number, time.perf_counter() - started)
+    chosen = self.with_provenance(chosen, method, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
     save_png(draw_set(chosen, method), picture)
     chosen.save(path)  # Last: where it is there, all is done.
     return chosen
 
-  def _with_provenance(self, made: SyntheticSet, method: str, number: int):
+  def with_provenance(
+    self, made: SyntheticSet, method: str, number: int
+  ) -> SyntheticSet:
+    """Returns a set that says how this run made it."""
     config = self.job.config
     return made.with_provenance(
       method=method,
@@ -106,6 +112,7 @@ class Maker:
     job = self.job
     if number in self.trained:
       return self.trained[number]
+    started = time.perf_counter()
     try:
       with self.progress('train on real images', 'step') as update:
         self.trained[number] = pretraining.pretrain(
@@ -120,7 +127,34 @@ class Maker:
         f'{error}, in another workdir; what was made here is kept, and'
         ' --mode=evaluate judges it'
       ) from error
+    self._note_seconds('training', number, time.perf_counter() - started)
     return self.trained[number]
+
+  def _note_seconds(self, what: str, number: int, seconds: float) -> None:
+    """Keeps what a selection took, or the training that several share."""
+    spent = self.results.setdefault('selecting_seconds', {})
+    spent.setdefault(str(number), {})[what] = seconds
+    self.save_results()
+
+  def making_seconds(self, method: str, number: int) -> float | None:
+    """Returns what making a set took, over all that a run was interrupted by.
+
+    Selections that need a trained network are each told with its training,
+    which they share. None if it is not known.
+
+    Args:
+      method: the run's own or a baseline's.
+      number: of the set.
+    """
+    if method == 'dm':
+      spent = self.results.get('condensing', {}).get(str(number), {})
+      parts = ['compile_seconds', 'condense_seconds']
+    else:
+      spent = self.results.get('selecting_seconds', {}).get(str(number), {})
+      parts = [method, 'training'] if needs_training(method) else [method]
+    if not all(part in spent for part in parts):
+      return None
+    return sum(spent[part] for part in parts)
 
   def meet_request(self, doing: str) -> None:
     """Raises Interrupted, saying what was being done, if a signal has come."""
@@ -140,7 +174,8 @@ class Maker:
       if not bars:
         bars.append(Progress(total, description=description, unit=unit))
       bars[0].update(done)
-      self.meet_request(description)
+      if done < total:  # All done: what follows is short.
+        self.meet_request(description)
 
     try:
       yield update
@@ -211,10 +246,10 @@ class Maker:
       measured = self.results.setdefault('condensing', {})
       before = measured.get(str(number), {})
       measured[str(number)] = before | recorder.results(before)
-    synthetic = self._with_provenance(synthetic, 'dm', number)
-    synthetic.save(folder / 'synthetic.npz')
+    synthetic = self.with_provenance(synthetic, 'dm', number)
     self.sum_up()
     self.save_results()
+    synthetic.save(folder / 'synthetic.npz')  # Last, as above.
     return synthetic
 
   def _condense_recorded(

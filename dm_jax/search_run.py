@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
-import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,13 +106,10 @@ def _rankings(maker: Maker) -> list[Ranking]:
   makers = {job.config.method: functools.partial(maker.make, 0)}
   for method in config.selections:
     makers.setdefault(method, functools.partial(maker.select, method, 0))
-  rankings = []
-  for method, make in makers.items():
-    started = time.perf_counter()
-    try:
-      rankings.append(Ranking(method, make(), config, *held_out))
-    finally:  # A run that is stopped has spent it, too.
-      _spend(maker, method, time.perf_counter() - started)
+  rankings = [
+    Ranking(method, make(), config, *held_out)
+    for method, make in makers.items()
+  ]
   if job.config.search.early_stopping:
     images = len(rankings[0].made.labels)
     key = job.key(BASELINE)
@@ -127,13 +123,6 @@ def _rankings(maker: Maker) -> list[Ranking]:
   )
   test = (job.dataset.test_images, job.dataset.test_labels)
   return [*rankings, Ranking(REAL, whole, longer, *test)]
-
-
-def _spend(maker: Maker, method: str, seconds: float) -> None:
-  """Adds to the seconds that making a set has taken so far."""
-  spent = maker.results['search'].setdefault('making_seconds', {})
-  spent[method] = spent.get(method, 0.0) + seconds
-  maker.save_results()
 
 
 def _train_all(
@@ -153,42 +142,45 @@ def _train_all(
   ) as bar:
     for family in split_families(networks):
       for ranking, record in zip(rankings, records, strict=True):
-        left = [
-          n for n in family.members if label(n) not in record['accuracies']
-        ]
-        for _ in _train(maker, left, ranking, record):
+        for _ in _train(maker, family.members, ranking, record):
           done += 1
           bar.update(done)
 
 
 def _train(
   maker: Maker,
-  networks: Sequence[NetworkConfig],
+  members: Sequence[NetworkConfig],
   ranking: Ranking,
   record: dict[str, dict],
 ) -> Iterator[Trained]:
-  """Trains networks of one family on a set and keeps each, before yielding."""
-  job = maker.job
+  """Trains a family's networks on a set and keeps each, before yielding it.
 
-  def meet_request(*_: int) -> None:
-    maker.meet_request('training the networks of the search')
+  Its seconds are without compiling, which all sets share.
+  """
 
+  def meet_request(done: int, total: int) -> None:
+    if done < total:  # All trained: only the test is left.
+      maker.meet_request('training the networks of the search')
+
+  found = maker.results['search']
   compiled = compile_seconds()
   for trained in train_networks(
-    networks,
+    members,
     ranking.made,
     ranking.images,
     ranking.labels,
     ranking.config,
-    key=job.key(EVALUATE),
+    # Other draws than the small sets': equal ones would agree by luck, too.
+    key=maker.job.key(EVALUATE, int(ranking.name == REAL)),
     callback=meet_request,
+    skip=[n for n in members if label(n) in record['accuracies']],
   ):
+    compiling = compile_seconds() - compiled
+    compiled += compiling
     name = label(trained.network)
     record['accuracies'][name] = list(trained.result.accuracies)
-    record['seconds'][name] = trained.seconds
-    found = maker.results['search']
-    found['compile_seconds'] += compile_seconds() - compiled
-    compiled = compile_seconds()
+    record['seconds'][name] = max(0.0, trained.seconds - compiling)
+    found['compile_seconds'] += compiling
     spent = maker.results.get('evaluate_seconds', 0.0)
     maker.results['evaluate_seconds'] = spent + trained.seconds
     maker.save_results()
@@ -205,14 +197,16 @@ def _record(found: dict[str, Any], name: str) -> dict[str, dict]:
 def _agree(maker: Maker, rankings: list[Ranking]) -> None:
   """Compares each small set's ranking with the real one."""
   found = maker.results['search']
-  real = found[REAL]
+  names, real = found['networks'], found[REAL]
   found['agreement'] = {}
   for ranking in rankings:
     if ranking.name == REAL:
       continue
     record = found['sets'][ranking.name]
-    agreement = compare_rankings(_means(record), _means(real))
-    making = found['making_seconds'].get(ranking.name, 0.0)
+    agreement = compare_rankings(_means(record, names), _means(real, names))
+    making = 0.0
+    if ranking.name != 'early_stopping':
+      making = maker.making_seconds(ranking.name, 0) or 0.0
     found['agreement'][ranking.name] = {
       **dataclasses.asdict(agreement),
       'groups': [dataclasses.asdict(group) for group in agreement.groups],
@@ -221,8 +215,6 @@ def _agree(maker: Maker, rankings: list[Ranking]) -> None:
     }
 
 
-def _means(record: Json) -> dict[str, float]:
-  return {
-    name: float(np.mean(accuracies))
-    for name, accuracies in record['accuracies'].items()
-  }
+def _means(record: Json, names: Sequence[str]) -> dict[str, float]:
+  """Accuracies in the space's order, in which ties are broken."""
+  return {name: float(np.mean(record['accuracies'][name])) for name in names}

@@ -18,7 +18,16 @@ import optax
 from dm_jax import augment
 from dm_jax.config import EvalConfig, PretrainConfig
 from dm_jax.data.class_data import normalise
-from dm_jax.types import AnyArray, Array, Key, Network, Variables
+from dm_jax.networks import VARIANT
+from dm_jax.types import (
+  AnyArray,
+  Array,
+  ImageShape,
+  InputError,
+  Key,
+  Network,
+  Variables,
+)
 
 _TEST_BATCH = 256  # Images classified at a time.
 _CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.
@@ -39,6 +48,23 @@ class TrainingState:
 
   variables: Variables
   momentum: Any
+
+
+@functools.lru_cache(maxsize=32)
+def check_outputs(
+  network: Network, image_shape: ImageShape, classes: int
+) -> None:
+  """Raises InputError if a network cannot tell as many classes apart."""
+  images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+  variables = jax.eval_shape(network.init, jax.random.key(0))
+  logits, _ = jax.eval_shape(
+    functools.partial(network.logits, train=True), variables, images
+  )
+  if logits.shape[-1] < classes:
+    raise InputError(
+      f'the network has {logits.shape[-1]} outputs, the images are of {classes}'
+      ' classes: make it with at least as many'
+    )
 
 
 def learning_rate(epoch: Array, config: EvalConfig) -> Array:
@@ -235,11 +261,8 @@ def _gradient(network: Network, params, rest, images: Array, labels: Array):
 
   count = len(labels)
   size = max(n for n in range(1, _CPU_PART + 1) if count % n == 0)
-  # Running averages are floats; all else stays as it is, e.g. a variant.
-  moving = [
-    jnp.isdtype(x.dtype, 'real floating') for x in jax.tree.leaves(rest)
-  ]
-  alone = not network.mixes_images and not any(moving)
+  # A variant stays as it is; other collections may change with the batch.
+  alone = not network.mixes_images and set(rest or ()) <= {VARIANT}
   if not alone or size < _CPU_PART // 2:
     return whole(params, images, labels)
   # On a CPU, activations of a few images stay in cache.

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -154,8 +155,9 @@ def test_a_stream_leaves_what_a_run_leaves(stream):
   results, folder, _ = stream
   made = SyntheticSet.load(folder / 'synthetic.npz')
   assert np.bincount(made.labels).tolist() == [2] * 10
-  order = continual_run.continual.class_order(0, 10)
-  assert made.class_names == tuple(map(str, order))
+  # In the data's order, so that --mode=evaluate takes it.
+  assert made.class_names == tuple(map(str, range(10)))
+  assert made.provenance['config']['condense']['images_per_class'] == 2
   assert {path.name for path in folder.iterdir()} >= {
     *('config.json', 'results.json', 'metrics.jsonl', 'report.html'),
     *('images', 'figures', 'order_0', 'order_1'),
@@ -181,8 +183,37 @@ def test_the_memory_is_of_the_stages_images(stream):
   _, folder, _ = stream
   made = SyntheticSet.load(folder / 'order_1' / 'synthetic.npz')
   stage = SyntheticSet.load(folder / 'order_1' / 'step_2' / 'synthetic.npz')
-  assert stage.class_names == made.class_names[4:6]
-  np.testing.assert_array_equal(stage.images_uint8, made.images_uint8[8:12])
+  arriving = continual_run.continual.class_order(1, 10)[4:6]
+  assert stage.class_names == tuple(map(str, arriving))
+  for place, label in enumerate(arriving):
+    np.testing.assert_array_equal(
+      stage.images_uint8[2 * place : 2 * place + 2],
+      made.images_uint8[2 * label : 2 * label + 2],
+    )
+
+
+def test_a_memory_is_judged_like_any_set(stream, tmp_path):
+  config = RunConfig.from_dict({**COMMON, 'evaluate': EVALUATE})
+  results = run.run(
+    config,
+    mode='evaluate',
+    folder=tmp_path,
+    synthetic=stream[1] / 'synthetic.npz',
+    say=lambda line: None,
+  )
+  assert len(results['accuracies']) == 2
+
+
+def test_what_a_method_costs_is_told_for_each(stream):
+  """Herding's training is its own cost, and a restart adds none."""
+  methods = stream[0]['continual']['methods']
+  assert methods['random']['seconds_per_class'] > 0
+  assert (
+    methods['herding']['seconds_per_class']
+    > (methods['random']['seconds_per_class'])
+  )
+  again = start(CONTINUAL, stream[1])['continual']['methods']
+  assert again == methods
 
 
 def accuracies_of(results):
@@ -217,6 +248,23 @@ def test_a_stopped_stream_goes_on(stream, tmp_path, calls, monkeypatch):
   )
   lines = (tmp_path / 'metrics.jsonl').read_text()
   assert lines == (stream[1] / 'metrics.jsonl').read_text()
+
+
+def test_a_stage_killed_before_its_times_were_kept_goes_on(tmp_path):
+  values = {
+    **CONTINUAL,
+    'continual': {'steps': 2, 'orders': 1},
+    'evaluate': {**EVALUATE, 'epochs': 0, 'baselines': 'none'},
+  }
+  start(values, tmp_path)
+  (tmp_path / 'results.json').unlink()
+  (tmp_path / 'order_0' / 'step_1' / 'results.json').unlink()
+  results = start(values, tmp_path)
+  rows = {row['step']: row for row in results['continual']['rows']}
+  assert rows[0]['seconds_per_class'] > 0
+  assert rows[1]['seconds_per_class'] is None
+  found = results['continual']['methods']['dm']
+  assert found['seconds_per_class'] == rows[0]['seconds_per_class']
 
 
 def test_a_finished_stream_trains_nothing(stream, monkeypatch):
@@ -321,6 +369,38 @@ def test_a_stopped_search_goes_on(search, tmp_path, calls, monkeypatch):
     resumed = start(SEARCH, tmp_path)
   assert len(again) == 2 * 4 - calls
   assert rankings_of(resumed) == rankings_of(search[0])
+  for method, found in resumed['search']['agreement'].items():
+    expected = search[0]['search']['agreement'][method]
+    for name in ('groups', 'picked', 'best'):
+      assert found[name] == expected[name]
+
+
+def test_ties_are_broken_alike_by_a_run_that_goes_on(search, monkeypatch):
+  """`results.json` sorts networks by name, the space has its own order."""
+  results, folder, _ = search
+  found = json.loads((folder / 'results.json').read_text())
+  for record in found['search']['sets'].values():
+    record['accuracies'] = dict.fromkeys(record['accuracies'], [0.5])
+  (folder / 'results.json').write_text(json.dumps(found, sort_keys=True))
+  again = start(SEARCH, folder)['search']['agreement']
+  (folder / 'results.json').write_text(json.dumps(results))
+  assert again['dm']['picked'] == results['search']['networks'][0]
+  assert again['dm']['picked'] != min(results['search']['networks'])
+
+
+def test_the_real_ranking_has_draws_of_its_own(tmp_path, monkeypatch):
+  keys, whole = {}, search_run.train_networks
+
+  def record(members, made, *args, key, **options):
+    keys[len(made.labels)] = jax.random.key_data(key).tolist()
+    return whole(members, made, *args, key=key, **options)
+
+  monkeypatch.setattr(search_run, 'train_networks', record)
+  values = {**SEARCH, 'evaluate': {**SEARCH['evaluate'], 'epochs': 0}}
+  results = start(values, tmp_path)
+  real = results['data']['train_images']
+  assert len(keys) > 1
+  assert all(keys[real] != key for size, key in keys.items() if size != real)
 
 
 def test_a_signal_stops_a_search_at_once(tmp_path, monkeypatch):
@@ -406,6 +486,8 @@ def refuse(values, folder, match):
     ('continual', {'budget_bytes': 639}, 'no room for one image of each of 10'),
     ('continual', {'orders': 0}, 'orders must be at least 1'),
     ('continual', {'store': 'int4'}, 'unknown continual.store'),
+    ('condense', {'images_per_class': 500}, 'more than the|cannot choose'),
+    ('embedder', {'dir': 'pools'}, 'each group then trains its own'),
     ('evaluate', {'baselines': 'whole'}, 'does not go with .* whole'),
     ('evaluate', {'pool': 'norm'}, 'does not go with evaluate.pool norm'),
     (
@@ -416,7 +498,7 @@ def refuse(values, folder, match):
   ],
 )
 def test_a_stream_that_cannot_be_is_refused(tmp_path, section, changes, match):
-  values = {**CONTINUAL, section: {**CONTINUAL[section], **changes}}
+  values = {**CONTINUAL, section: {**CONTINUAL.get(section, {}), **changes}}
   refuse(values, tmp_path / 'workdir', match)
 
 
@@ -431,6 +513,40 @@ def test_a_stream_that_cannot_be_is_refused(tmp_path, section, changes, match):
 )
 def test_a_search_that_cannot_be_is_refused(tmp_path, changes, match):
   refuse({**SEARCH, **changes}, tmp_path / 'workdir', match)
+
+
+def test_what_stops_a_later_step_is_refused_before_the_first(tmp_path):
+  norm = {'network': {**COMMON['network'], 'norm': 'batch'}}
+  # Ten classes of one image each, of which each step brings one.
+  values = {
+    **CONTINUAL,
+    **norm,
+    'continual': {'steps': 10, 'orders': 1, 'budget_bytes': 640},
+  }
+  match = 'batch norm needs more than one image in a batch'
+  refuse(values, tmp_path / 'workdir', match)
+  chunks = {'condense': {**COMMON['condense'], 'batch_norm_classes': 5}}
+  values = {**CONTINUAL, **norm, **chunks}
+  refuse(values, tmp_path / 'workdir', 'batch_norm_classes 5 must divide the 2')
+
+
+def test_a_group_without_test_images_is_refused(tmp_path):
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (24, 8, 8, 1), np.uint8)
+  np.savez(
+    tmp_path / 'data.npz',
+    train_images=images,
+    train_labels=np.arange(24) % 4,
+    test_images=images[:6],
+    test_labels=np.arange(6) % 3,
+  )
+  values = {
+    **CONTINUAL,
+    'data': {'name': 'npz', 'dir': str(tmp_path / 'data.npz')},
+    'continual': {'steps': 4, 'orders': 1},
+  }
+  match = 'the test set has no image of the classes 3, which arrive together'
+  refuse(values, tmp_path / 'workdir', match)
 
 
 def test_applications_are_runs(tmp_path):

@@ -200,11 +200,19 @@ def test_early_stopping_takes_as_many_steps(digits):
   assert (config.epochs, config.batch_size) == (0, 16)
   images = {image.tobytes() for image in stopped.images_uint8}
   assert len(images) > 0.95 * len(stopped.labels)  # A few digits are equal.
-  # More steps than the set has batches of 16, 62: three times 52 are 156.
+  # 156 steps of 16 pass over 1000 images two and a half times.
   longer = dataclasses.replace(CONFIG, epochs=51)
   stopped, config = early_stopping(data, 40, longer, key=KEY)
-  assert len(stopped.labels) == 52 * 16
-  assert (config.epochs, config.batch_size) == (2, 16)
+  assert len(stopped.labels) == 156 * 16
+  assert (config.epochs, config.batch_size) == (0, 16)
+  seen = np.bincount(stopped.labels, minlength=10)
+  assert (2 * np.asarray(data.counts) <= seen).all()
+  assert (seen <= 3 * np.asarray(data.counts)).all()
+  # A real set smaller than a batch.
+  few = data.take([0, 1])
+  many = dataclasses.replace(CONFIG, epochs=0, batch_size=512)
+  stopped, config = early_stopping(few, 400, many, key=KEY)
+  assert (len(stopped.labels), config.batch_size) == (400, 400)
   # A set smaller than a batch is one batch, here of 8: 7 steps.
   stopped, config = early_stopping(data, 8, CONFIG, key=KEY)
   assert (len(stopped.labels), config.batch_size) == (7 * 8, 8)
@@ -240,6 +248,30 @@ def test_the_best_are_the_small_sets_own():
   assert groups[0.1].networks == 2
   assert groups[0.1].kendall == pytest.approx(-1)
   assert (groups[1.0].spearman or 0) > 0.9
+
+
+def test_rankings_are_of_the_same_networks():
+  with pytest.raises(InputError, match='got 2 and 1, 1 of them in both'):
+    compare_rankings({'a': 0.5, 'b': 0.5}, {'a': 0.4})
+
+
+def test_what_cannot_be_trained_is_refused_before_the_first(digits):
+  data, (images, labels) = digits
+  chosen = select_classes(data, 'random', 2, key=KEY)
+  deep = dataclasses.replace(BASE, depth=4)
+  with pytest.raises(InputError, match='depth 4 is too deep'):
+    train_networks([BASE, deep], chosen, images, labels, CONFIG, key=KEY)
+
+
+def test_a_search_goes_on_with_the_same_programs(digits):
+  data, (images, labels) = digits
+  chosen = select_classes(data, 'random', 2, key=KEY)
+  arguments = (variants(), chosen, images, labels, CONFIG)
+  every = list(train_networks(*arguments, key=KEY))
+  left = list(train_networks(*arguments, key=KEY, skip=variants()[:4]))
+  assert [(t.network, t.result) for t in left] == [
+    (t.network, t.result) for t in every[4:]
+  ]
 
 
 def test_a_constant_ranking_has_no_correlation():

@@ -203,14 +203,13 @@ def test_condensed_images_are_not_the_real_ones(stream):
 
 @pytest.mark.parametrize('method', ['herding', 'k_center', 'forgetting'])
 def test_real_images_are_selected_by_the_group_alone(stream, method):
+  """What came before the group changes nothing of its selection."""
   learner = make_learner(method)
-  learner.observe(*stream(0, 1))
-  memory = learner.observe(*stream(2, 3))
-  alone = make_learner(method).observe(*stream(2, 3))
-  # The statistics are the first group's, so the pixels only look the same.
-  np.testing.assert_array_equal(memory.images_uint8[8:].shape, (8, 8, 8, 1))
+  learner.observe_classes(padded(stream, 0, 1))
+  memory = learner.observe_classes(padded(stream, 2, 3))
+  alone = make_learner(method).observe_classes(padded(stream, 2, 3))
+  np.testing.assert_array_equal(memory.images[8:], alone.images)
   real = {image.tobytes() for image in stream(2, 3)[0]}
-  assert {image.tobytes() for image in memory.images_uint8[8:]} <= real
   assert {image.tobytes() for image in alone.images_uint8} <= real
 
 
@@ -265,10 +264,41 @@ def test_bad_input_leaves_the_memory_as_it_was(stream):
   assert learner.observe(*stream(2)).classes == 3
 
 
+def test_labels_are_one_for_each_image(stream):
+  images, labels = stream(0, 1)
+  learner = make_learner('random')
+  refuse(
+    r'int64 \(\d+, 2\): for one-hot ones use argmax',
+    lambda: learner.observe(images, np.eye(2, dtype=np.int64)[labels]),
+  )
+  refuse('float64', lambda: learner.observe(images, labels / 1))
+  learner.observe(images, labels)
+  refuse('float64', lambda: learner.seen(images, labels / 1))
+  refuse('no label is of a class', lambda: learner.seen(images, labels + 20))
+
+
+def test_labels_may_be_names(stream):
+  images, labels = stream(0, 1)
+  names = np.array(['cat', 'dog'])[labels]
+  learner = make_learner('random')
+  assert learner.observe(images, names).class_names == ('cat', 'dog')
+  _, found = learner.seen(images, names)
+  np.testing.assert_array_equal(found, labels)
+
+
+def test_a_memory_in_another_order():
+  memory = continual.reorder(make_set([[1, 2], [3, 4], [5, 6]], 'bca'), 'abc')
+  levels = np.round(memory.images[:, 0, 0, 0] * 255)
+  assert levels.tolist() == [5, 6, 1, 2, 3, 4]
+  assert memory.labels.tolist() == [0, 0, 1, 1, 2, 2]
+  assert memory.class_names == ('a', 'b', 'c')
+
+
 def test_a_learner_says_what_it_cannot_do():
   refuse('whole keeps every image', lambda: make_learner('whole'))
   refuse('did you mean herding', lambda: make_learner('hearding'))
-  refuse('unknown store', lambda: make_learner(store='int8'))
+  refuse('unknown continual.store', lambda: make_learner(store='int8'))
+  refuse('at least 0, got -5', lambda: make_learner(budget_bytes=-5))
   sizes = dataclasses.replace(CONFIG, images_per_class=(1, 4))
   refuse('one number of images', lambda: make_learner(config=sizes))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dm_jax.config import EvalConfig, NetworkChoice
-from dm_jax.evaluate import EvalResult, evaluate
+from dm_jax.evaluate import EvalResult, evaluate, evaluate_each
 from dm_jax.parallel import lay_out
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import InputError, Network
@@ -164,11 +164,13 @@ def test_everything_is_traced_once_on_any_number_of_devices(devices):
     config, callback=lambda *args: calls.append(args), **options
   )
   assert len(calls) > 2
+  # The check of the network's outputs compiles nothing.
+  check = ['init', 'train']
   # Six images make a batch of four and one of two: two steps in a program.
-  assert sorted(traced) == ['init', 'test', 'train', 'train']
+  assert sorted(traced) == sorted([*check, 'init', 'test', 'train', 'train'])
   assert evaluate_linear(config, **options) == first
   evaluate_linear(config, first=5, **options)
-  assert len(traced) == 4
+  assert len(traced) == 6
 
 
 def test_what_all_devices_read_lies_on_each_of_them():
@@ -350,3 +352,27 @@ def test_the_classes_that_are_right_are_told_apart():
   )
   assert result.correct == ((0, 100, 0),) * 3
   assert result.accuracies == pytest.approx([1 / 3] * 3)
+
+
+def test_keys_stay_the_callers():
+  keys = jax.random.split(KEY, 3)
+  first, second = (
+    evaluate_each(
+      SYNTHETIC, TEST_IMAGES, TEST_LABELS, CONFIG, keys=keys, network=LINEAR
+    )
+    for _ in range(2)
+  )
+  assert first == second
+
+
+def test_a_network_with_too_few_outputs_is_refused():
+  few = Network(
+    init=linear_init,
+    embed=unused,
+    logits=lambda variables, images, *, train: (
+      linear_logits(variables, images, train=train)[0][:, :2],
+      variables,
+    ),
+  )
+  with pytest.raises(InputError, match='has 2 outputs, the images are of 3'):
+    evaluate_linear(network=few)

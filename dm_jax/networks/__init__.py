@@ -1,6 +1,7 @@
 """Networks, all behind `make_network(name, ...) -> Network`."""
 
 from dm_jax.networks.batch_norm import Batch
+from dm_jax.networks.convnet import VARIANT
 from dm_jax.networks.family import Family, split_families
 from dm_jax.networks.linen import AnyNetwork, as_network, network_from_linen
 from dm_jax.networks.pool import POOLS, label, parse_pool
@@ -15,6 +16,7 @@ from dm_jax.networks.registry import (
 
 __all__ = [
   'POOLS',
+  'VARIANT',
   'AnyNetwork',
   'Batch',
   'Family',
