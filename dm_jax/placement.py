@@ -23,6 +23,7 @@ class Plan:
   Attributes:
     placement: device or host, see `DataConfig.placement`.
     at_once: the most classes that a device computes at a time; None is all.
+    micro_batch: real images of a class embedded at a time.
     data_bytes: of all real images of this process.
     needed: bytes on the fullest device, an estimate.
     free: bytes there; None if it is not known.
@@ -30,6 +31,7 @@ class Plan:
 
   placement: str
   at_once: int | None
+  micro_batch: int
   data_bytes: int
   needed: int
   free: int | None
@@ -47,7 +49,8 @@ class Plan:
     told = self.free is not None and not simple
     free = f' of {memory.readable(self.free or 0)} free' if told else ''
     return (
-      f'{where}; a device computes {count} at a time, in about'
+      f'{where}; a device computes {count} at a time, embedding'
+      f' {self.micro_batch} real images of each at once, in about'
       f' {memory.readable(self.needed)}{free}'
     )
 
@@ -118,6 +121,7 @@ def plan(
     return Plan(
       placement,
       None if at_once >= share else at_once,
+      min(config.micro_batch or config.batch_real, config.batch_real),
       data.images.nbytes,
       needed(placement, at_once),
       free,

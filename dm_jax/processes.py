@@ -153,8 +153,20 @@ def broadcast(value: Any) -> Any:
 
 
 def total(sums: np.ndarray) -> np.ndarray:
-  """Adds integers over all processes; all must call it."""
-  return np.sum(gather(sums), axis=0)
+  """Adds integers over all processes; all must call it.
+
+  Raises:
+    InputError: they give arrays of different shapes.
+  """
+  parts = gather(np.asarray(sums))
+  shapes = {part.shape for part in parts}
+  if len(shapes) > 1:
+    told = ' and '.join(map(str, sorted(shapes)))
+    raise InputError(
+      f'the processes read data of different classes or shapes ({told}): give'
+      ' all the same'
+    )
+  return np.sum(parts, axis=0)
 
 
 def settle() -> None:

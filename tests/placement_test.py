@@ -291,6 +291,8 @@ def test_a_plan_is_said_in_a_line(plan):
   assert 'computes all classes at a time' in line
   # What is free now would make each run's line another.
   assert 'free' not in line
+  assert 'embedding 3 real images of each' in plan(GB, micro_batch=3).describe()
+  assert 'embedding 8 real' in plan(GB, micro_batch=9, batch_real=8).describe()
   line = plan(GB, 'host', classes_at_once=3).describe()
   assert line.endswith('of 1 GB free')
   line = plan(None, 'host', classes_at_once=3).describe()

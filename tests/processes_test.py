@@ -479,3 +479,15 @@ def test_a_process_holds_its_classes_alone(numbered, tmp_path, index, count):
   assert train.held == (low, high)
   np.testing.assert_array_equal(train.images[low:high], whole.images[low:high])
   np.testing.assert_array_equal(train.counts, whole.counts)
+
+
+def test_processes_with_other_classes_are_told_so(monkeypatch):
+  monkeypatch.setattr(
+    processes, 'gather', lambda sums: [sums, np.zeros((12, 4), np.int64)]
+  )
+  message = r'different classes or shapes \(\(10, 4\) and \(12, 4\)\)'
+  with pytest.raises(InputError, match=message):
+    processes.total(np.zeros((10, 4), np.int64))
+  np.testing.assert_array_equal(
+    processes.total(np.ones((12, 4), np.int64)), np.ones((12, 4))
+  )
