@@ -167,7 +167,9 @@ def evaluate_each(
       f'the synthetic images have shape {synthetic.image_shape}, the test'
       f' images {test_images.shape[1:]}: evaluate on the data it was made from'
     )
-  training.check_outputs(network, synthetic.image_shape, synthetic.classes)
+  batch = min(config.batch_size, len(synthetic.labels))
+  shape, classes = synthetic.image_shape, synthetic.classes
+  training.check_outputs(network, batch, shape, classes)
   check_batches(network, len(synthetic.labels), config.batch_size)
   layout = lay_out(len(keys), devices)
   statistics = (synthetic.mean, synthetic.std)

@@ -132,7 +132,8 @@ def pretrain(
   """
   parse(config.augment)
   check_whole(data, 'training on the real images')
-  training.check_outputs(network, data.image_shape, data.classes)
+  batch = min(config.batch_size, int(np.sum(data.counts)))
+  training.check_outputs(network, batch, data.image_shape, data.classes)
   inputs, progress, advance = _start(network, data, config, key)
   total, done, affordable = total_steps(data, config), 0, 1
   ends = sorted({*stops, total})

@@ -52,10 +52,10 @@ class TrainingState:
 
 @functools.lru_cache(maxsize=32)
 def check_outputs(
-  network: Network, image_shape: ImageShape, classes: int
+  network: Network, batch: int, image_shape: ImageShape, classes: int
 ) -> None:
   """Raises InputError if a network cannot tell as many classes apart."""
-  images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+  images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
   variables = jax.eval_shape(network.init, jax.random.key(0))
   logits, _ = jax.eval_shape(
     functools.partial(network.logits, train=True), variables, images
