@@ -19,6 +19,6 @@ def get_config():
   config.condense.steps = 500
   config.condense.batch_real = 64
   config.evaluate.networks = 1
-  config.evaluate.epochs = 200
+  config.evaluate.epochs = 100
   config.evaluate.whole_set_epochs = 1
   return config
