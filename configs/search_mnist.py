@@ -3,7 +3,7 @@
   python launch.py --config=configs/search_mnist.py --workdir=runs/search
 
 24 small ConvNets, trained on 10 condensed or random images per class and, for
-the ranking that these should foretell, for two epochs on the whole set. Needs
+the ranking that these should foretell, once over the whole set. Needs
 what configs/mnist.py needs. docs/applications.md has the figures and the time.
 """
 
@@ -20,5 +20,5 @@ def get_config():
   config.condense.batch_real = 64
   config.evaluate.networks = 1
   config.evaluate.epochs = 100
-  config.evaluate.whole_set_epochs = 1
+  config.evaluate.whole_set_epochs = 0  # One pass.
   return config
