@@ -33,6 +33,7 @@ import torch
 
 from benchmarks import peer_torch
 from benchmarks.peer_check import check, random_data
+from benchmarks.rates import count_threads
 import dm_jax
 from dm_jax import loop
 from dm_jax.condense import condense_classes
@@ -200,13 +201,6 @@ def choose_device() -> Any:
       ' for it, or set JAX_PLATFORMS=cpu'
     )
   return torch.device('cuda')
-
-
-def count_threads() -> int:
-  """Returns how many threads XLA takes on the CPU: the cores it may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def describe(threads: int) -> dict[str, Any]:

@@ -1,7 +1,10 @@
-"""What this machine could do, and what a network asks of it."""
+"""What this machine does and could do, and what a network asks of it."""
 
+from collections.abc import Callable
+import os
 import statistics
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,3 +32,25 @@ def embed_flops(network, image_shape) -> float:
   compiled = jax.jit(network.embed).lower(variables, image).compile()
   costs = compiled.cost_analysis() or {}
   return float(costs['flops'])
+
+
+def count_threads() -> int:
+  """Returns how many threads XLA takes on the CPU: the cores it may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def measure_by_turns(
+  ways: dict[str, Callable[[], Any]], rounds: int
+) -> dict[str, float]:
+  """Calls each once to compile it, then all by turns; median seconds."""
+  seconds = {name: [] for name in ways}
+  for call in ways.values():
+    jax.block_until_ready(call())
+  for _ in range(rounds):
+    for name, call in ways.items():
+      started = time.perf_counter()
+      jax.block_until_ready(call())
+      seconds[name].append(time.perf_counter() - started)
+  return {name: statistics.median(each) for name, each in seconds.items()}
