@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from dm_jax.types import ImageShape, Network
 
 _CGROUP = Path('/sys/fs/cgroup')
+_MEMBERSHIP = Path('/proc/self/cgroup')
 _MEMINFO = Path('/proc/meminfo')
 _KIB = 1024
 _KINDS = ('active', 'inactive')  # Of a container's pages of files.
@@ -121,19 +122,38 @@ def _free_on_host() -> Iterator[int]:
 
 
 def _free_in_container() -> Iterator[int]:
+  """Yields what each group of processes leaves that this one is in.
+
+  A container's own group is the root of what it sees; a job of Slurm lies
+  several groups deep, and a limit of any of them holds.
+  """
   try:
-    limit = (_CGROUP / 'memory.max').read_text().strip()
-    used = (_CGROUP / 'memory.current').read_text()
+    lines = _MEMBERSHIP.read_text().splitlines()
+  except OSError:
+    lines = []
+  # Version 2 alone has the number 0.
+  own = [line[len('0::/') :] for line in lines if line.startswith('0::/')]
+  group = _CGROUP / (own[0] if own else '')
+  for folder in (group, *group.parents):
+    yield from _free_in_group(folder)
+    if folder == _CGROUP:
+      return
+
+
+def _free_in_group(folder: Path) -> Iterator[int]:
+  try:
+    limit = (folder / 'memory.max').read_text().strip()
+    used = (folder / 'memory.current').read_text()
   except OSError:
     return
   if limit != 'max':
-    yield max(int(limit) - max(int(used) - _file_cache(), 0), 0)
+    yield max(int(limit) - max(int(used) - _file_cache(folder), 0), 0)
 
 
-def _file_cache() -> int:
-  """What the container holds of files only as long as nobody needs it."""
+def _file_cache(folder: Path) -> int:
+  """What a group holds of files only as long as nobody needs it."""
   try:
-    lines = (_CGROUP / 'memory.stat').read_text().splitlines()
+    lines = (folder / 'memory.stat').read_text().splitlines()
   except OSError:
     return 0
   counts = dict(line.split()[:2] for line in lines)

@@ -155,6 +155,7 @@ def host(tmp_path, monkeypatch):
   )
   monkeypatch.setattr(memory, '_MEMINFO', meminfo)
   monkeypatch.setattr(memory, '_CGROUP', tmp_path)
+  monkeypatch.setattr(memory, '_MEMBERSHIP', tmp_path / 'cgroup')
   return tmp_path
 
 
@@ -172,6 +173,21 @@ def test_a_cpu_has_what_host_and_container_leave(host, limit, used, free):
   if limit is not None:
     (host / 'memory.max').write_text(f'{limit}\n')
     (host / 'memory.current').write_text(f'{used}\n')
+  assert memory.free_bytes(device('cpu')) == free
+
+
+@pytest.mark.parametrize('limits', [(2000, None, 900), (None, 900, 'max')])
+def test_a_job_has_what_every_group_around_it_leaves(host, limits):
+  (host / 'cgroup').write_text('1:cpu:/other\n0::/slurm/job_1\n')
+  job = host / 'slurm' / 'job_1'
+  job.mkdir(parents=True)
+  for folder, limit in zip((host, host / 'slurm', job), limits, strict=True):
+    if limit is not None:
+      (folder / 'memory.max').write_text(f'{limit}\n')
+      (folder / 'memory.current').write_text('150\n')
+  (job / 'memory.stat').write_text('active_file 40\ninactive_file 10\n')
+  # 50 of the job's bytes are files that nobody needs to keep.
+  free = 800 if limits[-1] == 900 else 750
   assert memory.free_bytes(device('cpu')) == free
 
 
