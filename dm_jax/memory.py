@@ -76,15 +76,6 @@ def free_bytes(device: Any) -> int | None:
   return stats['bytes_limit'] - stats.get('bytes_in_use', 0)
 
 
-def readable(count: float) -> str:
-  """Returns bytes as a person says them: 512 B, 1.5 MB, 15.7 GB."""
-  for unit in ('B', 'kB', 'MB'):
-    if count < 1000:
-      return f'{count:.3g} {unit}'
-    count /= 1000
-  return f'{count:.3g} GB'
-
-
 def _results(jaxpr: Any) -> Iterator[Any]:
   """Yields what every operation gives; of branches those of the longest."""
   for equation in jaxpr.eqns:

@@ -10,6 +10,7 @@ import jax
 from dm_jax import matching, memory
 from dm_jax.config import PLACEMENTS, CondenseConfig
 from dm_jax.data.class_data import ClassData
+from dm_jax.progress import format_bytes
 from dm_jax.types import InputError, Network, choose
 
 _SHARE = 0.8  # Of the free memory: estimates are rough, others need some.
@@ -38,7 +39,7 @@ class Plan:
 
   def describe(self) -> str:
     """Returns a line for the person who watches."""
-    size = memory.readable(self.data_bytes)
+    size = format_bytes(self.data_bytes)
     where = {
       'device': f'the real images ({size}) lie on the device',
       'host': f'the real images ({size}) stay on the host and come in chunks',
@@ -47,11 +48,11 @@ class Plan:
     simple = self.placement == 'device' and self.at_once is None
     # What is free at the moment says something only where it decided.
     told = self.free is not None and not simple
-    free = f' of {memory.readable(self.free or 0)} free' if told else ''
+    free = f' of {format_bytes(self.free or 0)} free' if told else ''
     return (
       f'{where}; a device computes {count} at a time, embedding'
       f' {self.micro_batch} real images of each at once, in about'
-      f' {memory.readable(self.needed)}{free}'
+      f' {format_bytes(self.needed)}{free}'
     )
 
 
@@ -175,7 +176,7 @@ def _needs(config: CondenseConfig, data: ClassData, network: Network) -> _Needs:
 def _too_little(needed: int, classes: int, free: int | None) -> str:
   what = 'one class needs' if classes == 1 else f'{classes} classes need'
   return (
-    f'{what} about {memory.readable(needed)}, of {memory.readable(free or 0)}'
+    f'{what} about {format_bytes(needed)}, of {format_bytes(free or 0)}'
     f' that are free at most {_SHARE:.0%} may be used'
   )
 

@@ -209,7 +209,6 @@ def _agree(maker: Maker, rankings: list[Ranking]) -> None:
       making = maker.making_seconds(ranking.name, 0) or 0.0
     found['agreement'][ranking.name] = {
       **dataclasses.asdict(agreement),
-      'groups': [dataclasses.asdict(group) for group in agreement.groups],
       'seconds': making + sum(record['seconds'].values()),
       'real_seconds': sum(real['seconds'].values()),
     }

@@ -115,21 +115,6 @@ def test_estimates_are_not_below_what_xla_needs_nor_far_above(name, norm):
   assert needed <= chosen.needed <= 8 * needed
 
 
-@pytest.mark.parametrize(
-  ('count', 'text'),
-  [
-    (0, '0 B'),
-    (512, '512 B'),
-    (1500, '1.5 kB'),
-    (1_500_000, '1.5 MB'),
-    (15_700_000_000, '15.7 GB'),
-    (2_000_000_000_000, '2e+03 GB'),
-  ],
-)
-def test_bytes_read_well(count, text):
-  assert memory.readable(count) == text
-
-
 def device(platform='gpu', stats=None) -> Any:
   return types.SimpleNamespace(platform=platform, memory_stats=lambda: stats)
 
