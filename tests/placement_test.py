@@ -202,7 +202,7 @@ def test_the_devices_of_a_cpu_share_its_memory(plan):
 
 
 def test_no_memory_is_not_the_same_as_none_known(plan):
-  with pytest.raises(InputError, match='of 0 B that are free'):
+  with pytest.raises(InputError, match='of 0 bytes that are free'):
     plan(0)
 
 
