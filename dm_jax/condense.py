@@ -304,12 +304,13 @@ def _resolve(
     # Padding would enter the batch's statistics: no class may need it.
     batch = min(batch, int(data.counts.min()))
   automatic = _cached(data, network) if platform == 'cpu' else batch
-  rate = config.learning_rate
+  rate, smoothing = config.learning_rate, config.smoothing
   return dataclasses.replace(
     config,
     batch_real=batch,
     micro_batch=config.micro_batch or automatic,
     learning_rate=network.learning_rate if rate is None else rate,
+    smoothing=network.smoothing if smoothing is None else smoothing,
     steps=default.steps,
     init=default.init,
     classes_at_once=default.classes_at_once,

@@ -152,6 +152,9 @@ class CondenseConfig:
       tested with the network, `Network.learning_rate`, the paper's 1 for its
       ConvNet.
     momentum: of the same.
+    smoothing: deviation, in pixels, of a Gaussian that smooths each step's
+      gradient; 0 leaves it, as in the paper. None takes the one that was tested
+      with the network, `Network.smoothing`: 0 for all but ResNets.
     init: real (random training images) or noise (standard normal).
     augment: operations joined by _, or none; one is drawn per class and step.
     discrepancy: how two sets of features are compared.
@@ -175,6 +178,7 @@ class CondenseConfig:
   batch_real: int = 256
   learning_rate: float | None = None
   momentum: float = 0.5
+  smoothing: float | None = None
   init: str = 'real'
   augment: str = ALL_OPERATIONS
   discrepancy: str = 'mean'
@@ -206,6 +210,8 @@ class CondenseConfig:
     )
     if self.learning_rate is not None:
       _check_learning_rate('condense.learning_rate', self.learning_rate)
+    if self.smoothing is not None:
+      within(0, float('inf'), **{'condense.smoothing': self.smoothing})
     within(0, 1, **{'condense.momentum': self.momentum})
     choose('condense.init', self.init, INITS)
     choose('condense.precision', self.precision, PRECISIONS)

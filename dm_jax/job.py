@@ -1,6 +1,6 @@
 """What a run is about to do, checked before anything is written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import dataclasses
 import functools
 from pathlib import Path
@@ -375,19 +375,24 @@ def notes(job: Job) -> list[str]:
       f'warning: {spare} of {jax.local_device_count()} devices do not condense:'
       f' there are {high - low} classes'
     )
-  rate, given_rate = job.network.learning_rate, config.condense.learning_rate
-  name = config.network.name
-  if rate != 1 and given_rate is None:
-    lines.append(
-      f'condense.learning_rate is {rate}, which was tested with {name}; the'
-      ' paper has 1, for its ConvNet'
-    )
-  elif rate != 1 and given_rate != rate:
-    lines.append(
-      f'condense.learning_rate is {given_rate}, but {rate} was tested with'
-      f' {name}'
-    )
-  return lines
+  return [*lines, *_tested_settings(job)]
+
+
+def _tested_settings(job: Job) -> Iterator[str]:
+  """Says where a network's own settings are taken, and where they are not."""
+  name = job.config.network.name
+  for field, paper in {'learning_rate': 1, 'smoothing': 0}.items():
+    tested = getattr(job.network, field)
+    given = getattr(job.config.condense, field)
+    if tested == paper:
+      continue
+    if given is None:
+      yield (
+        f'condense.{field} is {tested}, which was tested with {name}; the paper'
+        f' has {paper}, for its ConvNet'
+      )
+    elif given != tested:
+      yield f'condense.{field} is {given}, but {tested} was tested with {name}'
 
 
 def _condensing_network(job: Job) -> str | None:

@@ -15,6 +15,7 @@ from dm_jax.config import CondenseConfig
 from dm_jax.data import release
 from dm_jax.data.class_data import ClassData, normalise
 from dm_jax.discrepancy import get_discrepancy
+from dm_jax.smoothing import smoothed
 from dm_jax.types import Array, Decoder, Embedder, InputError, Key, Network
 
 
@@ -206,7 +207,8 @@ def make_step(
       smallest class: padding would enter the statistics. (`condense` sees to
       that.)
     decode: stored images -> images to train on, for one class.
-    optimizer: moves the pixels of one class; None is `make_optimizer`'s.
+    optimizer: moves the pixels of one class; None is `make_optimizer`'s with
+      the gradients smoothed as the config, or else the network, says.
     axis: the mapped axis that the classes are dealt over, where batch norm
       takes all of them as one batch; None where one call sees all classes.
 
@@ -217,7 +219,12 @@ def make_step(
   Raises:
     InputError: an unknown augmentation or discrepancy.
   """
-  optimizer = optimizer or make_optimizer(config, network.learning_rate)
+  if optimizer is None:
+    smoothing = config.smoothing
+    optimizer = smoothed(
+      make_optimizer(config, network.learning_rate),
+      network.smoothing if smoothing is None else smoothing,
+    )
   objective = matching.Objective(
     network=network,
     discrepancy=get_discrepancy(config.discrepancy),

@@ -97,6 +97,8 @@ class Network:
       that the batch is spread over. None keeps it to one device and to batches
       without padding.
     learning_rate: of the pixels, tested with this network.
+    smoothing: of the pixels' gradients, tested with this learning rate; see
+      `CondenseConfig.smoothing`.
   """
 
   init: Callable[[Key], Variables]
@@ -105,6 +107,7 @@ class Network:
   mixes_images: bool = False
   embed_batch: Callable[[Variables, Array, Any], Array] | None = None
   learning_rate: float = 1.0
+  smoothing: float = 0.0
 
 
 class Discrepancy(Protocol):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import dm_jax
 from dm_jax import condense_classes, init_state, make_problem, make_step
@@ -315,6 +316,30 @@ def test_the_learning_rate_is_the_networks_where_it_is_left_open():
   np.testing.assert_array_equal(run(CONFIG, fast), expected)
   assert (run(CONFIG) == run(changed(learning_rate=1.0))).all()
   assert (run(CONFIG) != expected).any()
+
+
+def test_smoothing_is_the_networks_where_it_is_left_open():
+  smooth = dataclasses.replace(LINEAR, smoothing=1.0)
+  expected = run(changed(smoothing=1.0))
+  np.testing.assert_array_equal(run(CONFIG, smooth), expected)
+  np.testing.assert_array_equal(
+    run(changed(smoothing=0.0), smooth), run(CONFIG)
+  )
+  assert (run(CONFIG) != expected).any()
+
+
+def test_smoothing_smooths_what_moves_the_images():
+  """One step of plain descent moves the images by the smoothed gradient."""
+  config = changed(steps=1, momentum=0.0, learning_rate=0.01)
+  start = np.asarray(init_state(DATA, config, KEY).images)
+  plain, blurred = (
+    run(dataclasses.replace(config, smoothing=each)).reshape(start.shape)
+    for each in (0.0, 1.5)
+  )
+  expected = ndimage.gaussian_filter(
+    plain - start, (0, 0, 1.5, 1.5, 0), mode='reflect', truncate=8
+  )
+  np.testing.assert_allclose(blurred - start, expected, atol=1e-6)
 
 
 def test_equal_settings_share_what_is_compiled():

@@ -42,7 +42,9 @@ class Family:
     check_convnet(config, image_shape)
     variants = tuple(map(_variant, self.members))
     module: nn.Module = ConvNet(config, classes, variants)
-    return built_in(module, tuple(image_shape), config.norm == 'batch', 1.0)
+    return built_in(
+      module, tuple(image_shape), config.norm == 'batch', 1.0, 0.0
+    )
 
   def choose(self, members: Iterable[NetworkConfig]) -> dict[str, Array | dict]:
     """Returns the collection that makes networks members; {} for a lone one.

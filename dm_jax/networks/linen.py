@@ -34,6 +34,7 @@ def built_in(
   image_shape: ImageShape,
   mixes_images: bool,
   learning_rate: float,
+  smoothing: float,
 ) -> Network:
   """Wraps a module whose call (images, batch) gives (features, logits)."""
 
@@ -66,6 +67,7 @@ def built_in(
     mixes_images=mixes_images,
     embed_batch=embed_batch if mixes_images else None,
     learning_rate=learning_rate,
+    smoothing=smoothing,
   )
 
 
