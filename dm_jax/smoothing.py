@@ -1,6 +1,7 @@
 """Smooths the gradient of images, so that steps agree on what is left of it."""
 
 import functools
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,8 +43,9 @@ def smoothed(
     deviation: see `smooth`.
   """
 
-  def update(gradient, state, images=None):
-    return optimizer.update(smooth(gradient, deviation), state, images)
+  def update(updates, state, params=None):
+    smooth_updates = smooth(cast(Array, updates), deviation)
+    return optimizer.update(smooth_updates, state, params)
 
   return optax.GradientTransformation(optimizer.init, update)
 
