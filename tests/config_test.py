@@ -22,6 +22,7 @@ def test_the_defaults_are_the_papers():
   assert (condense.steps, condense.batch_real) == (20_000, 256)
   # An open learning rate is the network's: 1 for the paper's.
   assert (condense.learning_rate, condense.momentum) == (None, 0.5)
+  assert condense.smoothing is None  # The network's, too: 0.
   assert condense.augment == 'color_crop_cutout_flip_scale_rotate'
   assert (evaluate.networks, evaluate.epochs) == (20, 1000)
   assert (evaluate.learning_rate, evaluate.momentum) == (0.01, 0.9)

@@ -56,6 +56,12 @@ def test_norms_start_as_the_identity(many_parameters):
   assert (norm['bias'] == 0).all()
 
 
+@pytest.mark.parametrize('name', ['convnet', 'mlp', 'alexnet'])
+def test_all_but_resnets_are_condensed_with_as_in_the_paper(name):
+  network = make_network(name, image_shape=(16, 16, 3), classes=2, width=4)
+  assert (network.learning_rate, network.smoothing) == (1.0, 0.0)
+
+
 def test_a_key_decides_the_network():
   init = jax.jit(make().init)
   first, same, other = init(KEY), init(KEY), init(jax.random.key(1))
