@@ -10,10 +10,15 @@ prints, for each network of the pool, the mean loss, the mean length of the
 gradient, and its coherence: the mean product of two different gradients as a
 share of the mean square of one. A coherence of 1 is the same gradient in every
 step; of 0, a random walk. A learning rate must be so small that the images get
-further by what the steps have in common than by what they have not.
+further by what the steps have in common than by what they have not. Gradients
+are smoothed as in a run: with --config.condense.smoothing=0 not at all.
+
+--waves=4,10 adds the share (of the mean square) and the coherence of what lies
+in waves shorter than 4 pixels, of 4 to 10, and longer.
 """
 
 import dataclasses
+import itertools
 
 from absl import app, flags
 import jax
@@ -27,6 +32,7 @@ from dm_jax.networks import label, parse_pool
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'As for launch.py.')
 _POOL = flags.DEFINE_string('pool', 'same', 'As evaluate.pool.')
+_WAVES = flags.DEFINE_list('waves', [], 'Lengths in pixels, ascending.')
 _STEPS = flags.DEFINE_integer('gradients', 16, 'Steps whose gradient is taken.')
 
 
@@ -53,6 +59,22 @@ def coherence(rows: np.ndarray) -> float:
   return float((products.sum() - squares) / (count - 1) / squares)
 
 
+def split_waves(rows: np.ndarray, shape, lengths) -> list[np.ndarray]:
+  """Returns what lies in waves below the first length, ..., above the last."""
+  images = rows.reshape(len(rows), -1, *shape)
+  waves = np.fft.fft2(images, axes=(2, 3))
+  frequencies = np.hypot(
+    *np.meshgrid(*(np.fft.fftfreq(side) for side in shape[:2]), indexing='ij')
+  )
+  edges = [np.inf, *(1 / float(length) for length in lengths), -1.0]
+  parts = []
+  for high, low in itertools.pairwise(edges):
+    band = (frequencies > low) & (frequencies <= high)
+    part = np.fft.ifft2(waves * band[..., None], axes=(2, 3)).real
+    parts.append(part.reshape(len(rows), -1))
+  return parts
+
+
 def main(argv: list[str]) -> None:
   del argv
   config = RunConfig.from_dict(_CONFIG.value.to_dict())
@@ -71,6 +93,17 @@ def main(argv: list[str]) -> None:
       f' {coherence(rows):.4f} |',
       flush=True,
     )
+    if not _WAVES.value:
+      continue
+    edges = itertools.pairwise(['0', *_WAVES.value, '∞'])
+    parts = split_waves(rows, train.image_shape, _WAVES.value)
+    for (low, high), part in zip(edges, parts, strict=True):
+      share = (part**2).sum() / (rows**2).sum()
+      print(
+        f'  waves of {low} to {high} pixels: share {share:.3f},'
+        f' coherence {coherence(part):.4f}',
+        flush=True,
+      )
 
 
 if __name__ == '__main__':
