@@ -132,8 +132,8 @@ def advice(results: Json) -> str:
   if results.get('method') != 'dm' or not warnings(results):
     return ''
   return (
-    'Try a smaller condense.learning_rate, above all where the network is a'
-    ' ResNet or has batch norm, or more condense.steps.'
+    'Try more condense.steps, a smaller condense.learning_rate or, where the'
+    ' network is deep, a larger condense.smoothing.'
   )
 
 
