@@ -14,7 +14,7 @@ from dm_jax.evaluations import (
   plural,
   plus_minus,
 )
-from dm_jax.progress import format_bytes, format_seconds
+from dm_jax.quantities import format_bytes, format_seconds
 from dm_jax.tables import Table
 from dm_jax.types import Json
 

@@ -10,7 +10,7 @@ import jax
 from dm_jax import matching, memory
 from dm_jax.config import PLACEMENTS, CondenseConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.progress import format_bytes
+from dm_jax.quantities import format_bytes
 from dm_jax.types import InputError, Network, choose
 
 _SHARE = 0.8  # Of the free memory: estimates are rough, others need some.

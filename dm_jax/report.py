@@ -15,7 +15,7 @@ from typing import Any
 from dm_jax.evaluations import evaluation_table, network_pool
 from dm_jax.files import write_atomically
 from dm_jax.metrics import read_metrics
-from dm_jax.progress import format_bytes, format_seconds
+from dm_jax.quantities import format_bytes, format_seconds
 from dm_jax.report_applications import (
   application_lines,
   continual_section,

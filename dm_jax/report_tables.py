@@ -5,7 +5,7 @@ from html import escape
 import re
 from typing import Any
 
-from dm_jax.progress import format_bytes, format_seconds
+from dm_jax.quantities import format_bytes, format_seconds
 from dm_jax.tables import Table
 from dm_jax.types import Json
 

@@ -12,7 +12,16 @@ PACKAGE = Path(__file__).parent.parent / 'dm_jax'
 
 # A module imports only from the lines above its own, and from its own package.
 LAYERS = [
-  ['types', 'version', 'files', 'interrupts', 'tables', 'paper', 'messages'],
+  [
+    'types',
+    'version',
+    'files',
+    'interrupts',
+    'tables',
+    'paper',
+    'messages',
+    'quantities',
+  ],
   ['settings'],
   [
     'config',
@@ -23,7 +32,7 @@ LAYERS = [
     'coreset',
     'figures',
   ],
-  ['augment', 'discrepancy', 'data', 'networks'],
+  ['augment', 'discrepancy', 'smoothing', 'data', 'networks'],
   ['matching', 'synthetic_set', 'memory'],
   ['parallel'],
   ['loop', 'step', 'training', 'placement'],
@@ -50,6 +59,7 @@ KNOWN = {
   'files',
   'metrics',
   'progress',
+  'quantities',
   'tables',
   'evaluations',
   'application_tables',

@@ -83,7 +83,11 @@ def multiplied(precision, name, norm):
   """Returns the types of what a step multiplies, real and synthetic alike."""
   network, data = small_network(name, norm), small_data()
   config = CondenseConfig(
-    images_per_class=3, batch_real=8, augment='none', precision=precision
+    images_per_class=3,
+    batch_real=8,
+    smoothing=0.0,  # Pixels and their gradients are float32 in any case.
+    augment='none',
+    precision=precision,
   )
   text = (
     jax.jit(make_step(network, config))

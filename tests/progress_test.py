@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from dm_jax.progress import Progress, format_bytes, format_seconds
+from dm_jax.progress import Progress
 
 
 class Clock:
@@ -115,37 +115,3 @@ def test_nothing_to_do_is_done():
     with Progress(0, description='condense', stream=stream) as progress:
       progress.update(0)
     assert '0/0 steps' in stream.getvalue()
-
-
-@pytest.mark.parametrize(
-  ('seconds', 'text'),
-  [
-    (0.0624, '62.4 ms'),
-    (4.21, '4.2 s'),
-    (9.96, '10 s'),
-    (59.6, '1 min 0 s'),
-    (200, '3 min 20 s'),
-    (3599.7, '1 h 0 min'),
-    (7500, '2 h 5 min'),
-    (100 * 3600, '100 h 0 min'),
-  ],
-)
-def test_durations(seconds, text):
-  assert format_seconds(seconds) == text
-
-
-@pytest.mark.parametrize(
-  ('count', 'text'),
-  [
-    (0, '0 bytes'),
-    (640, '640 bytes'),
-    (6400, '6.4 kB'),
-    (91_968, '92 kB'),
-    (999_700, '1 MB'),
-    (153_600_000, '154 MB'),
-    (81.5e9, '81.5 GB'),
-    (2e12, '2,000 GB'),
-  ],
-)
-def test_bytes(count, text):
-  assert format_bytes(count) == text
