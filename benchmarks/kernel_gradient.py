@@ -55,9 +55,8 @@ def _patches(images: Array, row: int, column: int) -> Array:
 
 def convolution(images: Array, cotangent: Array) -> Array:
   shape = (3, 3, images.shape[-1], cotangent.shape[-1])
-  pull = jax.vjp(lambda kernel: convolve(images, kernel, 1), jnp.zeros(shape))[
-    1
-  ]
+  zeros = jnp.zeros(shape)
+  _, pull = jax.vjp(lambda kernel: convolve(images, kernel, 1), zeros)
   return pull(cotangent)[0]
 
 

@@ -17,6 +17,7 @@ from dm_jax.step import (
   CondenseState,
   Problem,
   check_start,
+  fill_in,
   init_state,
   keep,
   make_optimizer,
@@ -304,13 +305,10 @@ def _resolve(
     # Padding would enter the batch's statistics: no class may need it.
     batch = min(batch, int(data.counts.min()))
   automatic = _cached(data, network) if platform == 'cpu' else batch
-  rate, smoothing = config.learning_rate, config.smoothing
   return dataclasses.replace(
-    config,
+    fill_in(config, network),
     batch_real=batch,
     micro_batch=config.micro_batch or automatic,
-    learning_rate=network.learning_rate if rate is None else rate,
-    smoothing=network.smoothing if smoothing is None else smoothing,
     steps=default.steps,
     init=default.init,
     classes_at_once=default.classes_at_once,

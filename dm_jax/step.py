@@ -176,18 +176,26 @@ def keep(stored: Array) -> Array:
   return stored
 
 
-def make_optimizer(
-  config: CondenseConfig, learning_rate: float = 1.0
-) -> optax.GradientTransformation:
+def fill_in(config: CondenseConfig, network: Network) -> CondenseConfig:
+  """Takes the network's own settings where the config leaves them open."""
+  own = {
+    field: getattr(network, field)
+    for field in ('learning_rate', 'smoothing')
+    if getattr(config, field) is None
+  }
+  return dataclasses.replace(config, **own)
+
+
+def make_optimizer(config: CondenseConfig) -> optax.GradientTransformation:
   """Returns the original's SGD with momentum on the pixels.
 
   Args:
-    config: its settings.
-    learning_rate: where the config leaves it open. The state does not depend on
-      it.
+    config: its settings. Left open, rate and smoothing are the paper's, 1 and
+      0; the state does not depend on them.
   """
-  rate = config.learning_rate
-  return optax.sgd(learning_rate if rate is None else rate, config.momentum)
+  rate, smoothing = config.learning_rate, config.smoothing
+  descent = optax.sgd(1.0 if rate is None else rate, config.momentum)
+  return smoothed(descent, smoothing or 0.0)
 
 
 def make_step(
@@ -207,8 +215,8 @@ def make_step(
       smallest class: padding would enter the statistics. (`condense` sees to
       that.)
     decode: stored images -> images to train on, for one class.
-    optimizer: moves the pixels of one class; None is `make_optimizer`'s with
-      the gradients smoothed as the config, or else the network, says.
+    optimizer: moves the pixels of one class; None is `make_optimizer`'s, with
+      the network's own settings where the config leaves them open.
     axis: the mapped axis that the classes are dealt over, where batch norm
       takes all of them as one batch; None where one call sees all classes.
 
@@ -219,12 +227,7 @@ def make_step(
   Raises:
     InputError: an unknown augmentation or discrepancy.
   """
-  if optimizer is None:
-    smoothing = config.smoothing
-    optimizer = smoothed(
-      make_optimizer(config, network.learning_rate),
-      network.smoothing if smoothing is None else smoothing,
-    )
+  optimizer = optimizer or make_optimizer(fill_in(config, network))
   objective = matching.Objective(
     network=network,
     discrepancy=get_discrepancy(config.discrepancy),

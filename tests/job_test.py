@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -13,19 +14,20 @@ CHANGED = 'condense.smoothing is 1.0, but 2.0 was tested with resnet18'
 
 @pytest.fixture
 def notes(tmp_path):
-  """A function of (network, smoothing) -> what is said of smoothing."""
-  rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (8, 8, 8, 1), np.uint8)
-  labels = np.arange(8) % 2
-  np.savez(
-    tmp_path / 'data.npz',
-    train_images=images,
-    train_labels=labels,
-    test_images=images,
-    test_labels=labels,
-  )
+  """A function of (classes, network, smoothing) -> the notes on such a run."""
 
-  def notes(network, smoothing):
+  def notes(classes, network='convnet', smoothing=None):
+    labels = np.arange(4 * classes) % classes
+    images = np.random.default_rng(0).integers(
+      0, 256, (len(labels), 8, 8, 1), np.uint8
+    )
+    np.savez(
+      tmp_path / 'data.npz',
+      train_images=images,
+      train_labels=labels,
+      test_images=images,
+      test_labels=labels,
+    )
     config = RunConfig.from_dict(
       {
         'data': {'name': 'npz', 'dir': str(tmp_path / 'data.npz')},
@@ -34,8 +36,7 @@ def notes(tmp_path):
       }
     )
     prepared = job.prepare(config, 'condense', tmp_path, None, '', print)
-    told = job.notes(prepared)
-    return [line for line in told if line.startswith('condense.smoothing')]
+    return job.notes(prepared)
 
   return notes
 
@@ -51,4 +52,15 @@ def notes(tmp_path):
   ],
 )
 def test_a_networks_own_settings_are_named(notes, network, smoothing, expected):
-  assert notes(network, smoothing) == expected
+  told = notes(2, network, smoothing)
+  assert [s for s in told if s.startswith('condense.smoothing')] == expected
+
+
+@pytest.mark.parametrize(('classes', 'idle'), [(3, 5), (8, 0)])
+def test_devices_without_a_class_are_told_of(notes, classes, idle):
+  assert jax.local_device_count() == 8
+  told = [note for note in notes(classes) if 'warning' in note]
+  expected = (
+    f'warning: {idle} of 8 devices do not condense: there are {classes} classes'
+  )
+  assert told == ([expected] if idle else [])

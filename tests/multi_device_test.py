@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import condense_classes, job, make_network, make_step
+from dm_jax import condense_classes, make_network, make_step
 from dm_jax.condense import (
   PROBLEM_AXES,
   STATE_AXES,
   init_state,
   make_problem,
 )
-from dm_jax.config import CondenseConfig, RunConfig
+from dm_jax.config import CondenseConfig
 from dm_jax.data import ClassData
 from dm_jax.parallel import lay_out
 from dm_jax.types import Network
@@ -372,35 +372,6 @@ def test_a_run_goes_on_in_other_chunks(at_once):
   resumed, later = condense_kept(LINEAR, classes_at_once=at_once, state=half)
   np.testing.assert_allclose(resumed, images, atol=1e-5)
   np.testing.assert_allclose(later.losses, kept.losses[2:], rtol=1e-5)
-
-
-@pytest.mark.parametrize(('classes', 'idle'), [(3, 5), (8, 0)])
-def test_devices_without_a_class_are_told_of(tmp_path, classes, idle):
-  assert jax.local_device_count() == 8
-  labels = np.arange(2 * classes) % classes
-  images = np.random.RandomState(0).randint(
-    0, 256, (len(labels), 8, 8, 1), np.uint8
-  )
-  np.savez(
-    tmp_path / 'images.npz',
-    train_images=images,
-    train_labels=labels,
-    test_images=images,
-    test_labels=labels,
-  )
-  config = RunConfig.from_dict(
-    {
-      'data': {'name': 'npz', 'dir': str(tmp_path / 'images.npz')},
-      'network': {'width': 4, 'depth': 1},
-      'condense': {'images_per_class': 1},
-    }
-  )
-  prepared = job.prepare(config, 'condense', tmp_path, None, '', print)
-  told = [note for note in job.notes(prepared) if 'warning' in note]
-  expected = (
-    f'warning: {idle} of 8 devices do not condense: there are {classes} classes'
-  )
-  assert told == ([expected] if idle else [])
 
 
 COLLECTIVES = (
