@@ -24,7 +24,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.rates import measure_by_turns
+from benchmarks.rates import measure_by_turns, square_product
 from dm_jax.networks.convolution import convolve
 from dm_jax.recorder import describe_machine
 from dm_jax.types import Array
@@ -107,7 +107,9 @@ _FORMS = {
 }
 
 
-def repeat(form: Callable, images: Array, cotangent: Array, count: int):
+def repeat(
+  form: Callable, images: Array, cotangent: Array, count: int
+) -> Callable[[], Array]:
   """Returns a compiled loop that adds up a form's results."""
 
   @jax.jit
@@ -131,15 +133,13 @@ def main(argv: list[str]) -> None:
   flops = 2 * images.size * 9 * _WIDTH.value
   count = max(1, int(_FLOPS / flops))
   expected = convolution(images, cotangent)
-  ways = {}
+  ways: dict[str, Callable[[], Array]] = {}
   for name, form in _FORMS.items():
     np.testing.assert_allclose(
       form(images, cotangent), expected, atol=1e-4 * np.abs(expected).max()
     )
     ways[name] = repeat(form, images, cotangent, count)
-  matrix = jnp.ones((_PRODUCT, _PRODUCT), jnp.float32)
-  product = jax.jit(lambda a: a @ a)
-  ways['square product'] = lambda: product(matrix)
+  ways['square product'] = square_product(_PRODUCT)
   work = dict.fromkeys(_FORMS, count * flops)
   work['square product'] = 2 * _PRODUCT**3
   seconds = measure_by_turns(ways, _ROUNDS.value)

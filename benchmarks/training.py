@@ -12,7 +12,6 @@ operations, multiplications by padding included.
 """
 
 from collections.abc import Callable
-import functools
 import os
 
 from absl import app, flags
@@ -23,7 +22,11 @@ import numpy as np
 import torch
 
 from benchmarks import peer_torch
-from benchmarks.rates import count_threads, measure_by_turns
+from benchmarks.rates import (
+  count_threads,
+  measure_by_turns,
+  square_product,
+)
 from dm_jax import EvalConfig, make_network, training
 from dm_jax.networks.convolution import convolve
 from dm_jax.recorder import describe_machine
@@ -139,13 +142,11 @@ def main(argv: list[str]) -> None:
     'gradients of images': (images_gradient, layers[1:]),
     'gradients of kernels': (kernel_gradient, layers),
   }
-  matrix = jnp.ones((_PRODUCT, _PRODUCT), jnp.float32)
-  product = jax.jit(functools.partial(jnp.matmul, matrix))
   ways = {
     'PyTorch, the step': make_torch_step(images, labels),
     'dm_jax, the step': make_step(images, labels),
     **{name: repeat(*part, count) for name, part in parts.items()},
-    'product': lambda: product(matrix),
+    'product': square_product(_PRODUCT),
   }
   seconds = measure_by_turns(ways, _ROUNDS.value)
   rate = 2 * _PRODUCT**3 / seconds.pop('product')
