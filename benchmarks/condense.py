@@ -19,11 +19,13 @@ from ml_collections import config_flags
 import numpy as np
 
 from benchmarks.rates import embed_flops, matrix_rate
-from dm_jax import data, loop
-from dm_jax.condense import condense_classes
-from dm_jax.config import RunConfig
-from dm_jax.networks import make_network
-from dm_jax.recorder import describe_machine
+from dm_jax.condensing import loop
+from dm_jax.condensing.condense import condense_classes
+from dm_jax.config.sections import RunConfig
+from dm_jax.data import load as data
+from dm_jax.data.class_data import ClassData
+from dm_jax.networks.registry import make_network
+from dm_jax.run.recorder import describe_machine
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'As for launch.py.')
 _SECONDS = flags.DEFINE_float('seconds', 30.0, 'How long to measure.')
@@ -39,15 +41,13 @@ class _Enough(Exception):
   """Ends the measurement."""
 
 
-def load(config: RunConfig) -> data.ClassData:
+def load(config: RunConfig) -> ClassData:
   if not _RANDOM.value:
     return data.load(config.data).train
   classes, count, *shape = map(int, _SHAPE.value or [])
   draw = np.random.default_rng(0).integers
   pixels = draw(0, 256, (classes * count, *shape), np.uint8)
-  return data.ClassData.from_arrays(
-    pixels, np.repeat(np.arange(classes), count)
-  )
+  return ClassData.from_arrays(pixels, np.repeat(np.arange(classes), count))
 
 
 def measure(train, config: RunConfig, network) -> tuple[list, list, float]:

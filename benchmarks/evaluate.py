@@ -29,9 +29,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.rates import embed_flops, matrix_rate
-from dm_jax import make_network, training
-from dm_jax.config import EvalConfig
-from dm_jax.recorder import describe_machine
+from dm_jax import make_network
+from dm_jax.config.sections import EvalConfig
+from dm_jax.run.recorder import describe_machine
+from dm_jax.training import step as training
 
 _NETWORKS = flags.DEFINE_list(
   'networks', ['convnet', 'resnet18'], 'Names of networks.'

@@ -17,13 +17,13 @@ from absl import app, flags
 import jax
 import numpy as np
 
-from dm_jax.architecture_search import train_networks
-from dm_jax.compiling import compile_seconds
-from dm_jax.config import EvalConfig, NetworkConfig
+from dm_jax.applications.search import train_networks
+from dm_jax.config.sections import EvalConfig, NetworkConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.evaluate import evaluate
-from dm_jax.networks import make_network
-from dm_jax.selection import select_classes
+from dm_jax.devices.compile_clock import compile_seconds
+from dm_jax.networks.registry import make_network
+from dm_jax.selection.select import select_classes
+from dm_jax.training.evaluate import evaluate
 
 _WIDTH = flags.DEFINE_integer('width', 32, 'Channels.')
 _DEPTH = flags.DEFINE_integer('depth', 3, 'Layers.')

@@ -16,11 +16,11 @@ from absl import app, flags
 import jax
 import numpy as np
 
-from dm_jax import loop
-from dm_jax.condense import condense_classes
-from dm_jax.config import CondenseConfig
-from dm_jax.data import ClassData
-from dm_jax.networks import make_network
+from dm_jax.condensing import loop
+from dm_jax.condensing.condense import condense_classes
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.networks.registry import make_network
 
 _FILE = flags.DEFINE_string('file', None, 'An .npy file, made if need be.')
 _SHAPE = flags.DEFINE_list(

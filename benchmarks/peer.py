@@ -35,10 +35,10 @@ from benchmarks import peer_torch
 from benchmarks.peer_check import check, random_data
 from benchmarks.rates import count_threads
 import dm_jax
-from dm_jax import loop
-from dm_jax.condense import condense_classes
+from dm_jax.condensing import loop
+from dm_jax.condensing.condense import condense_classes
 from dm_jax.data.class_data import normalise
-from dm_jax.recorder import describe_machine
+from dm_jax.run.recorder import describe_machine
 from dm_jax.synthetic_set import package_versions
 from dm_jax.types import choose
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from benchmarks import peer_torch
 import dm_jax
-from dm_jax import augment, training
+from dm_jax.images import augment
+from dm_jax.training import step as training
 
 _WIDTH = 8
 _SIDE = 16

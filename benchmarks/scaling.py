@@ -19,11 +19,11 @@ from absl import app, flags
 import jax
 import numpy as np
 
-from dm_jax.condense import condense_classes
-from dm_jax.config import CondenseConfig
-from dm_jax.data import ClassData
-from dm_jax.networks import make_network
-from dm_jax.recorder import describe_machine
+from dm_jax.condensing.condense import condense_classes
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.networks.registry import make_network
+from dm_jax.run.recorder import describe_machine
 
 _CLASSES = flags.DEFINE_list('classes', ['10', '100', '1000'], 'C.')
 _DEVICES = flags.DEFINE_list('devices', ['1', '2'], 'Devices in use.')

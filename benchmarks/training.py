@@ -27,9 +27,10 @@ from benchmarks.rates import (
   measure_by_turns,
   square_product,
 )
-from dm_jax import EvalConfig, make_network, training
+from dm_jax import EvalConfig, make_network
 from dm_jax.networks.convolution import convolve
-from dm_jax.recorder import describe_machine
+from dm_jax.run.recorder import describe_machine
+from dm_jax.training import step as training
 from dm_jax.types import Array
 
 _WIDTH = flags.DEFINE_integer('width', 128, 'Channels of the ConvNet.')

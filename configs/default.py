@@ -11,7 +11,7 @@ import typing
 
 from ml_collections import ConfigDict, config_dict
 
-from dm_jax.config import RunConfig
+from dm_jax.config.sections import RunConfig
 from dm_jax.types import InputError, choose
 
 DIGIT_OPERATIONS = 'color_crop_cutout_scale_rotate'  # A mirrored 2 is no 2.

@@ -4,14 +4,15 @@ Makes a labelled image set tiny: a few synthetic images per class on which
 networks train almost as well (Zhao & Bilen, WACV 2023).
 """
 
-from dm_jax.architecture_search import (
+from dm_jax.applications.continual import ContinualLearner
+from dm_jax.applications.search import (
   compare_rankings,
   early_stopping,
   keep_fitting,
   list_space,
   train_networks,
 )
-from dm_jax.condense import (
+from dm_jax.condensing.condense import (
   CondenseState,
   Problem,
   condense,
@@ -20,7 +21,8 @@ from dm_jax.condense import (
   make_problem,
   make_step,
 )
-from dm_jax.config import (
+from dm_jax.condensing.loop import Metrics
+from dm_jax.config.sections import (
   CondenseConfig,
   ContinualConfig,
   DataConfig,
@@ -31,18 +33,13 @@ from dm_jax.config import (
   RunConfig,
   SearchConfig,
 )
-from dm_jax.continual import ContinualLearner
-from dm_jax.data import ClassData, Dataset
-from dm_jax.data import load as load_data
-from dm_jax.evaluate import EvalResult, evaluate
-from dm_jax.loop import Metrics
-from dm_jax.networks import (
-  make_network,
-  network_from_linen,
-  register_network,
-)
-from dm_jax.selection import select
+from dm_jax.data.class_data import ClassData, Dataset
+from dm_jax.data.load import load as load_data
+from dm_jax.networks.linen import network_from_linen
+from dm_jax.networks.registry import make_network, register_network
+from dm_jax.selection.select import select
 from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.evaluate import EvalResult, evaluate
 from dm_jax.types import Diverged, InputError, Network
 from dm_jax.version import __version__
 

@@ -2,12 +2,8 @@ from typing import Any
 
 import pytest
 
-from dm_jax.application_figures import (
-  read_curves,
-  read_rankings,
-  save_figures,
-)
-from dm_jax.figures import Curve, Ranking
+from dm_jax.report.applications import read_curves, read_rankings, save_figures
+from dm_jax.report.figures import Curve, Ranking
 
 CONTINUAL: dict[str, Any] = {
   'methods': {

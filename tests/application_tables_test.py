@@ -2,11 +2,7 @@ from typing import Any
 
 import pytest
 
-from dm_jax.application_tables import (
-  continual_table,
-  method_order,
-  search_table,
-)
+from dm_jax.report.search import continual_table, method_order, search_table
 
 SMALL = 'convnet:width=16:depth=1:norm=none'
 LARGE = 'convnet:width=32:depth=3:norm=instance'

@@ -13,9 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from dm_jax import architecture_search, continual_run, run, search_run
-from dm_jax.config import RunConfig
-from dm_jax.interrupts import Interrupted
+from dm_jax.applications import search as architecture_search
+from dm_jax.config.sections import RunConfig
+from dm_jax.run import continual as continual_run
+from dm_jax.run import run
+from dm_jax.run import search as search_run
+from dm_jax.run.interrupts import Interrupted
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import InputError
 
@@ -114,8 +117,8 @@ def test_the_accuracy_is_that_of_its_groups(stream):
 
 
 def load_test_labels():
-  from dm_jax.config import DataConfig
-  from dm_jax.data import load
+  from dm_jax.config.sections import DataConfig
+  from dm_jax.data.load import load
 
   return load(DataConfig(name='digits')).test_labels
 
@@ -558,7 +561,7 @@ def test_applications_are_runs(tmp_path):
 
 
 def test_an_application_has_no_place_in_the_papers_table(stream, capsys):
-  from dm_jax import comparison
+  from dm_jax.report import compare as comparison
 
   message = 'holds a run of the application continual, .* leave it out'
   with pytest.raises(InputError, match=message):

@@ -8,9 +8,9 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from dm_jax import augment
-from dm_jax.augment import Augmentation
-from dm_jax.config import ALL_OPERATIONS
+from dm_jax.config.sections import ALL_OPERATIONS
+from dm_jax.images import augment
+from dm_jax.images.augment import Augmentation
 from dm_jax.types import InputError
 
 KEY = jax.random.key(0)

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from dm_jax.checkpoint import Checkpoints
-from dm_jax.condense import CondenseState
+from dm_jax.condensing.condense import CondenseState
+from dm_jax.records.checkpoint import Checkpoints
 
 STEPS = (5, 10, 15)
 

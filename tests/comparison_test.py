@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from dm_jax.comparison import compare, write
-from dm_jax.config import RunConfig
+from dm_jax.config.sections import RunConfig
+from dm_jax.report.compare import compare, write
 from dm_jax.types import InputError
 
 DIGEST = 'ab' * 32

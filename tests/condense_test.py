@@ -10,9 +10,13 @@ from scipy import ndimage
 
 import dm_jax
 from dm_jax import condense_classes, init_state, make_problem, make_step
-from dm_jax.condense import CondenseState, default_network, make_optimizer
-from dm_jax.config import CondenseConfig
-from dm_jax.data import ClassData, normalise
+from dm_jax.condensing.condense import (
+  CondenseState,
+  default_network,
+  make_optimizer,
+)
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData, normalise
 from dm_jax.types import Diverged, InputError, Network
 
 KEY = jax.random.key(0)

@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from dm_jax.config import (
+from dm_jax.config.fields import differences
+from dm_jax.config.sections import (
   CondenseConfig,
   EvalConfig,
   NetworkChoice,
@@ -11,7 +12,6 @@ from dm_jax.config import (
   OutputConfig,
   RunConfig,
 )
-from dm_jax.settings import differences
 from dm_jax.types import InputError
 
 

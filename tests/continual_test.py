@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from dm_jax import continual
-from dm_jax.config import CondenseConfig, NetworkConfig, PretrainConfig
-from dm_jax.continual import ContinualLearner
+from dm_jax.applications import continual
+from dm_jax.applications.continual import ContinualLearner
+from dm_jax.config.sections import CondenseConfig, NetworkConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData, normalise
-from dm_jax.networks import make_network
+from dm_jax.networks.registry import make_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import InputError
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax.discrepancy import get_discrepancy, mean_difference
+from dm_jax.matching.discrepancy import get_discrepancy, mean_difference
 from dm_jax.types import InputError
 
 REAL = jnp.array([[1.0, 2], [3, 4], [8, 9]])

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import embedder_pool, pretraining
-from dm_jax.config import EmbedderConfig, PretrainConfig
-from dm_jax.data import ClassData
-from dm_jax.embedder_pool import Pool, make_pool
-from dm_jax.networks import make_network
-from dm_jax.step import make_problem
+from dm_jax.config.sections import EmbedderConfig, PretrainConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.matching.step import make_problem
+from dm_jax.networks.registry import make_network
+from dm_jax.training import embedders as embedder_pool
+from dm_jax.training import pretrain as pretraining
+from dm_jax.training.embedders import Pool, make_pool
 from dm_jax.types import InputError, Network
 
 KEY = jax.random.key(0)

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax.config import EvalConfig, NetworkChoice
-from dm_jax.evaluate import EvalResult, evaluate, evaluate_each
-from dm_jax.parallel import lay_out
+from dm_jax.config.sections import EvalConfig, NetworkChoice
+from dm_jax.devices.layout import lay_out
 from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.evaluate import EvalResult, evaluate, evaluate_each
 from dm_jax.types import InputError, Network
 
 # The name `dm_jax.evaluate` is the function's.
-MODULE = importlib.import_module('dm_jax.evaluate')
+MODULE = importlib.import_module('dm_jax.training.evaluate')
 KEY = jax.random.key(0)
 CONFIG = EvalConfig(networks=3, epochs=4, batch_size=4, augment='none')
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dm_jax.evaluations import (
+from dm_jax.records.results import (
   Evaluation,
   evaluation_table,
   network_name,

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dm_jax.figures import (
+from dm_jax.report.figures import (
   PIXELS_PER_INCH,
   WIDTH,
   Curve,

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import augment
-from dm_jax.condense import (
+from dm_jax.condensing.condense import (
   PROBLEM_AXES,
   STATE_AXES,
   CondenseState,
@@ -25,10 +24,11 @@ from dm_jax.condense import (
   make_problem,
   make_step,
 )
-from dm_jax.config import CondenseConfig
-from dm_jax.data import ClassData
-from dm_jax.networks import make_network
-from dm_jax.parallel import lay_out
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.devices.layout import lay_out
+from dm_jax.images import augment
+from dm_jax.networks.registry import make_network
 
 FOLDER = Path(os.environ.get('DM_JAX_GOLDEN', Path(__file__).parent / 'golden'))
 SPEC = json.loads((FOLDER / 'spec.json').read_text())

@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from dm_jax import interrupts
+from dm_jax.run import interrupts
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from dm_jax import job
-from dm_jax.config import RunConfig
+from dm_jax.config.sections import RunConfig
+from dm_jax.run import job
 
 TAKEN = (
   'condense.smoothing is 2.0, which was tested with resnet18; the paper has 0,'

@@ -3,7 +3,8 @@ import jax
 import numpy as np
 import pytest
 
-from dm_jax.networks import as_network, make_network, network_from_linen
+from dm_jax.networks.linen import as_network, network_from_linen
+from dm_jax.networks.registry import make_network
 from dm_jax.types import InputError
 
 KEY = jax.random.key(0)

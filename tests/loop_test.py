@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import loop
-from dm_jax.parallel import lay_out
+from dm_jax.condensing import loop
+from dm_jax.devices.layout import lay_out
 from dm_jax.types import Diverged
 
 CLASSES = 4

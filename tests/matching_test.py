@@ -7,11 +7,12 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from dm_jax import augment, matching
-from dm_jax.config import ALL_OPERATIONS
-from dm_jax.data import ClassData
-from dm_jax.discrepancy import mean_difference
-from dm_jax.networks import make_network
+from dm_jax.config.sections import ALL_OPERATIONS
+from dm_jax.data.class_data import ClassData
+from dm_jax.images import augment
+from dm_jax.matching import loss as matching
+from dm_jax.matching.discrepancy import mean_difference
+from dm_jax.networks.registry import make_network
 from dm_jax.types import Network
 
 KEY = jax.random.key(0)

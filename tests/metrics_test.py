@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dm_jax.metrics import MetricsWriter, read_metrics
+from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.types import InputError
 
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from dm_jax import condense_classes, make_network, make_step
-from dm_jax.condense import (
+from dm_jax.condensing.condense import (
   PROBLEM_AXES,
   STATE_AXES,
   init_state,
   make_problem,
 )
-from dm_jax.config import CondenseConfig
-from dm_jax.data import ClassData
-from dm_jax.parallel import lay_out
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.devices.layout import lay_out
 from dm_jax.types import Network
 
 KEY = jax.random.key(0)

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from dm_jax import paper
+from dm_jax.report import paper
 
 
 @pytest.mark.parametrize('name', list(paper.TABLE))

@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dm_jax.pictures import BACKGROUND, draw_grid, save_png
+from dm_jax.report.grid import BACKGROUND, draw_grid, save_png
 from dm_jax.types import InputError
 
 RED = (200, 10, 20)

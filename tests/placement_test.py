@@ -6,9 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from dm_jax import condense_classes, loop, make_network, memory, placement
-from dm_jax.config import CondenseConfig
-from dm_jax.data import ClassData
+from dm_jax import condense_classes, make_network
+from dm_jax.condensing import loop
+from dm_jax.condensing import plan as placement
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.devices import free_memory as memory
 from dm_jax.types import InputError, Network
 
 KEY = jax.random.key(0)

@@ -1,7 +1,8 @@
 import pytest
 
-from dm_jax.config import NetworkConfig
-from dm_jax.networks import POOLS, label, make_network, parse_pool
+from dm_jax.config.sections import NetworkConfig
+from dm_jax.networks.labels import POOLS, label, parse_pool
+from dm_jax.networks.registry import make_network
 from dm_jax.types import InputError
 
 BASE = NetworkConfig(width=32, norm='batch', depth=2)

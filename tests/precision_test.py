@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from dm_jax import condense_classes, evaluate, make_network, make_step
-from dm_jax.condense import init_state, make_problem
-from dm_jax.config import CondenseConfig, DataConfig, EvalConfig
-from dm_jax.data import ClassData, load
+from dm_jax.condensing.condense import init_state, make_problem
+from dm_jax.config.sections import CondenseConfig, DataConfig, EvalConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.data.load import load
 
 KEY = jax.random.key(0)
 ONE = jax.devices()[:1]

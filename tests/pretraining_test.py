@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import pretraining
-from dm_jax.config import DataConfig, PretrainConfig
-from dm_jax.data import ClassData, load
-from dm_jax.networks import make_network
-from dm_jax.pretraining import flatten, pretrain
+from dm_jax.config.sections import DataConfig, PretrainConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.data.load import load
+from dm_jax.networks.registry import make_network
+from dm_jax.training import pretrain as pretraining
+from dm_jax.training.pretrain import flatten, pretrain
 from dm_jax.types import InputError, Network
 
 KEY = jax.random.key(0)

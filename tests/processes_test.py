@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from dm_jax import job, processes
-from dm_jax.config import RunConfig
+from dm_jax.config.sections import RunConfig
+from dm_jax.run import job, processes
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import InputError
 

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from dm_jax.progress import Progress
+from dm_jax.run.progress import Progress
 
 
 class Clock:

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from dm_jax.config import RunConfig
-from dm_jax.evaluate import evaluate
-from dm_jax.run import run
+from dm_jax.config.sections import RunConfig
+from dm_jax.run.run import run
 from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.evaluate import evaluate
 from dm_jax.types import InputError
 
 POOL = ['convnet:width=4:depth=1', 'mlp:width=4']
@@ -132,8 +132,8 @@ def test_the_same_run_again_trains_nothing(finished, monkeypatch):
   def refuse(*args, **options):
     raise AssertionError('it was done already')
 
-  monkeypatch.setattr('dm_jax.team.evaluate', refuse)
-  monkeypatch.setattr('dm_jax.making.evaluate', refuse)
+  monkeypatch.setattr('dm_jax.run.team.evaluate', refuse)
+  monkeypatch.setattr('dm_jax.run.make.evaluate', refuse)
   again, _ = start(folder)
   assert again['evaluations'] == results['evaluations']
 
@@ -181,7 +181,7 @@ def test_a_run_that_is_stopped_anywhere_ends_like_a_straight_one(
     return evaluate(*args, **options)
 
   with monkeypatch.context() as patch:
-    patch.setattr('dm_jax.team.evaluate', evaluate_thrice)
+    patch.setattr('dm_jax.run.team.evaluate', evaluate_thrice)
     with pytest.raises(Stopped):
       start(tmp_path)
   results, _ = start(tmp_path)

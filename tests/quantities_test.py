@@ -1,6 +1,6 @@
 import pytest
 
-from dm_jax.quantities import format_bytes, format_seconds
+from dm_jax.words import format_bytes, format_seconds
 
 
 @pytest.mark.parametrize(

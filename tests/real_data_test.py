@@ -8,8 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from dm_jax import run
-from dm_jax.config import (
+from dm_jax.config.sections import (
   CondenseConfig,
   DataConfig,
   EvalConfig,
@@ -17,7 +16,8 @@ from dm_jax.config import (
   OutputConfig,
   RunConfig,
 )
-from dm_jax.metrics import read_metrics
+from dm_jax.records.metrics import read_metrics
+from dm_jax.run import run
 from dm_jax.synthetic_set import SyntheticSet
 
 SHARED = pathlib.Path(__file__).parents[2] / 'shared'

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from dm_jax.report_charts import MAX_POINTS, bars, curve, validation_chart
-from dm_jax.report_scores import Score
+from dm_jax.report.charts import MAX_POINTS, bars, curve, validation_chart
+from dm_jax.report.scores import Score
 
 
 def ticks(html, axis):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dm_jax.report_scores import (
+from dm_jax.report.scores import (
   Score,
   advice,
   image_counts,

@@ -1,9 +1,4 @@
-from dm_jax.report_tables import (
-  config_table,
-  marked,
-  run_tables,
-  times,
-)
+from dm_jax.report.html import config_table, marked, run_tables, times
 
 
 def test_config_names_are_dotted_and_grouped():

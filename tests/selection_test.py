@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import coreset, selection
-from dm_jax.config import SELECTIONS, PretrainConfig
-from dm_jax.data import ClassData
-from dm_jax.data.class_data import normalise
-from dm_jax.pretraining import Trained, flatten
-from dm_jax.selection import needs_training, select, select_classes
+from dm_jax.config.sections import SELECTIONS, PretrainConfig
+from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.selection import coreset
+from dm_jax.selection import select as selection
+from dm_jax.selection.select import needs_training, select, select_classes
 from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.pretrain import Trained, flatten
 from dm_jax.types import InputError, Network
 
 KEY = jax.random.key(0)

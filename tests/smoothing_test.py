@@ -5,7 +5,7 @@ import optax
 import pytest
 from scipy import ndimage
 
-from dm_jax.smoothing import smooth, smoothed
+from dm_jax.images.smooth import smooth, smoothed
 
 IMAGES = jnp.asarray(
   np.random.default_rng(0).standard_normal((2, 12, 9, 3), np.float32)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax.data import ClassData
+from dm_jax.data.class_data import ClassData
 from dm_jax.files import write_atomically
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.types import InputError

@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dm_jax.tables import Table
+from dm_jax.report.table import Table
 
 TABLE = Table(
   'a_b: 5 %',

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import training
-from dm_jax.config import EvalConfig
+from dm_jax.config.sections import EvalConfig
+from dm_jax.training import step as training
 from dm_jax.types import Network
 
 KEY = jax.random.key(0)

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import team, trials
-from dm_jax.config import EvalConfig
-from dm_jax.evaluate import evaluate
-from dm_jax.interrupts import Request
+from dm_jax.config.sections import EvalConfig
+from dm_jax.run import team, trials
+from dm_jax.run.interrupts import Request
+from dm_jax.run.team import Team
+from dm_jax.run.trials import Trial, run_trial
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.team import Team
-from dm_jax.trials import Trial, run_trial
+from dm_jax.training.evaluate import evaluate
 from dm_jax.types import Network
 
 CONFIG = EvalConfig(networks=6, epochs=2, batch_size=4, augment='none')

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dm_jax import run
-from dm_jax.config import RunConfig
+from dm_jax.config.sections import RunConfig
+from dm_jax.run import run
 from dm_jax.types import InputError
 
 SETTINGS = {

@@ -6,7 +6,7 @@ Their channels scale with `NetworkConfig.width`; 128 gives the original's.
 import flax.linen as nn
 import jax
 
-from dm_jax.config import NetworkConfig
+from dm_jax.config.sections import NetworkConfig
 from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.layers import (
   Convolution,

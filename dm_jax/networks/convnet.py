@@ -7,7 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from dm_jax.config import NetworkConfig
+from dm_jax.config.sections import NetworkConfig
 from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.layers import (
   ACTIVATIONS,

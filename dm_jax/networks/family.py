@@ -6,7 +6,7 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
-from dm_jax.config import NetworkConfig
+from dm_jax.config.sections import NetworkConfig
 from dm_jax.networks.convnet import VARIANT, ConvNet, check_convnet
 from dm_jax.networks.linen import built_in
 from dm_jax.networks.registry import make_network

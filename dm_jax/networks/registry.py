@@ -6,7 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from dm_jax.config import NORMS, NetworkConfig
+from dm_jax.config.sections import NORMS, NetworkConfig
 from dm_jax.networks.classic import MLP, VGG11, AlexNet, LeNet
 from dm_jax.networks.convnet import ConvNet, check_convnet
 from dm_jax.networks.layers import padded_shape

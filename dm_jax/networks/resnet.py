@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from dm_jax.config import NetworkConfig
+from dm_jax.config.sections import NetworkConfig
 from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.classic import scaled
 from dm_jax.networks.layers import (

@@ -10,8 +10,11 @@ import sys
 import numpy as np
 import pytest
 
-from dm_jax import data
-from dm_jax.data import Part, fingerprint, load, release
+from dm_jax.data import load as data
+from dm_jax.data.digest import fingerprint
+from dm_jax.data.load import load
+from dm_jax.data.mapped import release
+from dm_jax.data.part import Part
 from dm_jax.data.split import hold_out
 from dm_jax.types import InputError
 

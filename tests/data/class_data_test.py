@@ -6,14 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import data
-from dm_jax.data import fingerprint
-from dm_jax.data.class_data import (
-  ClassData,
-  Dataset,
-  denormalise,
-  normalise,
-)
+from dm_jax.data import load as data
+from dm_jax.data.class_data import ClassData, Dataset, denormalise, normalise
+from dm_jax.data.digest import fingerprint
 from dm_jax.types import InputError
 
 # Six images of one pixel, named by their value, in classes of 3, 1 and 2.

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dm_jax.config import DataConfig
+from dm_jax.config.sections import DataConfig
 
 
 def _example(fields):

@@ -1,7 +1,8 @@
 import numpy as np
 
-from dm_jax.config import DataConfig
-from dm_jax.data import fingerprint, load
+from dm_jax.config.sections import DataConfig
+from dm_jax.data.digest import fingerprint
+from dm_jax.data.load import load
 
 
 def test_the_digits_are_split_once_and_evenly():

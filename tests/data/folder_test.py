@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dm_jax.config import DataConfig
-from dm_jax.data import load
+from dm_jax.config.sections import DataConfig
+from dm_jax.data.load import load
 from dm_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dm_jax.data import ClassData
+from dm_jax.data.class_data import ClassData
 from dm_jax.data.split import hold_out
 from dm_jax.types import InputError
 

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dm_jax.config import DataConfig
-from dm_jax.data import load
+from dm_jax.config.sections import DataConfig
+from dm_jax.data.load import load
 from dm_jax.data.statistics import published
 from dm_jax.types import InputError
 

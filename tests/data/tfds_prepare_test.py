@@ -12,8 +12,9 @@ import urllib.request
 import pytest
 import tensorflow_datasets as tfds
 
-from dm_jax.config import DataConfig
-from dm_jax.data import load, tfds_prepare
+from dm_jax.config.sections import DataConfig
+from dm_jax.data import tfds_prepare
+from dm_jax.data.load import load
 from dm_jax.data.tfds_prepare import open_builder
 from dm_jax.types import InputError
 

@@ -7,8 +7,9 @@ from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 
-from dm_jax.config import DataConfig
-from dm_jax.data import channel_statistics, load
+from dm_jax.config.sections import DataConfig
+from dm_jax.data.arrays import channel_statistics
+from dm_jax.data.load import load
 from dm_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]

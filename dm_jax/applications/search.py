@@ -1,0 +1,312 @@
+"""Architecture search: what a small set's ranking of networks is worth.
+
+Every network of a space is trained on the small set, which takes seconds, and
+ranked. Trained on the whole set, which takes hours, they rank otherwise; how
+much so is what `compare_rankings` measures.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import dataclasses
+import itertools
+import math
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dm_jax.config.sections import NORMS, EvalConfig, NetworkConfig
+from dm_jax.data.class_data import ClassData, check_whole, normalise
+from dm_jax.networks.family import Family, split_families
+from dm_jax.networks.registry import make_network
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training import pretrain as pretraining
+from dm_jax.training.evaluate import EvalResult, evaluate_each
+from dm_jax.types import AnyArray, ImageShape, InputError, Key, Network, choose
+
+# By field of `NetworkConfig`; `paper` is Sec. 4.4's.
+SPACES: dict[str, dict[str, tuple]] = {
+  'paper': {
+    'width': (32, 64, 128, 256),
+    'depth': (1, 2, 3, 4),
+    'norm': NORMS,
+    'activation': ('sigmoid', 'relu', 'leaky_relu'),
+    'pooling': ('none', 'max', 'avg'),
+  },
+  'small': {
+    'width': (16,),
+    'depth': (1, 2, 3),
+    'norm': ('none', 'instance'),
+    'activation': ('sigmoid', 'relu'),
+    'pooling': ('max', 'avg'),
+  },
+}
+# Correlations are also taken among this share of the networks, the small set's
+# best ones: it is among them that a search chooses.
+SHARES = (1.0, 0.05, 0.1, 0.2)
+
+
+class Trained(NamedTuple):
+  """A network of the space and what it reached.
+
+  Attributes:
+    network: which.
+    result: of its M networks, see `evaluate`.
+    seconds: that it took, with compilation.
+  """
+
+  network: NetworkConfig
+  result: EvalResult
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Correlation:
+  """How two rankings agree among the best networks of one of them.
+
+  Attributes:
+    share: of the networks, in (0, 1].
+    networks: how many those are.
+    spearman: rank correlation, in [-1, 1]; None where it is not defined: for
+      less than two networks, or if all have one accuracy.
+    kendall: tau-b, the same way.
+  """
+
+  share: float
+  networks: int
+  spearman: float | None
+  kendall: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+  """What a ranking is worth.
+
+  Attributes:
+    groups: the correlations for each of `SHARES`.
+    picked: the network that the ranking puts first.
+    picked_accuracy: its real accuracy, in [0, 1].
+    best: the network that is really first.
+    best_accuracy: its real accuracy.
+  """
+
+  groups: tuple[Correlation, ...]
+  picked: Any
+  picked_accuracy: float
+  best: Any
+  best_accuracy: float
+
+
+def list_space(name: str) -> tuple[NetworkConfig, ...]:
+  """Returns the networks of a space.
+
+  Args:
+    name: of `SPACES`: paper (720 ConvNets) or small (24).
+
+  Raises:
+    InputError: an unknown name.
+  """
+  choose('search.space', name, SPACES)
+  fields = SPACES[name]
+  base = NetworkConfig()
+  return tuple(
+    dataclasses.replace(base, **dict(zip(fields, values, strict=True)))
+    for values in itertools.product(*fields.values())
+  )
+
+
+def keep_fitting(
+  networks: Sequence[NetworkConfig], image_shape: ImageShape, classes: int
+) -> tuple[NetworkConfig, ...]:
+  """Returns the networks that can take the images, in their order.
+
+  Args:
+    networks: a space.
+    image_shape: (H, W, D).
+    classes: C.
+
+  Raises:
+    InputError: there is none.
+  """
+  fitting, reason = [], None
+  for network in networks:
+    try:
+      make_network(network, image_shape=image_shape, classes=classes)
+      fitting.append(network)
+    except InputError as error:
+      reason = error
+  if not fitting:
+    raise InputError(
+      f'no network of the search space takes these images: {reason}'
+    ) from reason
+  return tuple(fitting)
+
+
+def train_networks(
+  networks: Sequence[NetworkConfig],
+  synthetic: SyntheticSet,
+  images: AnyArray,
+  labels: AnyArray,
+  config: EvalConfig = EvalConfig(),
+  *,
+  key: Key,
+  callback: Callable[[int, int], None] | None = None,
+  skip: Collection[NetworkConfig] = (),
+) -> Iterator[Trained]:
+  """Trains ConvNets on one set and yields each as soon as it is tested.
+
+  Those of equal shape (`networks.Family`) share all that is compiled, and are
+  trained as many at a time as there are devices.
+
+  Args:
+    networks: different ConvNets.
+    synthetic: what to train on.
+    images: to test on, uint8 [N, H, W, D] or float in [0, 1]. To choose a
+      network by the result, hold them out of the training set.
+    labels: int [N].
+    config: the protocol; `networks` of each architecture are trained.
+    key: every draw follows from it; is consumed. A network's result depends on
+      it alone, not on which others are trained, up to rounding.
+    callback: gets (epochs done, epochs in all) of the networks in training.
+      What it raises ends the training.
+    skip: those of the networks that are trained already. The others are
+      compiled as if all were trained, which makes their results the same.
+
+  Returns:
+    An iterator over the networks, family by family, in order of appearance.
+
+  Raises:
+    InputError: at once, if a network is given twice or cannot take the images
+      (see `keep_fitting`), and as for `evaluate`.
+
+  Example:
+    small = {
+      trained.network: trained.result.mean
+      for trained in train_networks(list_space('small'), synthetic,
+                                    held_out_images, held_out_labels, key=key)
+    }
+  """
+  made = [
+    (family, family.make(synthetic.image_shape, synthetic.classes))
+    for family in split_families(networks)
+  ]
+  numbers = jnp.arange(config.networks, dtype=jnp.int32)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+  together = max(1, jax.local_device_count() // config.networks)
+
+  def train(family: Family, network: Network) -> Iterator[Trained]:
+    left = [member for member in family.members if member not in skip]
+    for low in range(0, len(left), together):
+      started = time.perf_counter()
+      members = left[low : low + together]
+      result = evaluate_each(
+        synthetic,
+        images,
+        labels,
+        config,
+        keys=jnp.tile(keys, len(members)),
+        network=network,
+        collections=family.choose(
+          member for member in members for _ in range(config.networks)
+        ),
+        callback=callback,
+      )
+      seconds = (time.perf_counter() - started) / len(members)
+      for i, member in enumerate(members):
+        own = slice(i * config.networks, (i + 1) * config.networks)
+        part = EvalResult(result.accuracies[own], result.correct[own])
+        yield Trained(member, part, seconds)
+
+  return itertools.chain.from_iterable(itertools.starmap(train, made))
+
+
+def early_stopping(
+  data: ClassData, images: int, config: EvalConfig, *, key: Key
+) -> tuple[SyntheticSet, EvalConfig]:
+  """Makes the whole set comparable to a small one: as many steps, no more.
+
+  Args:
+    data: the real training images.
+    images: of the small set.
+    config: the protocol on the small set.
+    key: draws the images that training comes to see; is consumed.
+
+  Returns:
+    A set and a protocol that passes over it once, in the small set's number of
+    steps and size of batch: random images, each again only when all have come.
+    The rate stays at its start, since training is stopped early. The set has
+    steps times batch images, as float32.
+  """
+  check_whole(data, 'early stopping')
+  batch = min(config.batch_size, images)
+  steps = (config.epochs + 1) * math.ceil(images / config.batch_size)
+  real, labels = pretraining.flatten(data)
+  passes = math.ceil(steps * batch / len(labels))
+  permute = jax.vmap(jax.random.permutation, (0, None))
+  orders = permute(jax.random.split(key, passes), np.arange(len(labels)))
+  rows = np.sort(np.asarray(orders).reshape(-1)[: steps * batch])
+  chosen = SyntheticSet(
+    images=normalise(real[rows], data.mean, data.std),
+    labels=jnp.asarray(labels[rows]),
+    mean=data.mean,
+    std=data.std,
+    class_names=data.class_names,
+  )
+  return chosen, dataclasses.replace(config, epochs=0, batch_size=batch)
+
+
+def compare_rankings(
+  small: Mapping[Any, float], real: Mapping[Any, float]
+) -> Agreement:
+  """Says how well the small set's ranking foretells the real one.
+
+  Args:
+    small: by network, or its name, its accuracy (on validation images) when
+      trained on the small set, in [0, 1].
+    real: by network, its accuracy (on test images) when trained on the whole
+      set. At least one network, the same ones.
+
+  Returns:
+    Rank correlations among all and among the small set's best, and the network
+    that the small set picks beside the real best. Ties go to the first of
+    `small`.
+
+  Raises:
+    InputError: the two are not of the same networks.
+  """
+  if small.keys() != real.keys() or not small:
+    raise InputError(
+      f'rankings are compared of the same networks, got {len(small)} and'
+      f' {len(real)}, {len(small.keys() & real.keys())} of them in both'
+    )
+  names = sorted(small, key=lambda name: -small[name])  # Stable.
+  picked, best = names[0], max(small, key=lambda name: real[name])
+  return Agreement(
+    tuple(_correlate(names, small, real, share) for share in SHARES),
+    picked,
+    real[picked],
+    best,
+    real[best],
+  )
+
+
+def _correlate(
+  names: Sequence[Any],
+  small: Mapping[Any, float],
+  real: Mapping[Any, float],
+  share: float,
+) -> Correlation:
+  # Imported here: it takes long, and only a search needs it.
+  from scipy import stats
+
+  chosen = names[: math.ceil(share * len(names))]
+  a, b = [small[name] for name in chosen], [real[name] for name in chosen]
+  if len(set(a)) < 2 or len(set(b)) < 2:
+    return Correlation(share, len(chosen), None, None)
+  return Correlation(
+    share,
+    len(chosen),
+    float(stats.spearmanr(a, b).statistic),
+    float(stats.kendalltau(a, b).statistic),
+  )

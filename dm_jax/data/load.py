@@ -1,0 +1,119 @@
+"""Image sets from four sources, all as one `Dataset`.
+
+`load` reads what a `DataConfig` names; `ClassData.from_arrays` and
+`Dataset.from_arrays` take arrays that are already in memory.
+"""
+
+import dataclasses
+
+from dm_jax.config.sections import DataConfig
+from dm_jax.data.arrays import channel_statistics, check_images, check_labels
+from dm_jax.data.cache import load_cached
+from dm_jax.data.class_data import (
+  ClassData,
+  Dataset,
+  check_whole,
+  denormalise,
+  normalise,
+)
+from dm_jax.data.digest import fingerprint
+from dm_jax.data.mapped import release
+from dm_jax.data.part import WHOLE, Part
+from dm_jax.data.source import Source, read_dataset
+from dm_jax.data.statistics import Statistics, check_name, published
+from dm_jax.types import InputError
+
+__all__ = [
+  'WHOLE',
+  'ClassData',
+  'Dataset',
+  'Part',
+  'channel_statistics',
+  'check_images',
+  'check_labels',
+  'check_whole',
+  'denormalise',
+  'fingerprint',
+  'load',
+  'normalise',
+  'release',
+]
+
+
+def load(config: DataConfig, part: Part = WHOLE) -> Dataset:
+  """Reads a training and a test set.
+
+  Args:
+    config: `name` is digits, npz or folder, and a tensorflow_datasets name
+      otherwise; `dir` and `resize` as the source needs them; `cache` is where
+      decoded images are kept and mapped, for sets that no memory holds.
+    part: the classes whose training images are read, `ClassData.held`. The
+      test set is read whole.
+
+  Returns:
+    The training set by class and the test set, as NumPy arrays, normalised by
+    `data.statistics`, else by what is published for a set of this name, else
+    by the training images' own statistics, those of all processes.
+
+  Raises:
+    InputError: one line naming what is wrong, where, and the remedy.
+
+  Example:
+    >>> load(DataConfig(name='digits')).train.image_shape
+    (8, 8, 1)
+  """
+  if config.statistics is not None:
+    check_name(config.statistics)
+  # Resized images have other statistics than those that are published.
+  own_name = config.name if config.resize is None else ''
+  statistics = published(config.statistics or own_name)
+  source = _source(config)
+  if config.cache is not None:
+    return _load_cached(config, source, part, statistics)
+  contents = source.open()
+  _check_channels(statistics, contents.image_shape[-1])
+  return read_dataset(contents, part, statistics)
+
+
+def _load_cached(
+  config: DataConfig, source: Source, part: Part, given: Statistics | None
+) -> Dataset:
+  assert config.cache is not None
+  dataset = load_cached(config.cache, config.name, config.resize, source, part)
+  _check_channels(given, dataset.train.image_shape[-1])
+  mean, std = given or (dataset.train.mean, dataset.train.std)
+  train = dataclasses.replace(dataset.train, mean=mean, std=std)
+  return dataclasses.replace(dataset, train=train)
+
+
+def _check_channels(statistics: Statistics | None, channels: int) -> None:
+  if statistics is not None and len(statistics[0]) != channels:
+    raise InputError(
+      f'data.statistics has {len(statistics[0])} channels, the images have'
+      f' {channels}: leave it out to compute them'
+    )
+
+
+def _source(config: DataConfig) -> Source:
+  # Each source is imported where it is used, with the packages that it needs:
+  # `import dm_jax` must stay quick and must not need them.
+  if config.name in ('digits', 'npz') and config.resize is not None:
+    raise InputError(
+      f'data.resize must be None for data.name={config.name}, got '
+      f'{config.resize}: only image files can be resized'
+    )
+  if config.name == 'digits':
+    from dm_jax.data import digits
+
+    return digits.source()
+  if config.name == 'npz':
+    from dm_jax.data import npz
+
+    return npz.source(config.dir)
+  if config.name == 'folder':
+    from dm_jax.data import folder
+
+    return folder.source(config.dir, config.resize)
+  from dm_jax.data import tfds_source
+
+  return tfds_source.source(config.name, config.dir, config.resize)

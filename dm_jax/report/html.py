@@ -1,0 +1,153 @@
+"""The tables of a report, as HTML: how a run went and what was set."""
+
+from collections.abc import Callable, Iterable
+from html import escape
+import re
+from typing import Any
+
+from dm_jax.report.table import Table
+from dm_jax.types import Json
+from dm_jax.words import format_bytes, format_seconds
+
+MAX_NAMES = 200
+
+
+def run_tables(results: Json) -> str:
+  """Returns run, time, versions and data as tables, classes and command below.
+
+  Args:
+    results: as in results.json; what is missing is left out.
+  """
+  data = results.get('data') or {}
+  sections = {
+    'Run': {
+      'method': results.get('method'),
+      'mode': results.get('mode'),
+      'seed': results.get('seed'),
+      'sets': results.get('sets'),
+      'condensed with': results.get('condensing_network'),
+      'evaluated with': _each('{}', results.get('networks')),
+      'device': results.get('device'),
+      'resumed from step': _each('{:,}', results.get('resumed_from')),
+      'one step': _maybe(format_seconds, results.get('seconds_per_step')),
+      'speed': _maybe(_per_second, results.get('images_per_second')),
+      'peak memory': _maybe(format_bytes, results.get('peak_bytes')),
+    },
+    'Time': {
+      name: format_seconds(seconds) for name, seconds in times(results).items()
+    },
+    'Versions': results.get('versions') or {},
+    'Data': {
+      'name': data.get('name'),
+      'training images': _maybe('{:,}'.format, data.get('train_images')),
+      'test images': _maybe('{:,}'.format, data.get('test_images')),
+      'image': _each('{}', data.get('image_shape'), ' × '),
+      'channel means': _each('{:.4f}', data.get('mean')),
+      'channel deviations': _each('{:.4f}', data.get('std')),
+      'classes': data.get('classes'),
+    },
+  }
+  tables = ''.join(
+    f'<div class="table"><h3>{title}</h3>{rows}</div>\n'
+    for title, values in sections.items()
+    if (rows := _rows(values))
+  )
+  return (
+    f'<div class="tables">{tables}</div>{_class_names(data)}{_command(results)}'
+  )
+
+
+def config_table(config: Json) -> str:
+  """Returns the config with dotted names, one group per top-level name.
+
+  Args:
+    config: nested; None is shown as a dash.
+  """
+  groups: dict[str, dict[str, str]] = {}
+  for name, value in config.items():
+    group = name if isinstance(value, dict) else ''
+    groups.setdefault(group, {}).update(_dotted(name, value))
+  body = ''.join(
+    f'<div class="group">{_rows(rows)}</div>' for rows in groups.values()
+  )
+  return f'<div class="config">{body}</div>' if body else ''
+
+
+def with_copies(table: Table) -> str:
+  """Returns a table, and folded below it copies to paste.
+
+  Args:
+    table: its title stands in the copies alone.
+  """
+  copies = (('Markdown', table.as_markdown()), ('LaTeX', table.as_latex()))
+  folded = ''.join(
+    f'<details><summary>{name}</summary><pre>{escape(text)}</pre></details>\n'
+    for name, text in copies
+  )
+  return f'{table.as_html()}{folded}'
+
+
+def times(results: Json) -> dict[str, float]:
+  """Returns the seconds of each part of the run, and their total last."""
+  names = ('compile', 'condense', 'evaluate')
+  parts = {name: results.get(f'{name}_seconds') for name in names}
+  known = {name: s for name, s in parts.items() if s is not None}
+  return {**known, 'total': sum(known.values())} if known else {}
+
+
+def marked(text: str) -> str:
+  """Returns `text` as HTML in which no line ends inside a --flag."""
+  return ' '.join(
+    f'<code>{escape(word)}</code>' if word.startswith('--') else escape(word)
+    for word in text.split(' ')
+  )
+
+
+def _class_names(data: Json) -> str:
+  names = [str(name) for name in data.get('class_names') or ()]
+  if len(names) > MAX_NAMES:
+    names = [*names[:MAX_NAMES], f'and {len(names) - MAX_NAMES:,} more']
+  shown = escape(', '.join(names))
+  return f'<h3>Classes</h3><p class="names">{shown}</p>' if names else ''
+
+
+def _command(results: Json) -> str:
+  command = results.get('command') or ''
+  return f'<h3>Command</h3><pre>{marked(command)}</pre>' if command else ''
+
+
+def _maybe(show: Callable[[Any], str], value: Any) -> str | None:
+  return None if value is None else show(value)
+
+
+def _per_second(count: float) -> str:
+  return f'{count:,.0f} images per second'
+
+
+def _each(form: str, values: Iterable | None, between: str = ', ') -> str:
+  return between.join(map(form.format, values or ()))
+
+
+def _rows(values: Json) -> str:
+  """Returns a row for each value that is there, or ''."""
+  items = [
+    f'<div><dt>{escape(str(name))}</dt><dd>{_breakable(value)}</dd></div>'
+    for name, value in values.items()
+    if value not in (None, '')
+  ]
+  return f'<dl>{"".join(items)}</dl>' if items else ''
+
+
+def _breakable(value: Any) -> str:
+  """Returns HTML in which long names may end a line at _ and :."""
+  return re.sub('([_:])', r'\1<wbr>', escape(str(value)))
+
+
+def _dotted(name: str, value: Any) -> dict[str, str]:
+  if isinstance(value, dict):
+    return {
+      dotted: text
+      for key, inner in value.items()
+      for dotted, text in _dotted(f'{name}.{key}', inner).items()
+    }
+  return {name: '–' if value is None else str(value)}

@@ -1,0 +1,285 @@
+"""A run's results for people: a page, report.html, and lines for a terminal.
+
+The page is one file that loads nothing else: style and charts are inline,
+pictures are embedded. The same inputs give the same bytes.
+"""
+
+from html import escape
+import importlib.resources
+import math
+import os
+from pathlib import Path
+import string
+from typing import Any
+
+from dm_jax.files import write_atomically
+from dm_jax.records.metrics import read_metrics
+from dm_jax.records.results import evaluation_table, network_pool
+from dm_jax.report.charts import bars, curve, validation_chart
+from dm_jax.report.continual import (
+  application_lines,
+  continual_section,
+  has_application,
+  search_section,
+)
+from dm_jax.report.html import (
+  config_table,
+  marked,
+  run_tables,
+  times,
+  with_copies,
+)
+from dm_jax.report.pictures import grids
+from dm_jax.report.scores import (
+  advice,
+  image_counts,
+  origin,
+  read_scores,
+  sentence,
+  warnings,
+)
+from dm_jax.report.table import Table
+from dm_jax.types import Json
+from dm_jax.words import format_bytes, format_seconds
+
+NOT_EVALUATED = (
+  'No accuracies yet: no network has been trained on these images. The same '
+  'command with --mode=run goes on to do that.'
+)
+
+
+def write_report(
+  workdir: str | os.PathLike[str], results: Json, config: Json
+) -> Path:
+  """Writes report.html from what a run left in its workdir.
+
+  Pictures are embedded as they are while they take less than 7 MB together;
+  otherwise the large ones are embedded as JPEG, smaller if need be, as the page
+  says. Of more than nine, nine are embedded, evenly spaced.
+
+  Args:
+    workdir: the run's folder; metrics.jsonl, images/*.png, and
+      figures/accuracy.svg or figures/ranking.svg of an application, are read
+      from it if they are there.
+    results: as in results.json. Accuracies are in [0, 1], times in seconds;
+      condense_seconds leaves compile_seconds out. A key that is missing or None
+      leaves its part of the page out.
+    config: the resolved config, nested.
+
+  Returns:
+    The path of the page.
+
+  Raises:
+    InputError: if metrics.jsonl is broken other than at its end.
+  """
+  workdir = Path(workdir)
+  results = {name: v for name, v in results.items() if v is not None}
+  sections = [
+    _section('Accuracy on the test set', _accuracy(results)),
+    _section('Accuracy as classes arrive', continual_section(results, workdir)),
+    _section('Ranking of architectures', search_section(results, workdir)),
+    _facts(results),
+    _section('Every set and network', _evaluations(results)),
+    _section(_images_title(results), grids(workdir / 'images', config)),
+    _section('Loss', _loss(read_metrics(workdir), results)),
+    _section('Accuracy on validation images', _validation(results)),
+    _section('The run', run_tables(results)),
+    _section('Configuration', config_table(config)),
+  ]
+  template = importlib.resources.files('dm_jax.report') / 'template.html'
+  page = string.Template(template.read_text('utf-8')).substitute(
+    title=escape(_title(results)),
+    lede=escape(_lede(results)),
+    body='\n'.join(filter(None, sections)),
+  )
+  path = workdir / 'report.html'
+  write_atomically(path, lambda file: file.write(page.encode()))
+  return path
+
+
+def summary_lines(results: Json) -> list[str]:
+  """Returns the accuracies as aligned tables, and warnings below.
+
+  The first has a line for each set on the first network. The second follows
+  where there are several networks or sizes, and has all of them. The tables of
+  continual learning and architecture search come last.
+
+  Args:
+    results: as in results.json.
+  """
+  table = evaluation_table(results)
+  lines = _evaluation_lines(results, table) if table else []
+  applied = application_lines(results)
+  # Tables stand apart from what is above them.
+  between = [''] if applied and lines and lines[-1] else []
+  return [*lines, *between, *applied] or [NOT_EVALUATED]
+
+
+def _evaluation_lines(results: Json, table: Table) -> list[str]:
+  """Returns what networks reached on the test set, and warnings."""
+  lines = _score_lines(results)
+  if len(network_pool(results)) > 1 or len(_sizes(results)) > 1:
+    lines += ['', *table.as_text().splitlines(), '']
+  lines += [f'warning: {line}' for line in warnings(results)]
+  return [*lines, *filter(None, [advice(results)])]
+
+
+def _score_lines(results: Json) -> list[str]:
+  scores = read_scores(results)
+  names = [f'{score.name} ({score.detail})' for score in scores]
+  wide = max(map(len, names), default=0)
+  figures = max((len(str(score)) for score in scores), default=0)
+  return [
+    f'{name:{wide}}  {score!s:{figures}} %   {score.count}'.rstrip()
+    for name, score in zip(names, scores, strict=True)
+  ]
+
+
+def _sizes(results: Json) -> list[int]:
+  """Returns the images per class of the run's nested sets, ascending."""
+  return results.get('sizes') or [
+    size for size in (results.get('images_per_class'),) if size
+  ]
+
+
+def _title(results: Json) -> str:
+  name, sizes = results.get('data', {}).get('name', 'Images'), _sizes(results)
+  if results.get('method') == 'whole':
+    return f'{name}, whole set'
+  if not sizes:
+    return name
+  images = 'image' if sizes == [1] else 'images'
+  return f'{name}, {_series(sizes)} {images} per class'
+
+
+def _series(sizes: list[int]) -> str:
+  """Returns e.g. 1, 10 and 50."""
+  *most, last = [f'{size:,}' for size in sizes]
+  return f'{", ".join(most)} and {last}' if most else last
+
+
+def _images_title(results: Json) -> str:
+  made = results.get('method', 'dm') == 'dm'
+  return 'The synthetic images' if made else 'The images'
+
+
+def _lede(results: Json) -> str:
+  *smaller, largest = _sizes(results) or [0]
+  parts = [origin(results)]
+  if smaller and results.get('method') != 'whole':
+    parts.append(f'Smaller sets take the first {_series(smaller)} per class.')
+  found = sentence(results).replace(' %', '\N{NO-BREAK SPACE}%')
+  if smaller and found:
+    found = f'At {largest} per class, {found[0].lower()}{found[1:]}'
+  return ' '.join([*parts, found]).strip()
+
+
+def _section(title: str, body: str) -> str:
+  return f'<section><h2>{title}</h2>\n{body}\n</section>' if body else ''
+
+
+def _accuracy(results: Json) -> str:
+  scores = read_scores(results)
+  if not scores and has_application(results):
+    return ''
+  if not scores:
+    return f'<p>{marked(NOT_EVALUATED)}</p>'
+  data = results.get('data', {})
+  classes = data.get('classes')
+  notes = ['A dot is one network, trained from scratch and tested once.']
+  if any(score.deviation for score in scores):
+    notes.append('Bar and whisker are the mean and one standard deviation.')
+  if classes:
+    notes.append('The dashed line is chance.')
+  if data.get('test_images'):
+    notes.append(f'{data["test_images"]:,} test images.')
+  chart = bars(scores, 1 / classes if classes else None)
+  return f'{_warning(results)}{chart}<p class="note">{" ".join(notes)}</p>'
+
+
+def _warning(results: Json) -> str:
+  lines = [*warnings(results), *filter(None, [advice(results)])]
+  if not lines:
+    return ''
+  text = escape('\n'.join(lines)).replace(' %', '&nbsp;%')
+  text = text.replace('\n', '<br>')
+  return f'<p class="warning"><b>Warning.</b> {text}</p>\n'
+
+
+def _evaluations(results: Json) -> str:
+  """Returns the table of all that was evaluated, and copies to paste."""
+  table = evaluation_table(results)
+  return with_copies(table) if table else ''
+
+
+def _validation(results: Json) -> str:
+  """Returns the accuracy on held-out training images over the steps."""
+  rows = results.get('validation') or []
+  if not rows:
+    return ''
+  means: dict[int, dict[int, list[float]]] = {}
+  for row in rows:
+    steps = means.setdefault(row['images_per_class'], {})
+    steps.setdefault(row['step'], []).append(row['mean'])
+  chart = validation_chart(
+    {
+      f'{size} per class': {
+        step: sum(accuracies) / len(accuracies)
+        for step, accuracies in sorted(steps.items())
+      }
+      for size, steps in sorted(means.items())
+    }
+  )
+  sets = len({row['set'] for row in rows})
+  over = f', mean over {sets} sets' if sets > 1 else ''
+  return (
+    f'{chart}<p class="note">Networks trained on the images as they are after'
+    f' a step{over}. The validation images were held out of the training set;'
+    ' the test set was not used.</p>'
+  )
+
+
+def _facts(results: Json) -> str:
+  counts = image_counts(results)
+  shape = results.get('data', {}).get('image_shape')
+  facts = []
+  if counts and results.get('method') != 'whole':
+    real, few = counts
+    facts.append(
+      ('Images', f'{real:,} → {few:,}', f'{real / few:,.3g} times fewer')
+    )
+    if shape:
+      sizes = [format_bytes(n * math.prod(shape)) for n in counts]
+      facts.append(('Size', ' → '.join(sizes), 'one byte per value'))
+  spent = times(results)
+  if spent:
+    facts.append(
+      ('Time', format_seconds(spent['total']), results.get('device', ''))
+    )
+  if 'peak_bytes' in results:
+    facts.append(('Peak memory', format_bytes(results['peak_bytes']), ''))
+  items = [
+    f'<div><dt>{name}</dt><dd>{escape(value)}<small>{escape(note)}</small>'
+    '</dd></div>'
+    for name, value, note in facts
+  ]
+  return f'<dl class="facts">{"".join(items)}</dl>' if items else ''
+
+
+def _loss(rows: list[dict[str, Any]], results: Json) -> str:
+  """Returns the curve of the finite losses, and says if some were not."""
+  if not rows:
+    return ''
+  losses = {row['step']: row['loss'] for row in rows if 'loss' in row}
+  finite = {step: y for step, y in losses.items() if y is not None}
+  if len(finite) < 2:
+    return '<p>metrics.jsonl holds too few losses for a curve.</p>'
+  notes = []
+  if 'final_loss' in results:
+    notes.append(f'The last loss is {results["final_loss"]:.4g}.')
+  if len(finite) < len(losses):
+    bad = len(losses) - len(finite)
+    notes.append(f'{bad:,} of {len(losses):,} losses were not finite.')
+  notes.append('Every step draws a fresh network, so single losses scatter.')
+  chart = curve(list(finite), list(finite.values()))
+  return f'{chart}<p class="note">{" ".join(notes)}</p>'

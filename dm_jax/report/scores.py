@@ -1,0 +1,203 @@
+"""What a run found on its first network, and in plain words."""
+
+from collections.abc import Sequence
+import dataclasses
+
+from dm_jax.records.results import (
+  Evaluation,
+  method_name,
+  network_name,
+  network_pool,
+  own_first,
+  percent,
+  plural,
+  plus_minus,
+  read_evaluations,
+)
+from dm_jax.types import Json
+
+# How the page speaks of images that each method made or chose.
+_CHOSEN = {
+  'random': 'drawn at random',
+  'herding': 'selected by herding',
+  'k_center': 'selected by k-center',
+  'forgetting': 'selected by how often networks forget them',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """How well networks trained on one set do on the test set.
+
+  Attributes:
+    name: of the set, e.g. synthetic, random real or whole set.
+    detail: its size, e.g. 10 per class.
+    mean: accuracy, in [0, 1].
+    deviation: between networks, in [0, 1]; None if it is not known or there is
+      one network only.
+    accuracies: of each network, in [0, 1]; may be empty.
+    own: whether the set is the run's own, not one to compare it with.
+    count: of networks, e.g. 5 sets × 20 networks; '' if it is not known.
+  """
+
+  name: str
+  detail: str
+  mean: float
+  deviation: float | None = None
+  accuracies: Sequence[float] = ()
+  own: bool = False
+  count: str = ''
+
+  def __str__(self) -> str:
+    """Returns e.g. 92.3 ± 0.4."""
+    return plus_minus(self.mean, self.deviation)
+
+
+def read_scores(results: Json) -> list[Score]:
+  """Returns the scores of the first network, of the largest sets.
+
+  Args:
+    results: as in results.json.
+
+  Returns:
+    The run's own set first, where it has been evaluated, and the whole set
+    last.
+  """
+  own, found = results.get('method'), read_evaluations(results)
+  first, largest = network_pool(results)[:1], results.get('images_per_class')
+  shown = [
+    evaluation
+    for evaluation in found
+    if [evaluation.network] == first
+    and evaluation.images_per_class in (None, largest)
+  ]
+  return [
+    Score(
+      set_name(evaluation.method),
+      _detail(evaluation, results),
+      evaluation.mean,
+      evaluation.deviation,
+      evaluation.accuracies,
+      evaluation.method == own,
+      evaluation.count.removeprefix('1 set × '),
+    )
+    for evaluation in own_first(shown, own)
+  ]
+
+
+def set_name(method: str) -> str:
+  """Returns a set's name where images are spoken of, e.g. synthetic."""
+  return 'synthetic' if method == 'dm' else method_name(method)
+
+
+def _detail(evaluation: Evaluation, results: Json) -> str:
+  if evaluation.images_per_class is not None:
+    return f'{evaluation.images_per_class} per class'
+  images = (results.get('data') or {}).get('train_images')
+  return plural(images, 'image') if images else 'all images'
+
+
+def warnings(results: Json) -> list[str]:
+  """Returns a line for each result that random real images reach, too.
+
+  Args:
+    results: as in results.json. Only the same size and network are compared.
+  """
+  own, found = results.get('method'), read_evaluations(results)
+  if own in (None, 'random'):
+    return []
+  randoms = {
+    (e.images_per_class, e.network): e for e in found if e.method == 'random'
+  }
+  lines = []
+  for ours in found:
+    random = randoms.get((ours.images_per_class, ours.network))
+    # Not `ours <= random`, so that an accuracy of NaN warns, too.
+    if ours.method != own or random is None or ours.mean > random.mean:
+      continue
+    lines.append(
+      f'{ours.network}, {ours.images_per_class} per class: {set_name(own)}'
+      f' images reach {percent(ours.mean)} %, no better than random real ones,'
+      f' {percent(random.mean)} %.'
+    )
+  return lines
+
+
+def advice(results: Json) -> str:
+  """Returns what to do about `warnings`, or '' where there is nothing.
+
+  Args:
+    results: as in results.json.
+  """
+  if results.get('method') != 'dm' or not warnings(results):
+    return ''
+  return (
+    'Try more condense.steps, a smaller condense.learning_rate or, where the'
+    ' network is deep, a larger condense.smoothing.'
+  )
+
+
+def origin(results: Json) -> str:
+  """Returns a sentence on where the run's images come from.
+
+  Args:
+    results: as in results.json.
+  """
+  method, counts = results.get('method', 'dm'), image_counts(results)
+  real = few = ''
+  if counts:
+    real, few = (f'{count:,}' for count in counts)
+  if method == 'whole':
+    return f'All {real} real images were taken.'.replace('  ', ' ')
+  sets = results.get('sets') or 1
+  again = f', {sets} times independently' if sets > 1 else ''
+  if method == 'dm':
+    made = f'{few} synthetic ones' if few else 'a few synthetic ones'
+    start = f'{real} real images' if real else 'Real images'
+    return f'{start} were condensed into {made}{again}.'
+  how = _CHOSEN.get(method, f'selected by {method}')
+  start = f'{few} of {real}' if few else 'A few'
+  return f'{start} real images were {how}{again}.'
+
+
+def image_counts(results: Json) -> tuple[int, int] | None:
+  """Returns the real images and those of one of the run's sets, if known.
+
+  Args:
+    results: as in results.json.
+  """
+  data = results.get('data') or {}
+  real, classes = data.get('train_images'), data.get('classes')
+  size = results.get('images_per_class')
+  if real and results.get('method') == 'whole':
+    return real, real
+  return (real, classes * size) if real and classes and size else None
+
+
+def sentence(results: Json) -> str:
+  """Returns the run's own score beside the others, or '' without it.
+
+  Args:
+    results: as in results.json.
+  """
+  scores = read_scores(results)
+  if not scores or not scores[0].own:
+    return ''
+  ours, *others = scores
+  means = {score.name: score.mean for score in others}
+  compared = ''.join(
+    f', {percent(abs(ours.mean - means[name]))} points '
+    f'{"above" if ours.mean > means[name] else "below"} {what}'
+    for name, what in (
+      ('random real', 'as many random real images'),
+      ('whole set', 'all real images'),
+    )
+    if name in means
+  )
+  pool = network_pool(results)
+  which = f' ({network_name(pool[0])})' if len(pool) > 1 else ''
+  over = f', over {ours.count}' if 'set' in ours.count else ''
+  return (
+    f'Networks{which} trained on nothing else reach {ours} % on the test set'
+    f'{over}{compared}.'
+  )

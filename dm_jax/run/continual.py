@@ -1,0 +1,404 @@
+"""`launch.py` with application continual: orders of classes, methods, steps.
+
+A stage is one group of classes of one order: a run of its own on these classes
+alone, in `order_I/step_J`, which resumes as every run does.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dm_jax.applications import continual
+from dm_jax.condensing.condense import check_condensable, check_network
+from dm_jax.config.sections import CondenseConfig, RunConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.data.split import Split
+from dm_jax.networks.registry import make_network
+from dm_jax.records.metrics import MetricsWriter, read_metrics
+from dm_jax.report.applications import save_figures
+from dm_jax.report.grid import save_png
+from dm_jax.run.job import EVALUATE, Job
+from dm_jax.run.make import Maker, draw_set
+from dm_jax.run.team import Team
+from dm_jax.run.trials import headline
+from dm_jax.run.workdir import read_json
+from dm_jax.selection.select import check_selection
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.evaluate import check_batches, evaluate
+from dm_jax.types import InputError, Json, Network
+
+
+class Stage(NamedTuple):
+  """A group of classes that arrives.
+
+  Attributes:
+    order: of the classes, 0 to `continual.orders` - 1.
+    step: of the stream, 0 to `continual.steps` - 1.
+    groups: the classes of every group so far; the last one arrives now.
+  """
+
+  order: int
+  step: int
+  groups: tuple[tuple[int, ...], ...]
+
+  @property
+  def seen(self) -> tuple[int, ...]:
+    """All classes so far, in the order of their arrival."""
+    return tuple(itertools.chain(*self.groups))
+
+
+def check(job: Job) -> None:
+  """Raises InputError if the run's data cannot come as such a stream."""
+  if job.config.embedder.dir is not None:
+    raise InputError(
+      'embedder.dir would have a pool of one group embed another: leave it out,'
+      ' each group then trains its own'
+    )
+  for stage in list_stages(job.config, job.dataset.train.classes):
+    _check_stage(job, stage)
+
+
+def _check_stage(job: Job, stage: Stage) -> None:
+  """Raises InputError for what would stop the run later, at this stage."""
+  size, new = _size(job, stage), stage.groups[-1]
+  data = _without_images(job.split.train, new)
+  network = _condensing_network(job, new)
+  for method in _methods(job):
+    if method == 'dm':
+      condense = _condense_config(job, size)
+      check_condensable(condense, data)
+      check_network(condense, data, network)
+    else:
+      check_selection(data, method, size)
+  images, batch = size * len(stage.seen), job.config.evaluate.batch_size
+  check_batches(_evaluation_network(job, stage), images, batch)
+  if not np.isin(job.dataset.test_labels, new).any():
+    names = ', '.join(data.class_names)
+    raise InputError(
+      f'the test set has no image of the classes {names}, which arrive together'
+      f' in order {stage.order}: use fewer continual.steps, or other data'
+    )
+
+
+def _without_images(data: ClassData, classes: Sequence[int]) -> ClassData:
+  """Some classes in name only, for checks: takes no memory."""
+  shape = (len(classes), *data.images.shape[1:])
+  return dataclasses.replace(
+    data,
+    images=np.broadcast_to(np.uint8(0), shape),
+    counts=np.asarray(data.counts)[list(classes)],
+    class_names=tuple(data.class_names[label] for label in classes),
+  )
+
+
+def list_stages(config: RunConfig, classes: int) -> list[Stage]:
+  """Returns all stages, order by order.
+
+  Args:
+    config: of the run.
+    classes: C.
+
+  Raises:
+    InputError: the steps do not divide the classes.
+  """
+  stages = []
+  for order in range(config.continual.orders):
+    arriving = continual.class_order(order, classes)
+    groups = continual.split_groups(arriving, config.continual.steps)
+    stages += [
+      Stage(order, step, groups[: step + 1]) for step in range(len(groups))
+    ]
+  return stages
+
+
+def lead(maker: Maker) -> None:
+  """Does all stages, or those that are left.
+
+  Args:
+    maker: of the run; its results and workdir get what is found.
+  """
+  job, results = maker.job, maker.results
+  config = job.config.continual
+  found = results.setdefault('continual', {'rows': []})
+  found |= dataclasses.asdict(config)
+  memories: dict[str, SyntheticSet | None] = {}
+  for stage in list_stages(job.config, job.dataset.train.classes):
+    if stage.step == 0:
+      memories = dict.fromkeys(_methods(job))
+    memories = _do_stage(maker, stage, memories)
+    if stage.step == config.steps - 1:
+      _keep_memories(maker, stage, memories)
+  _summarise(maker)
+  save_figures(results, job.folder)
+
+
+def _methods(job: Job) -> tuple[str, ...]:
+  """The run's own method and its baselines."""
+  methods = (job.config.method, *job.config.evaluate.selections)
+  return tuple(dict.fromkeys(methods))
+
+
+def _size(job: Job, stage: Stage) -> int:
+  """Images per class in memory at a stage."""
+  return continual.images_per_class(
+    job.config.condense.largest,
+    len(stage.seen),
+    job.dataset.train.image_shape,
+    job.config.continual.store,
+    job.config.continual.budget_bytes,
+  )
+
+
+def _condense_config(job: Job, size: int) -> CondenseConfig:
+  """How the images of a stage are condensed."""
+  budget = job.config.continual.budget_bytes
+  sizes = continual.condensed_sizes(size, budget)
+  return dataclasses.replace(job.config.condense, images_per_class=sizes)
+
+
+def _condensing_network(job: Job, classes: Sequence[int]) -> Network:
+  """The network that embeds new classes, and that selects among them."""
+  return make_network(
+    job.config.network,
+    image_shape=job.dataset.train.image_shape,
+    classes=len(classes),
+  )
+
+
+def _evaluation_network(job: Job, stage: Stage) -> Network:
+  """The network that tells apart the classes seen so far."""
+  return make_network(
+    job.config.evaluation_network,
+    image_shape=job.dataset.train.image_shape,
+    classes=len(stage.seen),
+  )
+
+
+def _do_stage(
+  maker: Maker, stage: Stage, memories: dict[str, SyntheticSet | None]
+) -> dict[str, SyntheticSet | None]:
+  """Makes each method's images of the new classes, and evaluates the memory."""
+  job = maker.job
+  size, store = _size(job, stage), job.config.continual.store
+  own = _stage_maker(maker, stage, size)
+  grown: dict[str, SyntheticSet | None] = {}
+  for method, memory in memories.items():
+    new = _made(own, method, stage)
+    grown[method] = continual.grow(memory, continual.keep_as(new, store), size)
+  _collect_times(maker, own, stage)
+  for method, memory in grown.items():
+    if memory is not None and _row(maker.results, stage, method) is None:
+      seconds = own.making_seconds(method, stage.order)
+      if seconds is not None:
+        seconds /= len(stage.groups[-1])
+      _evaluate(maker, stage, method, memory, seconds)
+  _log(maker, stage)
+  return grown
+
+
+def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
+  """A maker for a stage's new classes alone, in the stage's folder."""
+  job, new = maker.job, stage.groups[-1]
+  folder = job.folder / f'order_{stage.order}' / f'step_{stage.step}'
+  folder.mkdir(parents=True, exist_ok=True)
+  condense = _condense_config(job, size)
+  rows, labels = continual.keep_seen(job.split.labels, new)
+  own = dataclasses.replace(
+    job,
+    config=dataclasses.replace(job.config, condense=condense),
+    split=Split(job.split.train.take(new), job.split.images[rows], labels),
+    network=_condensing_network(job, new),
+    folder=folder,
+    first_set=stage.order,
+    first_class=len(stage.seen) - len(new),
+  )
+  results = read_json(folder / 'results.json')
+  return Maker(own, maker.request, Team(own, maker.request), results)
+
+
+def _made(own: Maker, method: str, stage: Stage) -> SyntheticSet:
+  """Makes a stage's images by a method, or reads them."""
+  job, number = own.job, stage.order
+  if method != job.config.method:
+    return own.select(method, number)
+  path = job.folder / 'synthetic.npz'
+  return SyntheticSet.load(path) if path.exists() else own.make(number)
+
+
+def _evaluate(
+  maker: Maker,
+  stage: Stage,
+  method: str,
+  memory: SyntheticSet,
+  seconds_per_class: float | None,
+) -> None:
+  """Trains networks on a memory, and keeps what they reach as a row."""
+  job = maker.job
+  rows, labels = continual.keep_seen(job.dataset.test_labels, stage.seen)
+  title = (
+    f'order {stage.order + 1} of {job.config.continual.orders},'
+    f' {memory.classes} classes, {method}'
+  )
+  started = time.perf_counter()
+  with maker.progress(title, 'epoch') as update:
+    result = evaluate(
+      memory,
+      job.dataset.test_images[rows],
+      labels,
+      job.config.evaluate,
+      key=jax.random.fold_in(job.key(EVALUATE, stage.order), stage.step),
+      network=_evaluation_network(job, stage),
+      callback=update,
+    )
+  totals = np.bincount(labels, minlength=memory.classes)
+  images = len(memory.labels)
+  store = job.config.continual.store
+  maker.results['continual']['rows'].append(
+    {
+      'order': stage.order,
+      'step': stage.step,
+      'method': method,
+      'classes': memory.classes,
+      'images': images,
+      'images_per_class': images // memory.classes,
+      'bytes': images * continual.image_bytes(memory.image_shape, store),
+      'accuracies': list(result.accuracies),
+      'group_accuracies': [
+        list(continual.group_accuracies(correct, totals, len(stage.groups)))
+        for correct in result.correct
+      ],
+      'seconds_per_class': seconds_per_class,
+    }
+  )
+  spent = time.perf_counter() - started
+  maker.results['evaluate_seconds'] = (
+    maker.results.get('evaluate_seconds', 0.0) + spent
+  )
+  maker.save_results()
+
+
+def _row(results: Json, stage: Stage, method: str) -> dict[str, Any] | None:
+  key = {'order': stage.order, 'step': stage.step, 'method': method}
+  rows = results['continual']['rows']
+  return next((row for row in rows if key.items() <= row.items()), None)
+
+
+def _collect_times(maker: Maker, own: Maker, stage: Stage) -> None:
+  """Takes what condensing a stage cost over into the run's results."""
+  for measured in own.results.get('condensing', {}).values():
+    name = f'{stage.order}/{stage.step}'
+    maker.results.setdefault('condensing', {})[name] = measured
+    maker.sum_up()
+
+
+def _log(maker: Maker, stage: Stage) -> None:
+  """Writes a stage's accuracies as a line of metrics, once."""
+  folder, classes = maker.job.folder, len(stage.seen)
+  key = {'order': stage.order, 'step': classes}
+  if any(key.items() <= row.items() for row in read_metrics(folder)):
+    return
+  means = {}
+  for method in _methods(maker.job):
+    row = _row(maker.results, stage, method)
+    if row is not None:
+      means[f'accuracy_{method}'] = float(np.mean(row['accuracies']))
+  with MetricsWriter(folder) as metrics:
+    metrics.write(classes, order=stage.order, **means)
+
+
+def _keep_memories(
+  maker: Maker, stage: Stage, memories: dict[str, SyntheticSet | None]
+) -> None:
+  """Saves and draws the last memories of an order; of the first, on top.
+
+  Their classes are put into the data's order, so that they fit the data.
+  """
+  job = maker.job
+  for method, memory in memories.items():
+    assert memory is not None
+    made = continual.reorder(memory, job.dataset.train.class_names)
+    made = maker.with_provenance(made, method, stage.order)
+    name = 'synthetic' if method == job.config.method else f'memory_{method}'
+    made.save(job.folder / f'order_{stage.order}' / f'{name}.npz')
+    if stage.order > 0:
+      continue
+    picture = job.folder / 'images' / f'memory_{method}.png'
+    save_png(draw_set(made, method), picture)
+    if method == job.config.method:
+      made.save(job.folder / 'synthetic.npz')
+
+
+def _summarise(maker: Maker) -> None:
+  """Puts means over orders and networks into the results."""
+  job, results = maker.job, maker.results
+  config, found = job.config.continual, results['continual']
+  methods = {}
+  results['evaluations'] = []
+  for method in _methods(job):
+    by_order = [
+      [
+        row
+        for step in range(config.steps)
+        for row in found['rows']
+        if (row['order'], row['step'], row['method']) == (order, step, method)
+      ]
+      for order in range(config.orders)
+    ]
+    methods[method] = summary(by_order)
+    last = [rows[-1] for rows in by_order]
+    results['evaluations'].append(
+      {
+        'method': method,
+        'images_per_class': last[0]['images_per_class'],
+        'network': results['networks'][0],
+        'accuracies': [row['accuracies'] for row in last],
+        'mean': methods[method]['mean'][-1],
+        'std': methods[method]['std'][-1],
+      }
+    )
+  found['methods'] = methods
+  size = results['evaluations'][0]['images_per_class']
+  results |= {'images_per_class': size, 'sizes': [size], 'sets': config.orders}
+  results |= headline(results)
+  maker.save_results()
+
+
+def summary(by_order: Sequence[Sequence[Json]]) -> dict[str, Any]:
+  """Returns what one method reached, over orders and networks.
+
+  Args:
+    by_order: for each order the row of every step, see `_evaluate`.
+
+  Returns:
+    For each step the classes seen, mean and deviation of accuracy; the
+    forgetting, its mean and deviation over the orders, each of networks' mean
+    accuracies on a group; seconds to make and bytes to keep a class.
+  """
+  steps = list(zip(*by_order, strict=True))
+  accuracies = [
+    [a for row in rows for a in row['accuracies']] for rows in steps
+  ]
+  forgotten = [
+    continual.forgetting(
+      [np.mean(row['group_accuracies'], axis=0).tolist() for row in rows]
+    )
+    for rows in by_order
+  ]
+  known = [value for value in forgotten if value is not None]
+  spent = [row['seconds_per_class'] for row in itertools.chain(*by_order)]
+  timed = [seconds for seconds in spent if seconds is not None]
+  last = steps[-1][0]
+  return {
+    'classes': [rows[0]['classes'] for rows in steps],
+    'mean': [float(np.mean(values)) for values in accuracies],
+    'std': [float(np.std(values)) for values in accuracies],
+    'forgetting_mean': float(np.mean(known)) if known else None,
+    'forgetting_std': float(np.std(known)) if known else None,
+    'seconds_per_class': float(np.mean(timed)) if timed else None,
+    'bytes_per_class': last['bytes'] // last['classes'],
+  }

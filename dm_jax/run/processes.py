@@ -1,0 +1,220 @@
+"""Several processes of one run: how they start, and what they tell each other.
+
+The only module that knows of JAX's multi-process runtime. Everything here does
+nothing, at no cost, where a process is alone.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import math
+import os
+import pickle
+import socket
+import sys
+import time
+import traceback
+from typing import Any
+
+import jax
+from jax.experimental.multihost_utils import (
+  broadcast_one_to_all,
+  process_allgather,
+)
+import numpy as np
+
+from dm_jax.errors import one_line
+from dm_jax.run.interrupts import Interrupted
+from dm_jax.types import InputError
+
+_PATIENCE = 45.0  # Seconds to wait for a coordinator that does not answer.
+_PAUSE = 0.5
+_HEARTBEAT = 30  # Seconds after which a host that says nothing is lost.
+_LEAST = 1024  # Bytes of a message.
+_settled = False  # Whether all know that the run is over.
+
+# What JAX finds out by itself on TPU pods, under Slurm and Open MPI.
+_REMEDY = (
+  'give --coordinator=HOST:PORT, --processes=N and --process=I, or start it on'
+  ' a TPU pod, by Slurm (srun) or Open MPI (mpirun), where JAX finds them'
+)
+
+
+def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
+  """Joins this process to the others of its run.
+
+  Must come before anything else asks JAX for its devices.
+
+  Args:
+    coordinator: HOST:PORT of process 0; '' lets JAX find all three.
+    processes: how many there are.
+    process: number of this one, from 0.
+
+  Raises:
+    InputError: the three are not given together, or no coordinator answers.
+  """
+  given = (bool(coordinator), processes > 0, process >= 0)
+  if any(given) and not all(given):
+    raise InputError(
+      f'--coordinator={coordinator!r}, --processes={processes} and'
+      f' --process={process} go together: {_REMEDY}'
+    )
+  if coordinator and process >= processes:
+    raise InputError(
+      f'--process={process} must be below --processes={processes}'
+    )
+  if coordinator and process:
+    _await(coordinator)
+  try:
+    jax.distributed.initialize(
+      coordinator or None,
+      processes or None,
+      process if coordinator else None,
+      heartbeat_timeout_seconds=_HEARTBEAT,
+    )
+  except (ValueError, RuntimeError) as error:
+    raise InputError(
+      f'the processes do not find each other ({error}): {_REMEDY}'
+    ) from error
+
+
+def _await(coordinator: str) -> None:
+  """Waits for a listener; JAX would abort the process without a word."""
+  host, _, port = coordinator.rpartition(':')
+  if not (host and port.isdigit()):
+    raise InputError(f'--coordinator must be HOST:PORT, got {coordinator!r}')
+  until = time.monotonic() + _PATIENCE
+  while True:
+    try:
+      socket.create_connection((host.strip('[]'), int(port)), timeout=5).close()
+      return
+    except OSError as error:
+      if time.monotonic() > until:
+        raise InputError(
+          f'no coordinator answers at {coordinator} ({error}): start process 0'
+          ' there first, and see that this host can reach it'
+        ) from error
+    time.sleep(_PAUSE)
+
+
+def count() -> int:
+  return jax.process_count()
+
+
+def index() -> int:
+  return jax.process_index()
+
+
+def is_lead() -> bool:
+  """Whether this process is the one that writes."""
+  return index() == 0
+
+
+def share(items: int, number: int | None = None) -> tuple[int, int]:
+  """Returns the half-open range of items of a process, this one by default.
+
+  The shares of two processes differ by at most one.
+  """
+  number, processes = index() if number is None else number, count()
+  return items * number // processes, items * (number + 1) // processes
+
+
+class PeerLost(Exception):
+  """Another process of the run cannot be reached any more."""
+
+
+def gather(value: Any) -> list[Any]:
+  """Returns what each process gives, in their order; all must call it.
+
+  Args:
+    value: anything that can be pickled.
+
+  Raises:
+    PeerLost: another process has ended.
+  """
+  if count() == 1:
+    return [value]
+  packed = _packed(value)
+  sizes = _exchange(process_allgather, np.array([len(packed)], np.uint32))
+  rows = _exchange(process_allgather, _padded(packed, int(sizes.max())))
+  return [
+    pickle.loads(row[:size].tobytes())
+    for row, size in zip(rows, sizes[:, 0], strict=True)
+  ]
+
+
+def broadcast(value: Any) -> Any:
+  """Returns what the lead gives; all must call it, what others give is lost."""
+  if count() == 1:
+    return value
+  packed = _packed(value if is_lead() else None)
+  size = _exchange(broadcast_one_to_all, np.array([len(packed)], np.uint32))[0]
+  row = _padded(packed[:size], int(size))
+  return pickle.loads(_exchange(broadcast_one_to_all, row)[:size].tobytes())
+
+
+def total(sums: np.ndarray) -> np.ndarray:
+  """Adds integers over all processes; all must call it.
+
+  Raises:
+    InputError: they give arrays of different shapes.
+  """
+  parts = gather(np.asarray(sums))
+  shapes = {part.shape for part in parts}
+  if len(shapes) > 1:
+    told = ' and '.join(map(str, sorted(shapes)))
+    raise InputError(
+      f'the processes read data of different classes or shapes ({told}): give'
+      ' all the same'
+    )
+  return np.sum(parts, axis=0)
+
+
+def settle() -> None:
+  """Notes that all processes know that the run is over."""
+  global _settled
+  _settled = True
+
+
+@contextlib.contextmanager
+def shared_fate() -> Iterator[None]:
+  """Lets no process wait for one that an error ended.
+
+  Unless all know of it, the process ends at once: an ordinary exit would wait
+  for the others, who wait for it. They notice that it is gone within seconds.
+  """
+  try:
+    yield
+  except BaseException as error:
+    if count() == 1 or _settled:
+      raise
+    if isinstance(error, InputError | PeerLost | Interrupted | OSError):
+      print(f'error: {one_line(error)}', file=sys.stderr, flush=True)
+    else:
+      traceback.print_exc()
+    sys.stdout.flush()
+    if is_lead():
+      # The others end with it: first let them say what they know.
+      time.sleep(_PAUSE * 4)
+    os._exit(128 + getattr(error, 'signal', -127))
+
+
+def _packed(value: Any) -> np.ndarray:
+  return np.frombuffer(pickle.dumps(value), np.uint8)
+
+
+def _padded(packed: np.ndarray, size: int) -> np.ndarray:
+  """Pads to one of few lengths, for each of which JAX compiles anew."""
+  step = max(_LEAST, 1 << max(size.bit_length() - 4, 0))
+  row = np.zeros(math.ceil(size / step) * step, np.uint8)
+  row[: len(packed)] = packed
+  return row
+
+
+def _exchange(how: Callable, row: np.ndarray) -> np.ndarray:
+  try:
+    return np.asarray(how(row))
+  except RuntimeError as error:  # JaxRuntimeError and its older names.
+    raise PeerLost(
+      'another process of this run has ended: see what it printed; the same'
+      ' command goes on from the last checkpoint'
+    ) from error

@@ -1,0 +1,90 @@
+"""One run of `launch.py`: sets are made and evaluated; it resumes by itself."""
+
+from collections.abc import Callable
+import os
+from pathlib import Path
+from typing import Any
+
+from dm_jax.config.sections import RunConfig
+from dm_jax.report.page import summary_lines, write_report
+from dm_jax.run import continual as continual_run
+from dm_jax.run import interrupts, processes, workdir
+from dm_jax.run import search as search_run
+from dm_jax.run.interrupts import Interrupted, Request
+from dm_jax.run.job import Job, facts, notes, prepare
+from dm_jax.run.make import Maker
+from dm_jax.run.recorder import describe_machine
+from dm_jax.run.team import Team, serve
+from dm_jax.run.trials import run_trials
+
+__all__ = ['Interrupted', 'run']
+
+# By `RunConfig.application`: what it does, and what it asks of the data.
+_LEAD = {
+  'none': run_trials,
+  'continual': continual_run.lead,
+  'search': search_run.lead,
+}
+_CHECK = {'continual': continual_run.check, 'search': search_run.check}
+
+
+def run(
+  config: RunConfig,
+  *,
+  mode: str,
+  folder: str | os.PathLike[str],
+  synthetic: str | os.PathLike[str] | None = None,
+  command: str = '',
+  say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+  """Does a whole run, or what is left of it, and leaves its files in `folder`.
+
+  Args:
+    config: all settings.
+    mode: run (make the sets, then evaluate), condense (make them), or evaluate.
+    folder: the workdir.
+    synthetic: in mode evaluate, the file of the set.
+    command: how the run was started, for the report.
+    say: gets each line for the person who watches.
+
+  Returns:
+    What `results.json` holds; nothing in a process that is not the lead, which
+    takes part and writes nothing.
+
+  Raises:
+    InputError: something given cannot be used; nothing was written.
+    Diverged: the loss is not finite; the last good state was saved.
+    Interrupted: by a signal; the state was saved.
+  """
+  file = None if synthetic is None else Path(synthetic)
+  with processes.shared_fate():
+    say = say if processes.is_lead() else _say_nothing
+    job = prepare(config, mode, Path(folder), file, command, say)
+    if config.application in _CHECK:
+      _CHECK[config.application](job)
+    if not processes.is_lead():
+      serve(job)
+      return {}
+    with interrupts.deferred() as request, Team(job, request) as team:
+      return _lead(job, request, team)
+
+
+def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
+  with workdir.claim(job.folder, job.config, job.inputs):
+    for line in notes(job):
+      job.say(line)
+    results = workdir.read_json(job.folder / 'results.json')
+    results |= facts(job)
+    maker = Maker(job, request, team, results)
+    _LEAD[job.config.application](maker)
+    results |= describe_machine(results.get('peak_bytes', 0))
+    maker.save_results()
+    page = write_report(job.folder, results, job.config.to_dict())
+  for line in summary_lines(results):
+    job.say(line)
+  job.say(f'report: {page}')
+  return results
+
+
+def _say_nothing(line: str) -> None:
+  """What others than the lead say: it would be said twice."""

@@ -1,0 +1,124 @@
+"""The folder of one run: whose it is, and that no other run writes into it."""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+from dm_jax.config.fields import differences
+from dm_jax.config.sections import RunConfig
+from dm_jax.files import write_atomically
+from dm_jax.types import InputError, Json
+
+_UNWRITABLE = (
+  errno.ENOSPC,
+  errno.EDQUOT,
+  errno.EFBIG,
+  errno.EROFS,
+  errno.EACCES,
+  errno.EIO,
+)
+
+
+def write_json(path: Path, values: Json) -> None:
+  text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + '\n'
+  write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+  """Returns {} where there is no such file; raises InputError for another."""
+  try:
+    values = json.loads(path.read_text(encoding='utf-8'))
+    if not isinstance(values, dict):
+      raise ValueError('it holds no JSON object')
+    return values
+  except FileNotFoundError:
+    return {}
+  except NotADirectoryError:
+    raise InputError(
+      f'{path.parent} is not a folder: choose another --workdir'
+    ) from None
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f'{path} cannot be read ({error}): choose another --workdir'
+    ) from error
+
+
+@contextlib.contextmanager
+def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
+  """Holds a run's folder, made if need be, for as long as the context lasts.
+
+  Args:
+    path: of the folder.
+    config: of the run; kept as `config.json`, so that a later run sees it.
+    inputs: digests of what the run reads, kept beside the config.
+
+  Raises:
+    InputError: the folder belongs to another config or other data, another run
+      is in it, or it cannot be written.
+  """
+  _refuse_others(path, config, inputs)  # Before anything is written.
+  with contextlib.ExitStack() as stack:
+    try:
+      path.mkdir(parents=True, exist_ok=True)
+      lock = stack.enter_context(open(path / '.lock', 'a', encoding='utf-8'))
+    except OSError as error:
+      raise InputError(
+        f'workdir {path} cannot be written: {error.strerror}; choose another'
+        ' with --workdir'
+      ) from error
+    try:
+      # The kernel lets go when the process ends, however it ends.
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise InputError(
+        f'another run is in workdir {path}: wait for it or choose another'
+        ' with --workdir'
+      ) from None
+    _refuse_others(path, config, inputs)
+    for left in path.rglob('.*.tmp'):  # By a process that was killed.
+      left.unlink()
+    write_json(
+      path / 'config.json', {**config.to_dict(), 'inputs': dict(inputs)}
+    )
+    try:
+      yield
+    except OSError as error:
+      if error.errno not in _UNWRITABLE:
+        raise
+      raise InputError(
+        f'workdir {path} cannot be written: {error.strerror}; the last'
+        ' good checkpoint stays: make room and start the same command again'
+      ) from error
+
+
+def _refuse_others(path: Path, config: RunConfig, inputs: Json) -> None:
+  if path.exists() and not path.is_dir():
+    raise InputError(f'workdir {path} is a file: choose another with --workdir')
+  file = path / 'config.json'
+  old = read_json(file)
+  if not file.exists():
+    if (path / 'checkpoints').exists():
+      raise InputError(
+        f'workdir {path} has checkpoints but no config.json to tell whose:'
+        ' choose another with --workdir'
+      )
+    return
+  old_inputs = old.pop('inputs', {})
+  try:
+    old = RunConfig.from_dict(old).settings()
+  except (InputError, AttributeError, TypeError) as error:
+    raise InputError(
+      f'{file} is not the config of a run ({error}): choose another --workdir'
+    ) from error
+  changed = differences(
+    {**old, 'inputs': old_inputs}, {**config.settings(), 'inputs': dict(inputs)}
+  )
+  if changed:
+    raise InputError(
+      f'workdir {path} belongs to another config ({"; ".join(changed)}): choose'
+      ' another with --workdir, or give the old settings to go on'
+    )

@@ -1,0 +1,4 @@
+"""Sets of real images, chosen class by class: what must be beaten.
+
+Knows nothing of condensing; may import training and what it stands on.
+"""

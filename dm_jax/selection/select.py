@@ -1,0 +1,196 @@
+"""Sets of real images, chosen class by class: what condensed ones must beat."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from dm_jax.condensing.condense import default_network
+from dm_jax.config.sections import SELECTIONS, PretrainConfig
+from dm_jax.data.class_data import ClassData, check_whole, normalise
+from dm_jax.matching import loss as matching
+from dm_jax.networks.linen import AnyNetwork, as_network
+from dm_jax.selection import coreset
+from dm_jax.synthetic_set import SyntheticSet, package_versions
+from dm_jax.training import pretrain as pretraining
+from dm_jax.training.pretrain import Trained
+from dm_jax.types import AnyArray, InputError, Key, Network, choose
+
+_BY_FEATURES = {'herding': coreset.herding, 'k_center': coreset.k_center}
+
+
+def select(
+  images: AnyArray,
+  labels: AnyArray,
+  method: str = 'random',
+  images_per_class: int = 10,
+  *,
+  key: Key,
+  network: AnyNetwork | None = None,
+  config: PretrainConfig = PretrainConfig(),
+) -> SyntheticSet:
+  """Chooses real images of each class.
+
+  Args:
+    images: uint8 [N, H, W, D], or float in [0, 1], which is rounded to 8 bits.
+    labels: int [N] in 0, 1, ..., C - 1, each at least once.
+    method: as for `select_classes`.
+    images_per_class: S.
+    key: every draw follows from it; is consumed.
+    network: what is trained to choose by, a `Network` or a Linen module; None
+      is the paper's ConvNet.
+    config: how it is trained.
+
+  Returns:
+    C · S images ordered by class, within a class in the order chosen: the first
+    s of each class are the selection of s. All images for whole.
+
+  Raises:
+    InputError: an argument that cannot be used; the message says why.
+
+  Example:
+    chosen = dm_jax.select(images, labels, 'herding', 10,
+                           key=jax.random.key(0))
+  """
+  return select_classes(
+    ClassData.from_arrays(images, labels),
+    method,
+    images_per_class,
+    key=key,
+    network=network,
+    config=config,
+  )
+
+
+def select_classes(
+  data: ClassData,
+  method: str,
+  images_per_class: int,
+  *,
+  key: Key,
+  network: AnyNetwork | None = None,
+  config: PretrainConfig = PretrainConfig(),
+  trained: Trained | None = None,
+  callback: pretraining.Callback | None = None,
+  first: int = 0,
+) -> SyntheticSet:
+  """`select`, for images that are grouped by class already.
+
+  Args:
+    data: the real images, their statistics and class names.
+    method: random; herding and k_center, in the features of a trained network;
+      forgetting, the images that training forgot most often; or whole.
+    images_per_class: S; whole takes every image.
+    key: as for `select`.
+    network: as for `select`.
+    config: as for `select`.
+    trained: by `pretrain(network, data, config, ...)`, so that several methods
+      share it; None trains anew where the method needs it.
+    callback: of that training, see `pretrain`.
+    first: number of the first class, on which random choices depend.
+
+  Returns:
+    As `select`.
+
+  Raises:
+    InputError: as for `select`.
+  """
+  check_selection(data, method, images_per_class)
+  settings: dict[str, Any] = {
+    'condense': {'images_per_class': images_per_class}
+  }
+  if needs_training(method):
+    settings['pretrain'] = dataclasses.asdict(config)
+  provenance = {
+    'method': method,
+    'config': settings,
+    'versions': package_versions(),
+  }
+  if method == 'whole':
+    return SyntheticSet.from_whole(data).with_provenance(**provenance)
+  draw_key, train_key = jax.random.split(key)
+  if needs_training(method):
+    made = as_network(network or default_network(data), data.image_shape)
+    if trained is None:
+      trained = pretraining.pretrain(
+        made, data, config, train_key, callback=callback
+      )
+    choose_rows = _by_training(data, method, made, trained)
+  else:
+    choose_rows = _at_random(data, draw_key, first)
+  indices = np.stack(
+    [choose_rows(label, images_per_class) for label in range(data.classes)]
+  )
+  chosen = data.images[np.arange(data.classes)[:, None], indices]
+  images = normalise(chosen, data.mean, data.std)
+  return SyntheticSet.from_classes(images, data, provenance)
+
+
+def needs_training(method: str) -> bool:
+  """Says whether a method chooses by a network that it trains first."""
+  choose('selection', method, SELECTIONS)
+  return method not in ('random', 'whole')
+
+
+def check_selection(
+  data: ClassData, method: str, images_per_class: int
+) -> None:
+  """Raises InputError if images cannot be chosen so."""
+  choose('selection', method, SELECTIONS)
+  if images_per_class < 1:
+    raise InputError(
+      f'images_per_class must be at least 1, got {images_per_class}'
+    )
+  if method != 'random':
+    check_whole(data, f'the selection {method}')
+  smallest = int(data.counts.min())
+  if method != 'whole' and images_per_class > smallest:
+    name = data.class_names[int(data.counts.argmin())]
+    raise InputError(
+      f'the selection {method} cannot choose {images_per_class} images per'
+      f' class: class {name!r} has {smallest}; choose at most {smallest}, or'
+      ' whole'
+    )
+
+
+# (class, number of images) -> indices into the class's images, in order.
+_Choice = Callable[[int, int], Any]
+
+
+def _at_random(data: ClassData, key: Key, first: int) -> _Choice:
+  def choose_rows(label: int, count: int) -> np.ndarray:
+    class_key = jax.random.fold_in(key, first + label)
+    capacity = data.images.shape[1]
+    indices, _ = matching.draw(class_key, data.counts[label], capacity, count)
+    return np.asarray(indices)
+
+  return choose_rows
+
+
+def _by_training(
+  data: ClassData, method: str, network: Network, trained: Trained
+) -> _Choice:
+  ends = np.cumsum(np.asarray(data.counts))
+  starts = ends - np.asarray(data.counts)
+
+  if method == 'forgetting':
+
+    def choose_rows(label: int, count: int) -> np.ndarray:
+      rows = slice(starts[label], ends[label])
+      events, learned = trained.events[rows], trained.learned[rows]
+      return coreset.most_forgotten(events, learned, count)
+
+    return choose_rows
+
+  images, _ = pretraining.flatten(data)
+  features = pretraining.features(
+    network, trained.variables, images, data.mean, data.std
+  )
+
+  def choose_by_features(label: int, count: int) -> np.ndarray:
+    rows = slice(starts[label], ends[label])
+    return _BY_FEATURES[method](features[rows], count)
+
+  return choose_by_features

@@ -1,0 +1,265 @@
+"""Partly trained networks to embed with, and their validation accuracies."""
+
+from collections.abc import Callable
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Self
+import zipfile
+
+import jax
+from jax import lax
+import numpy as np
+
+from dm_jax.config.fields import differences
+from dm_jax.config.sections import EmbedderConfig, PretrainConfig
+from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.files import write_atomically
+from dm_jax.training import pretrain as pretraining
+from dm_jax.types import (
+  AnyArray,
+  Array,
+  InputError,
+  Json,
+  Key,
+  Network,
+  Variables,
+)
+
+# What NumPy meets in files that are damaged or something else.
+_UNREADABLE = (
+  OSError,
+  ValueError,
+  KeyError,
+  TypeError,
+  EOFError,
+  zipfile.BadZipFile,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """Networks in several stages of training.
+
+  Attributes:
+    variables: of all networks, NumPy, each leaf with a leading P.
+    accuracies: on the validation images, float64 [P], in [0, 1].
+  """
+
+  variables: Variables
+  accuracies: np.ndarray
+
+  def within(self, low: float, high: float) -> Self:
+    """Returns the networks with accuracies in [low, high).
+
+    Raises:
+      InputError: there is none.
+    """
+    # A range up to 1 takes networks that make no mistake.
+    below_high = (self.accuracies < high) | (high >= 1)
+    inside = (self.accuracies >= low) & below_high
+    if not inside.any():
+      below = int((self.accuracies < low).sum())
+      above = int((self.accuracies >= high).sum())
+      raise InputError(
+        f'no network of the pool has a validation accuracy in [{low}, {high}):'
+        f' theirs are {self.accuracies.min():.3f} to'
+        f' {self.accuracies.max():.3f}, {below} below and {above} above; change'
+        ' embedder.low or embedder.high, or keep more embedder.snapshots'
+      )
+    variables = jax.tree.map(lambda leaf: leaf[inside], self.variables)
+    return dataclasses.replace(
+      self, variables=variables, accuracies=self.accuracies[inside]
+    )
+
+  def embedder(self) -> jax.tree_util.Partial:
+    """Returns key -> variables of a network that is drawn uniformly.
+
+    The networks are leaves of it, so that a compiled step takes them as
+    arguments; they take P times the memory of one.
+    """
+    variables = jax.tree.map(jax.numpy.asarray, self.variables)
+    return jax.tree_util.Partial(_draw, variables)
+
+
+def make_pool(
+  network: Network,
+  train: ClassData,
+  validation_images: AnyArray,
+  validation_labels: AnyArray,
+  config: EmbedderConfig,
+  pretrain: PretrainConfig,
+  folder: Path,
+  key: Key,
+  *,
+  fingerprint: str,
+  callback: Callable[[int, int], None] | None = None,
+) -> Pool:
+  """Trains the networks of a pool one by one, or reads those that are saved.
+
+  Network i follows from `fold_in(key, i)`, so that a pool can grow. It is saved
+  when it is finished; an interrupted call goes on after the last finished one.
+
+  Args:
+    network: what to train.
+    train: the real images.
+    validation_images: uint8 [N, H, W, D], not among them.
+    validation_labels: int [N].
+    config: the number of networks, and of snapshots of each: evenly spread over
+      its steps, the last at their end. `low` and `high` are left to `within`.
+    pretrain: how the networks are trained.
+    folder: where they are saved; is made.
+    key: every draw follows from it; is consumed.
+    fingerprint: of what the arguments do not tell: the data and the network.
+    callback: gets (steps done, steps in all), summed over the networks, about
+      once a second. What it raises ends the training.
+
+  Returns:
+    All snapshots of all networks, one network after the other.
+
+  Raises:
+    InputError: no validation images, fewer steps than snapshots, a network that
+      diverged, or a saved one that is damaged or was made in another way.
+  """
+  check_pool(train, len(validation_labels), config, pretrain)
+  total = pretraining.total_steps(train, pretrain)
+  validation = (validation_images, validation_labels, train.mean, train.std)
+  parts = []
+  for i in range(config.networks):
+    network_key = jax.random.fold_in(key, i)
+    header = _header(network_key, config, pretrain, fingerprint)
+    path = folder / f'network_{i:03d}.npz'
+
+    def report(done, i=i):
+      if callback is not None:
+        callback(i * total + done, config.networks * total)
+
+    saved = path.exists()
+    if not saved:
+      snapshots = _train(
+        network, train, validation, config, pretrain, network_key, report
+      )
+      _save(path, header, *snapshots)
+    parts.append(_load(path, header, network))
+    if saved:
+      report(total)
+  variables, accuracies = zip(*parts, strict=True)
+  stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *variables)
+  return Pool(stacked, np.concatenate(accuracies))
+
+
+def check_pool(
+  train: ClassData,
+  validation_images: int,
+  config: EmbedderConfig,
+  pretrain: PretrainConfig,
+) -> None:
+  """Raises InputError if no pool can be trained so.
+
+  Args:
+    train: the real images.
+    validation_images: how many are held out.
+    config: as for `make_pool`.
+    pretrain: as for `make_pool`.
+  """
+  check_whole(train, 'a pool of networks')
+  if not validation_images:
+    raise InputError(
+      'a pool of networks needs validation images to tell their accuracy: set'
+      ' data.validation, e.g. 0.1'
+    )
+  total = pretraining.total_steps(train, pretrain)
+  if config.snapshots > total:
+    raise InputError(
+      f'embedder.snapshots {config.snapshots} is more than the {total} steps of'
+      ' training: keep fewer, or train for more pretrain.epochs'
+    )
+
+
+def _train(network, train, validation, config, pretrain, key, report):
+  """Returns the snapshots' variables, one after the other, and accuracies."""
+  total = pretraining.total_steps(train, pretrain)
+  # Rounded up, so that none is a network that was not trained at all.
+  stops = {
+    -(-total * (i + 1) // config.snapshots) for i in range(config.snapshots)
+  }
+  snapshots, accuracies = [], []
+
+  def callback(done, _, variables):
+    if done in stops:
+      snapshots.append(jax.tree.map(np.asarray, variables))
+      accuracies.append(pretraining.accuracy(network, variables, *validation))
+    report(done)
+
+  pretraining.pretrain(
+    network, train, pretrain, key, callback=callback, stops=stops
+  )
+  stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *snapshots)
+  return stacked, np.array(accuracies, np.float64)
+
+
+def _header(
+  key: Key, config: EmbedderConfig, pretrain: PretrainConfig, fingerprint: str
+) -> dict[str, Any]:
+  """Returns all that determines one network, as JSON gives it back."""
+  return {
+    'fingerprint': fingerprint,
+    'key': jax.random.key_data(key).tolist(),
+    'embedder': {'snapshots': config.snapshots},
+    'pretrain': dataclasses.asdict(pretrain),
+  }
+
+
+def _save(path: Path, header: Json, variables: Variables, accuracies) -> None:
+  leaves = jax.tree.leaves(variables)
+  arrays: dict[str, Any] = {
+    'header': np.array(json.dumps(header, sort_keys=True)),
+    'accuracies': accuracies,
+    **{f'leaf_{i:03d}': leaf for i, leaf in enumerate(leaves)},
+  }
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: np.savez(file, **arrays))
+  except OSError as error:
+    raise InputError(
+      f'a network of the pool cannot be written to {path}: {error}; make room,'
+      ' or choose another embedder.dir'
+    ) from error
+
+
+def _load(
+  path: Path, header: Json, network: Network
+) -> tuple[Variables, np.ndarray]:
+  """Returns what `_save` wrote, having seen that it is what is wanted."""
+  try:
+    with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
+      saved = json.loads(str(file['header']))
+      accuracies = file['accuracies']
+      leaves = [file[name] for name in sorted(file.files) if 'leaf' in name]
+  except _UNREADABLE as error:
+    raise InputError(
+      f'{path} cannot be read as a network of a pool: {error}; delete it, or'
+      ' choose another embedder.dir'
+    ) from error
+  changes = differences(saved, header)
+  if changes:
+    raise InputError(
+      f'{path} is of another pool ({"; ".join(changes)}): choose another'
+      ' embedder.dir'
+    )
+  like = jax.eval_shape(network.init, jax.random.key(0))
+  shapes = [(len(accuracies), *leaf.shape) for leaf in jax.tree.leaves(like)]
+  if [leaf.shape for leaf in leaves] != shapes:
+    raise InputError(
+      f'{path} holds another network: choose another embedder.dir'
+    )
+  return jax.tree.unflatten(jax.tree.structure(like), leaves), accuracies
+
+
+def _draw(variables: Variables, key: Key) -> Variables:
+  count = len(jax.tree.leaves(variables)[0])
+  index: Array = jax.random.randint(key, (), 0, count)
+  return jax.tree.map(
+    lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False),
+    variables,
+  )

@@ -1,0 +1,309 @@
+"""Judges a synthetic set: trains fresh networks on it alone and tests them."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+import time
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from dm_jax.config.sections import EvalConfig
+from dm_jax.data.arrays import check_images, check_labels
+from dm_jax.devices.layout import ClassLayout, lay_out
+from dm_jax.images.augment import parse
+from dm_jax.networks.linen import AnyNetwork, as_network
+from dm_jax.networks.registry import make_network, paper_network
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training import step as training
+from dm_jax.types import AnyArray, Array, InputError, Key, Network
+
+_SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalResult:
+  """Test accuracies of networks that were trained on one set.
+
+  Attributes:
+    accuracies: one for each network, in [0, 1], after the last epoch.
+    correct: for each network the correctly classified test images of class 0 to
+      C - 1; empty where it is not known.
+  """
+
+  accuracies: tuple[float, ...]
+  correct: tuple[tuple[int, ...], ...] = ()
+
+  @property
+  def mean(self) -> float:
+    return float(np.mean(self.accuracies))
+
+  @property
+  def std(self) -> float:
+    """The deviation over the networks (of this population, as the paper's)."""
+    return float(np.std(self.accuracies))
+
+
+class _Labelled(NamedTuple):
+  """Images and their classes; all networks share them."""
+
+  images: Array
+  labels: Array
+
+
+class _Programs(NamedTuple):
+  """Functions of dealt networks; each is compiled once for all its calls."""
+
+  init: Callable
+  advance: Callable
+  test: Callable
+
+
+def evaluate(
+  synthetic: SyntheticSet,
+  test_images: AnyArray,
+  test_labels: AnyArray,
+  config: EvalConfig = EvalConfig(),
+  *,
+  key: Key,
+  network: AnyNetwork | None = None,
+  callback: Callable[[int, int], None] | None = None,
+  first: int = 0,
+  devices: Sequence[Any] | None = None,
+) -> EvalResult:
+  """Trains fresh networks on a set alone and tests each after its last epoch.
+
+  The networks are spread over the devices, which changes no draw.
+
+  Args:
+    synthetic: what to train on, with the statistics that normalised it.
+    test_images: uint8 [N, H, W, D] or float in [0, 1].
+    test_labels: int [N].
+    config: the protocol; its default is the original's.
+    key: every draw follows from it; is consumed.
+    network: what to train, a `Network` or a Linen module; None is the ConvNet
+      that `config.network` describes, the paper's where it says nothing.
+    callback: gets (epochs done, epochs in all), summed over the networks,
+      between compiled calls. What it raises ends the evaluation.
+    first: number of the first network. A network depends on its number and the
+      key alone: two calls of three give the same as one call of six.
+    devices: which to use; None for all local ones.
+
+  Returns:
+    The accuracy of every network.
+
+  Raises:
+    InputError: the test data do not fit the set, or a setting is unknown.
+
+  Example:
+    result = dm_jax.evaluate(synthetic, test_images, test_labels,
+                             dm_jax.EvalConfig(networks=5, epochs=300),
+                             key=jax.random.key(1))
+  """
+  image_shape = synthetic.image_shape
+  network = network or make_network(
+    config.network.resolve(paper_network(image_shape)),
+    image_shape=image_shape,
+    classes=synthetic.classes,
+  )
+  fold = jax.vmap(jax.random.fold_in, (None, 0))
+  numbers = first + jnp.arange(config.networks, dtype=jnp.int32)
+  return evaluate_each(
+    synthetic,
+    test_images,
+    test_labels,
+    config,
+    keys=fold(key, numbers),
+    network=as_network(network, image_shape),
+    callback=callback,
+    devices=devices,
+  )
+
+
+def evaluate_each(
+  synthetic: SyntheticSet,
+  test_images: AnyArray,
+  test_labels: AnyArray,
+  config: EvalConfig = EvalConfig(),
+  *,
+  keys: Key,
+  network: Network,
+  collections: Mapping[str, Any] | None = None,
+  callback: Callable[[int, int], None] | None = None,
+  devices: Sequence[Any] | None = None,
+) -> EvalResult:
+  """`evaluate`, with a key for each network and, if need be, more than that.
+
+  Args:
+    synthetic: as for `evaluate`.
+    test_images: as for `evaluate`.
+    test_labels: as for `evaluate`.
+    config: as for `evaluate`, but for `network` and `networks`.
+    keys: one for each network, [M].
+    network: what to train.
+    collections: put among the variables of each fresh network, e.g. which
+      member of a family it is; leaves [M, ...].
+    callback: as for `evaluate`.
+    devices: as for `evaluate`.
+
+  Returns:
+    The accuracy of every network.
+
+  Raises:
+    InputError: as for `evaluate`.
+  """
+  parse(config.augment)
+  test_images = check_images(test_images, 'test images')
+  test_labels = check_labels(
+    test_labels,
+    'test labels',
+    count=len(test_images),
+    classes=synthetic.classes,
+  )
+  if test_images.shape[1:] != synthetic.image_shape:
+    raise InputError(
+      f'the synthetic images have shape {synthetic.image_shape}, the test'
+      f' images {test_images.shape[1:]}: evaluate on the data it was made from'
+    )
+  batch = min(config.batch_size, len(synthetic.labels))
+  shape, classes = synthetic.image_shape, synthetic.classes
+  training.check_outputs(network, batch, shape, classes)
+  check_batches(network, len(synthetic.labels), config.batch_size)
+  layout = lay_out(len(keys), devices)
+  statistics = (synthetic.mean, synthetic.std)
+  counts = _train_and_test(
+    _programs(network, _training_part(config), statistics, layout),
+    layout,
+    config.epochs + 1,
+    (keys, dict(collections or {})),
+    _Labelled(synthetic.images, synthetic.labels),
+    _Labelled(*training.pad_test(test_images, test_labels)),
+    callback,
+  )
+  counts = counts[: synthetic.classes].T
+  accuracies = counts.sum(1) / len(test_labels)
+  return EvalResult(
+    tuple(accuracies.tolist()), tuple(map(tuple, counts.tolist()))
+  )
+
+
+def check_batches(network: Network, images: int, batch_size: int) -> None:
+  """Raises InputError if a batch norm would see a batch of one image."""
+  size = min(batch_size, images)
+  if network.mixes_images and (size == 1 or images % size == 1):
+    raise InputError(
+      f'batch norm needs more than one image in a batch: of {images} images,'
+      f' evaluate.batch_size {batch_size} leaves one for the last; use another'
+      " batch size, or network.norm 'instance'"
+    )
+
+
+def _train_and_test(
+  programs: _Programs,
+  layout: ClassLayout,
+  total: int,
+  starts: tuple[Key, dict[str, Any]],
+  training_set: _Labelled,
+  test_set: _Labelled,
+  callback,
+) -> np.ndarray:
+  """Returns the correctly classified test images, int32 [C, M].
+
+  The networks of a device are trained one after the other inside a compiled
+  call: mapping over their parameters would turn every convolution into a
+  grouped one.
+  """
+  networks = len(starts[0])
+  state, _ = programs.init(layout.deal(starts, 0, donated=True))
+  held = layout.deal(training_set, None)
+  done, count = 0, 1
+  while done < total:
+    started = time.perf_counter()
+    state, _ = programs.advance(state, held, jnp.int32(done), jnp.int32(count))
+    jax.block_until_ready(state)
+    seconds = (time.perf_counter() - started) / count
+    done += count
+    if callback is not None:
+      callback(done * networks, total * networks)
+    count = max(1, min(int(_SECONDS / seconds), total - done))
+  _, counts = programs.test(state, layout.deal(test_set, None))
+  return layout.gather_last(counts)
+
+
+def _training_part(config: EvalConfig) -> EvalConfig:
+  """Resets what no program reads, so that more of them are shared."""
+  read = (
+    'epochs',
+    'batch_size',
+    'learning_rate',
+    'momentum',
+    'weight_decay',
+    'augment',
+  )
+  return EvalConfig(**{name: getattr(config, name) for name in read})
+
+
+@functools.lru_cache(maxsize=32)
+def _programs(
+  network: Network, config: EvalConfig, statistics, layout: ClassLayout
+) -> _Programs:
+  """Compiled functions: equal settings and layouts share them."""
+  init = functools.partial(_init, network, config)
+  advance = functools.partial(_advance, network, config)
+  test = functools.partial(_test, network, statistics)
+  return _Programs(
+    init=layout.map(init, (0,)),
+    advance=layout.map(advance, (0, None, None, None)),
+    test=layout.map(test, (0, None)),
+  )
+
+
+def _init(network: Network, config: EvalConfig, starts):
+  """(keys, collections) -> ((keys, fresh networks), nothing)."""
+
+  def one(start):
+    key, collections = start
+    init_key = jax.random.split(key)[0]
+    state = training.init_training(network, config, init_key)
+    if not collections:  # Variables may be no dict then.
+      return state
+    variables = {**state.variables, **collections}
+    return dataclasses.replace(state, variables=variables)
+
+  return (starts[0], jax.vmap(one)(starts)), ()
+
+
+def _advance(network, config, state, training_set: _Labelled, first, count):
+  """Trains every network for `count` epochs from epoch `first` on."""
+
+  def one(args):
+    key, trained = args
+    train_key = jax.random.split(key)[1]
+
+    def body(epoch, trained):
+      return training.train_epoch(
+        network,
+        config,
+        trained,
+        *training_set,
+        epoch,
+        jax.random.fold_in(train_key, epoch),
+      )
+
+    return lax.fori_loop(first, first + count, body, trained)
+
+  return (state[0], lax.map(one, state)), ()
+
+
+def _test(network, statistics, state, test_set: _Labelled):
+  """Counts what every network classifies correctly; the state is unchanged."""
+
+  def one(trained):
+    return training.count_correct(
+      network, trained.variables, *test_set, *statistics
+    )
+
+  return state, lax.map(one, state[1]).T  # The networks come last.

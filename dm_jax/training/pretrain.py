@@ -1,0 +1,324 @@
+"""Trains one network on the real images; tests it and takes its features."""
+
+from collections.abc import Callable, Collection
+import dataclasses
+import functools
+import time
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from dm_jax.config.sections import PretrainConfig
+from dm_jax.data.class_data import ClassData, check_whole, normalise
+from dm_jax.devices.layout import on_one_device
+from dm_jax.images.augment import parse
+from dm_jax.training import step as training
+from dm_jax.training.step import TrainingState
+from dm_jax.types import AnyArray, Array, InputError, Key, Network, Variables
+
+_SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
+_EMBED_BATCH = 256  # Images embedded at a time.
+
+# Gets (steps done, steps in all, variables after those done).
+Callback = Callable[[int, int, Variables], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A network after its training, and how that went for each image.
+
+  Attributes:
+    variables: of the network.
+    events: int32 [N], how often an image was wrong, having been right when the
+      network saw it before; in the order of `flatten`.
+    learned: bool [N], whether it was ever right.
+  """
+
+  variables: Variables
+  events: np.ndarray
+  learned: np.ndarray
+
+
+class _Inputs(NamedTuple):
+  """What training reads and never changes; the images stay uint8."""
+
+  images: Array
+  labels: Array
+  order_key: Key
+  batches_key: Key
+
+
+class _Progress(NamedTuple):
+  """What changes from step to step.
+
+  Attributes:
+    state: the network in training.
+    order: int32 [N], that in which this epoch takes the images.
+    right: bool [N], whether an image was right when it was seen last.
+    events: as in `Trained`.
+    learned: as in `Trained`.
+  """
+
+  state: TrainingState
+  order: Array
+  right: Array
+  events: Array
+  learned: Array
+
+
+def flatten(data: ClassData) -> tuple[AnyArray, np.ndarray]:
+  """Returns the real images without padding, class by class.
+
+  Args:
+    data: grouped by class.
+
+  Returns:
+    Images uint8 [N, H, W, D], NumPy or JAX as they were, and labels int32 [N].
+  """
+  counts = np.asarray(data.counts)
+  capacity = data.images.shape[1]
+  images = data.images.reshape(-1, *data.image_shape)
+  labels = np.repeat(np.arange(data.classes, dtype=np.int32), counts)
+  if len(labels) == len(images):
+    return images, labels
+  real = np.arange(capacity)[None] < counts[:, None]
+  return images[np.flatnonzero(real)], labels
+
+
+def total_steps(data: ClassData, config: PretrainConfig) -> int:
+  """Returns the steps that training on these images takes."""
+  images = int(np.sum(data.counts))
+  return config.epochs * (images // min(config.batch_size, images))
+
+
+def pretrain(
+  network: Network,
+  data: ClassData,
+  config: PretrainConfig,
+  key: Key,
+  *,
+  callback: Callback | None = None,
+  stops: Collection[int] = (),
+) -> Trained:
+  """Trains a fresh network on all real images at a constant learning rate.
+
+  Each epoch takes the images in a new random order, in whole batches, and
+  leaves out what is left over. An image counts as right if the network
+  classifies it, augmented, correctly in the step that trains on it, before the
+  update.
+
+  Args:
+    network: what to train.
+    data: the real images; they stay uint8, only batches are normalised.
+    config: how.
+    key: every draw follows from it; is consumed.
+    callback: gets (steps done, steps in all, variables) between compiled calls,
+      about once a second; the variables are its to keep. What it raises ends
+      the training.
+    stops: steps after which the callback comes in any case. They change no
+      result.
+
+  Returns:
+    The network after its last step, and what it forgot on the way.
+
+  Raises:
+    InputError: an unknown augmentation, classes that are not held here, or the
+      network diverged.
+
+  Source: forgetting events as in Toneva et al., ICLR 2019.
+  """
+  parse(config.augment)
+  check_whole(data, 'training on the real images')
+  batch = min(config.batch_size, int(np.sum(data.counts)))
+  training.check_outputs(network, batch, data.image_shape, data.classes)
+  inputs, progress, advance = _start(network, data, config, key)
+  total, done, affordable = total_steps(data, config), 0, 1
+  ends = sorted({*stops, total})
+  while done < total:
+    started = time.perf_counter()
+    end = next(stop for stop in ends if stop > done)
+    count = min(affordable, end - done)
+    progress = advance(progress, inputs, np.int32(done), np.int32(count))
+    finite = bool(_all_finite(progress.state.variables))  # Waits, too.
+    seconds = (time.perf_counter() - started) / count
+    if not finite:
+      raise InputError(
+        f'training on the real images diverged after step {done} of {total}'
+        f' with pretrain.learning_rate {config.learning_rate}: choose a'
+        ' smaller one'
+      )
+    done += count
+    if callback is not None:
+      callback(done, total, progress.state.variables)
+    affordable = max(1, int(_SECONDS / seconds))
+  return Trained(
+    progress.state.variables,
+    np.asarray(progress.events),
+    np.asarray(progress.learned),
+  )
+
+
+def accuracy(
+  network: Network,
+  variables: Variables,
+  images: AnyArray,
+  labels: AnyArray,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+) -> float:
+  """Returns the share of images that a network classifies correctly, [0, 1].
+
+  Args:
+    network: what classifies, in test mode.
+    variables: of it.
+    images: uint8 [N, H, W, D].
+    labels: int [N].
+    mean: per-channel mean in unit range, D values.
+    std: per-channel deviation.
+  """
+  padded = training.pad_test(images, labels)
+  count = _count_program(network, (tuple(mean), tuple(std)))
+  correct = count(*on_one_device((variables, *padded)))
+  return int(correct.sum()) / len(labels)
+
+
+def features(
+  network: Network,
+  variables: Variables,
+  images: AnyArray,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+) -> np.ndarray:
+  """Returns the features of every image.
+
+  Networks embed in training mode. Where that mixes the images of a batch
+  (`Network.mixes_images`), they are embedded in one fixed random order, so that
+  each batch's statistics are of all classes; the last batch is filled up with
+  images from the first. For all other networks this is the test mode.
+
+  Args:
+    network: what embeds.
+    variables: of it.
+    images: uint8 [N, H, W, D], in any order.
+    mean: per-channel mean in unit range, D values.
+    std: per-channel deviation.
+
+  Returns:
+    float32 [N, F], in the order of the images.
+  """
+  count = len(images)
+  order = np.arange(count, dtype=np.int32)
+  if network.mixes_images:
+    # A fixed order: equal images give equal features.
+    order = np.random.default_rng(0).permutation(order)
+  size = min(_EMBED_BATCH, count)
+  batches = np.resize(order, (-(-count // size), size))
+  embed = _embed_program(network, (tuple(mean), tuple(std)))
+  variables, images = on_one_device((variables, images))
+  shape = jax.eval_shape(embed, variables, images, batches[0]).shape
+  result = np.empty((count, *shape[1:]), np.float32)
+  for rows in batches:
+    result[rows] = np.asarray(embed(variables, images, rows))
+  return result
+
+
+def _start(network, data, config, key):
+  """Returns what `_advance` reads, where it starts, and its program."""
+  init_key, order_key, batches_key = jax.random.split(key, 3)
+  images, labels = flatten(data)
+  images, labels = jnp.asarray(images), jnp.asarray(labels)
+  inputs = on_one_device(_Inputs(images, labels, order_key, batches_key))
+  count = len(labels)
+  init, advance = _programs(network, config, (data.mean, data.std))
+  progress = _Progress(
+    init(init_key),
+    order=jnp.zeros(count, jnp.int32),
+    right=jnp.zeros(count, bool),
+    events=jnp.zeros(count, jnp.int32),
+    learned=jnp.zeros(count, bool),
+  )
+  return inputs, on_one_device(progress), advance
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(network: Network, config: PretrainConfig, statistics):
+  """Jitted init and advance: equal settings share what is compiled."""
+  return (
+    jax.jit(functools.partial(training.init_training, network, config)),
+    jax.jit(functools.partial(_advance, network, config, statistics)),
+  )
+
+
+def _advance(
+  network: Network,
+  config: PretrainConfig,
+  statistics,
+  progress: _Progress,
+  inputs: _Inputs,
+  first: Array,
+  count: Array,
+) -> _Progress:
+  """Takes `count` steps from step `first` on."""
+  images = len(inputs.labels)
+  size = min(config.batch_size, images)
+  batches = images // size
+
+  def step(number, progress: _Progress) -> _Progress:
+    epoch, place = number // batches, number % batches
+    order = lax.cond(
+      place == 0,
+      lambda: jax.random.permutation(
+        jax.random.fold_in(inputs.order_key, epoch),
+        jnp.arange(images, dtype=jnp.int32),
+      ),
+      lambda: progress.order,
+    )
+    rows = lax.dynamic_slice_in_dim(order, place * size, size)
+    batch, labels = normalise(inputs.images[rows], *statistics), inputs.labels
+    batch_key = jax.random.fold_in(inputs.batches_key, number)
+    batch = training.augment_batch(batch, config, batch_key)
+    rate = jnp.float32(config.learning_rate)
+    state, logits = training.update(
+      network, config, progress.state, batch, labels[rows], rate
+    )
+    right = logits.argmax(-1) == labels[rows]
+    return _note(progress, rows, right)._replace(state=state, order=order)
+
+  return lax.fori_loop(first, first + count, step, progress)
+
+
+def _note(progress: _Progress, rows: Array, right: Array) -> _Progress:
+  """Notes which images were right as the network saw them now."""
+  forgotten = progress.right[rows] & ~right
+  return progress._replace(
+    right=progress.right.at[rows].set(right),
+    events=progress.events.at[rows].add(forgotten.astype(jnp.int32)),
+    learned=progress.learned.at[rows].max(right),
+  )
+
+
+@jax.jit
+def _all_finite(tree) -> Array:
+  leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+  return jnp.stack(leaves).all()
+
+
+@functools.lru_cache(maxsize=8)
+def _count_program(network: Network, statistics):
+  def count(variables, images, labels) -> Array:
+    return training.count_correct(
+      network, variables, images, labels, *statistics
+    )
+
+  return jax.jit(count)
+
+
+@functools.lru_cache(maxsize=8)
+def _embed_program(network: Network, statistics):
+  def embed(variables, images, rows) -> Array:
+    return network.embed(variables, normalise(images[rows], *statistics))
+
+  return jax.jit(embed)

@@ -1,0 +1,291 @@
+"""Trains and tests one network by the original protocol; pure functions.
+
+Everything is written for one network and one epoch; `evaluate` maps it. A
+single step (`augment_batch`, `update`) serves every kind of training.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any
+
+import chex
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+from dm_jax.config.sections import EvalConfig, PretrainConfig
+from dm_jax.data.class_data import normalise
+from dm_jax.images import augment
+from dm_jax.networks.convnet import VARIANT
+from dm_jax.types import (
+  AnyArray,
+  Array,
+  ImageShape,
+  InputError,
+  Key,
+  Network,
+  Variables,
+)
+
+_TEST_BATCH = 256  # Images classified at a time.
+_CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.
+
+# Both say how SGD goes: momentum, weight_decay, augment and more.
+TrainingConfig = EvalConfig | PretrainConfig
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+  """One network in training.
+
+  Attributes:
+    variables: of the network.
+    momentum: the optimiser's state.
+  """
+
+  variables: Variables
+  momentum: Any
+
+
+@functools.lru_cache(maxsize=32)
+def check_outputs(
+  network: Network, batch: int, image_shape: ImageShape, classes: int
+) -> None:
+  """Raises InputError if a network cannot tell as many classes apart."""
+  images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+  variables = jax.eval_shape(network.init, jax.random.key(0))
+  logits, _ = jax.eval_shape(
+    functools.partial(network.logits, train=True), variables, images
+  )
+  if logits.shape[-1] < classes:
+    raise InputError(
+      f'the network has {logits.shape[-1]} outputs, the images are of {classes}'
+      ' classes: make it with at least as many'
+    )
+
+
+def learning_rate(epoch: Array, config: EvalConfig) -> Array:
+  """The rate of epoch 0, 1, ..., E: tenfold lower after ⌊E/2⌋ + 1."""
+  low = epoch > config.epochs // 2 + 1
+  return jnp.float32(config.learning_rate) * jnp.where(low, 0.1, 1.0)
+
+
+def init_training(
+  network: Network, config: TrainingConfig, key: Key
+) -> TrainingState:
+  """Returns a fresh network; `key` is consumed."""
+  variables = network.init(key)
+  momentum = _optimizer(config).init(_split(variables)[0])
+  return TrainingState(variables, momentum)
+
+
+def train_epoch(
+  network: Network,
+  config: EvalConfig,
+  state: TrainingState,
+  images: Array,
+  labels: Array,
+  epoch: Array,
+  key: Key,
+) -> TrainingState:
+  """Passes once over the images in random order.
+
+  Args:
+    network: what is trained.
+    config: the protocol.
+    state: before the epoch.
+    images: normalised float32 [N, H, W, D].
+    labels: int32 [N].
+    epoch: int32 [], from 0.
+    key: of this epoch and network; is consumed.
+  """
+  chex.assert_rank([images, labels, epoch], [4, 1, 0])
+  order_key, batches_key = jax.random.split(key)
+  order = jax.random.permutation(order_key, len(labels))
+  rate = learning_rate(epoch, config)
+  fresh = epoch == config.epochs // 2 + 2
+  momentum = jax.tree.map(
+    lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.momentum
+  )
+  state = TrainingState(state.variables, momentum)
+
+  def step(state, args):
+    number, indices = args
+    batch_key = jax.random.fold_in(batches_key, number)
+    batch = augment_batch(images[indices], config, batch_key)
+    state, _ = update(network, config, state, batch, labels[indices], rate)
+    return state, None
+
+  # The last batch of an epoch is smaller where the images do not divide:
+  # padding it would enter a batch norm's statistics.
+  size = min(config.batch_size, len(labels))
+  full = len(labels) // size
+  numbers = jnp.arange(full, dtype=jnp.int32)
+  batches = order[: full * size].reshape(full, size)
+  state, _ = lax.scan(step, state, (numbers, batches))
+  if full * size < len(labels):
+    state, _ = step(state, (jnp.int32(full), order[full * size :]))
+  return state
+
+
+def count_correct(
+  network: Network,
+  variables: Variables,
+  images: Array,
+  labels: Array,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+) -> Array:
+  """Counts the images of each class that a network classifies correctly.
+
+  Args:
+    network: what classifies.
+    variables: of it.
+    images: uint8 [N, H, W, D]; N is a multiple of the batch, see `pad_test`.
+    labels: int32 [N], -1 for padding.
+    mean: per-channel mean in unit range.
+    std: per-channel deviation.
+
+  Returns:
+    int32 [C], for every class that the network knows.
+  """
+
+  def one_batch(args) -> Array:
+    images, labels = args
+    normalised = normalise(images, mean, std)
+    logits, _ = network.logits(variables, normalised, train=False)
+    # Padding is never right, so its label may count from the end.
+    right = (logits.argmax(-1) == labels).astype(jnp.int32)
+    return jnp.zeros(logits.shape[-1], jnp.int32).at[labels].add(right)
+
+  batched = images.reshape(-1, _TEST_BATCH, *images.shape[1:])
+  batches = (batched, labels.reshape(-1, _TEST_BATCH))
+  return lax.map(one_batch, batches).sum(0, dtype=jnp.int32)
+
+
+def pad_test(images: AnyArray, labels: AnyArray) -> tuple[Array, Array]:
+  """Pads a test set to whole batches; padding has the label -1."""
+  surplus = -len(labels) % _TEST_BATCH
+  rows = ((0, surplus),)
+  images = jnp.pad(jnp.asarray(images), rows + ((0, 0),) * (images.ndim - 1))
+  labels = jnp.pad(jnp.asarray(labels, jnp.int32), rows, constant_values=-1)
+  return images, labels
+
+
+def augment_batch(images: Array, config: TrainingConfig, key: Key) -> Array:
+  """Augments by one operation for the batch, with values for each image.
+
+  Args:
+    images: normalised float32 [N, H, W, D].
+    config: the operations to draw from.
+    key: is consumed.
+  """
+  operations = augment.parse(config.augment)
+  operation_key, values_key = jax.random.split(key)
+  operation = augment.sample_operation(operation_key, operations)
+  draw = functools.partial(
+    augment.sample_values,
+    operation=operation,
+    operations=operations,
+    image_shape=images.shape[1:],
+  )
+  values = jax.vmap(draw)(jax.random.split(values_key, len(images)))
+  return jax.vmap(
+    lambda value, image: augment.apply(
+      augment.Augmentation(operation, value), image, operations
+    )
+  )(values, images)
+
+
+def update(
+  network: Network,
+  config: TrainingConfig,
+  state: TrainingState,
+  images: Array,
+  labels: Array,
+  rate: AnyArray,
+) -> tuple[TrainingState, Array]:
+  """Takes one step of SGD on the mean cross entropy.
+
+  Args:
+    network: what is trained.
+    config: momentum and weight decay.
+    state: before the step.
+    images: normalised float32 [N, H, W, D], augmented.
+    labels: int32 [N].
+    rate: learning rate, float32 [].
+
+  Returns:
+    The state after the step, and the logits [N, C] before it.
+  """
+  params, rest = _split(state.variables)
+  gradient, rest, logits = _gradient(network, params, rest, images, labels)
+  updates, momentum = _optimizer(config).update(
+    gradient, state.momentum, params
+  )
+  params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+  return TrainingState(_join(params, rest), momentum), logits
+
+
+def _gradient(network: Network, params, rest, images: Array, labels: Array):
+  """Differentiates the mean cross entropy by the parameters.
+
+  Returns:
+    The gradient, what else there is of the variables after the batch, and the
+    logits [N, C].
+  """
+
+  def total(params, images, labels):
+    logits, variables = network.logits(_join(params, rest), images, train=True)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.sum() / count, (_split(variables)[1], logits)
+
+  def whole(params, images, labels):
+    gradient, (rest, logits) = jax.grad(total, has_aux=True)(
+      params, images, labels
+    )
+    return gradient, rest, logits
+
+  def in_parts(params, images, labels):
+    def add(gradient, part):
+      more, _, logits = whole(params, *part)
+      return jax.tree.map(jnp.add, gradient, more), logits
+
+    parts = [a.reshape(-1, size, *a.shape[1:]) for a in (images, labels)]
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    gradient, logits = lax.scan(add, zeros, tuple(parts))
+    return gradient, rest, logits.reshape(count, -1)
+
+  count = len(labels)
+  size = max(n for n in range(1, _CPU_PART + 1) if count % n == 0)
+  # A variant stays as it is; other collections may change with the batch.
+  alone = not network.mixes_images and set(rest or ()) <= {VARIANT}
+  if not alone or size < _CPU_PART // 2:
+    return whole(params, images, labels)
+  # On a CPU, activations of a few images stay in cache.
+  return lax.platform_dependent(
+    params, images, labels, cpu=in_parts, default=whole
+  )
+
+
+def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
+  """PyTorch's SGD, but for the learning rate, which changes by epoch."""
+  return optax.chain(
+    optax.add_decayed_weights(config.weight_decay),
+    optax.trace(config.momentum),
+  )
+
+
+def _split(variables: Variables) -> tuple[Any, dict[str, Any] | None]:
+  """Returns what is trained and the rest, None where all is trained."""
+  if not (isinstance(variables, Mapping) and 'params' in variables):
+    return variables, None
+  rest = {k: v for k, v in variables.items() if k != 'params'}
+  return variables['params'], rest
+
+
+def _join(params: Any, rest: dict[str, Any] | None) -> Variables:
+  return params if rest is None else {**rest, 'params': params}
