@@ -20,7 +20,7 @@ from dm_jax.records.metrics import read_metrics
 from dm_jax.run import run
 from dm_jax.synthetic_set import SyntheticSet
 
-SHARED = pathlib.Path(__file__).parents[2] / 'shared'
+SHARED = pathlib.Path(__file__).parents[3] / 'shared'
 SETS = pathlib.Path(os.environ.get('DM_JAX_TEST_DATA', SHARED / 'tfds'))
 FOLDERS = pathlib.Path(
   os.environ.get('DM_JAX_TEST_FOLDERS', SHARED / 'folders')

@@ -30,7 +30,9 @@ from dm_jax.devices.layout import lay_out
 from dm_jax.images import augment
 from dm_jax.networks.registry import make_network
 
-FOLDER = Path(os.environ.get('DM_JAX_GOLDEN', Path(__file__).parent / 'golden'))
+FOLDER = Path(
+  os.environ.get('DM_JAX_GOLDEN', Path(__file__).parents[1] / 'golden')
+)
 SPEC = json.loads((FOLDER / 'spec.json').read_text())
 NORMS = {
   'instancenorm': 'instance',
