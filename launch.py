@@ -10,12 +10,11 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dm_jax.config.sections import RunConfig
-from dm_jax.errors import one_line
+from dm_jax.errors import Diverged, InputError, one_line
 from dm_jax.report import compare as comparison
 from dm_jax.run import processes, run
+from dm_jax.run.config import RunConfig
 from dm_jax.run.job import MODES
-from dm_jax.types import Diverged, InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',

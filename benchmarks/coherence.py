@@ -27,9 +27,9 @@ from ml_collections import config_flags
 import numpy as np
 
 from dm_jax import init_state, make_network, make_problem, make_step
-from dm_jax.config.sections import RunConfig
 from dm_jax.data import load as data
 from dm_jax.networks.labels import label, parse_pool
+from dm_jax.run.config import RunConfig
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'As for launch.py.')
 _POOL = flags.DEFINE_string('pool', 'same', 'As evaluate.pool.')

@@ -21,11 +21,11 @@ import numpy as np
 from benchmarks.rates import embed_flops, matrix_rate
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
-from dm_jax.config.sections import RunConfig
 from dm_jax.data import load as data
 from dm_jax.data.class_data import ClassData
 from dm_jax.networks.registry import make_network
-from dm_jax.run.recorder import describe_machine
+from dm_jax.run.config import RunConfig
+from dm_jax.run.facts import describe_machine
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'As for launch.py.')
 _SECONDS = flags.DEFINE_float('seconds', 30.0, 'How long to measure.')

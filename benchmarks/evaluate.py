@@ -31,7 +31,7 @@ import numpy as np
 from benchmarks.rates import embed_flops, matrix_rate
 from dm_jax import make_network
 from dm_jax.config.sections import EvalConfig
-from dm_jax.run.recorder import describe_machine
+from dm_jax.run.facts import describe_machine
 from dm_jax.training import step as training
 
 _NETWORKS = flags.DEFINE_list(

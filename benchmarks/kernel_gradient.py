@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.rates import measure_by_turns, square_product
 from dm_jax.networks.convolution import convolve
-from dm_jax.run.recorder import describe_machine
+from dm_jax.run.facts import describe_machine
 from dm_jax.types import Array
 
 _WIDTH = flags.DEFINE_integer('width', 128, 'Channels in and out.')

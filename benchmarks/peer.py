@@ -37,10 +37,10 @@ from benchmarks.rates import count_threads
 import dm_jax
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
-from dm_jax.data.class_data import normalise
-from dm_jax.run.recorder import describe_machine
+from dm_jax.errors import choose
+from dm_jax.images.normalise import normalise
+from dm_jax.run.facts import describe_machine
 from dm_jax.synthetic_set import package_versions
-from dm_jax.types import choose
 
 _WHAT = flags.DEFINE_list('what', ['condense', 'evaluate'], 'What to measure.')
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Measurements of each.')

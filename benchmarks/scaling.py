@@ -23,7 +23,7 @@ from dm_jax.condensing.condense import condense_classes
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.networks.registry import make_network
-from dm_jax.run.recorder import describe_machine
+from dm_jax.run.facts import describe_machine
 
 _CLASSES = flags.DEFINE_list('classes', ['10', '100', '1000'], 'C.')
 _DEVICES = flags.DEFINE_list('devices', ['1', '2'], 'Devices in use.')

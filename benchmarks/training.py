@@ -29,7 +29,7 @@ from benchmarks.rates import (
 )
 from dm_jax import EvalConfig, make_network
 from dm_jax.networks.convolution import convolve
-from dm_jax.run.recorder import describe_machine
+from dm_jax.run.facts import describe_machine
 from dm_jax.training import step as training
 from dm_jax.types import Array
 

@@ -12,7 +12,7 @@ Needs what configs/cifar10.py needs. Ours at this budget: not measured.
 """
 
 from configs import cifar10, default
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 
 def get_config(argument=None):

@@ -16,7 +16,7 @@ classes. For a memory of at most a megabyte:
 """
 
 from configs import cifar100, default
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 
 def get_config(argument=None):

@@ -11,8 +11,8 @@ import typing
 
 from ml_collections import ConfigDict, config_dict
 
-from dm_jax.config.sections import RunConfig
-from dm_jax.types import InputError, choose
+from dm_jax.errors import InputError, choose
+from dm_jax.run.config import RunConfig
 
 DIGIT_OPERATIONS = 'color_crop_cutout_scale_rotate'  # A mirrored 2 is no 2.
 

@@ -4,9 +4,12 @@ Makes a labelled image set tiny: a few synthetic images per class on which
 networks train almost as well (Zhao & Bilen, WACV 2023).
 """
 
+from typing import TYPE_CHECKING, Any
+
+from dm_jax.applications.config import ContinualConfig, SearchConfig
 from dm_jax.applications.continual import ContinualLearner
+from dm_jax.applications.rankings import compare_rankings
 from dm_jax.applications.search import (
-  compare_rankings,
   early_stopping,
   keep_fitting,
   list_space,
@@ -24,24 +27,25 @@ from dm_jax.condensing.condense import (
 from dm_jax.condensing.loop import Metrics
 from dm_jax.config.sections import (
   CondenseConfig,
-  ContinualConfig,
   DataConfig,
   EvalConfig,
   NetworkChoice,
   NetworkConfig,
   PretrainConfig,
-  RunConfig,
-  SearchConfig,
 )
 from dm_jax.data.class_data import ClassData, Dataset
 from dm_jax.data.load import load as load_data
+from dm_jax.errors import Diverged, InputError
 from dm_jax.networks.linen import network_from_linen
 from dm_jax.networks.registry import make_network, register_network
 from dm_jax.selection.select import select
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import EvalResult, evaluate
-from dm_jax.types import Diverged, InputError, Network
+from dm_jax.types import Network
 from dm_jax.version import __version__
+
+if TYPE_CHECKING:
+  from dm_jax.run.config import RunConfig
 
 __all__ = [
   'ClassData',
@@ -82,3 +86,12 @@ __all__ = [
   'select',
   'train_networks',
 ]
+
+
+def __getattr__(name: str) -> Any:
+  """Loads the settings of a run of the command only for who asks for them."""
+  if name == 'RunConfig':
+    from dm_jax.run.config import RunConfig
+
+    return RunConfig
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

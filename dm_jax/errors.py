@@ -1,6 +1,9 @@
 """An error as one line for a person."""
 
 import ast
+from collections.abc import Iterable
+import difflib
+from typing import Any
 
 
 def one_line(error: Exception) -> str:
@@ -15,3 +18,33 @@ def one_line(error: Exception) -> str:
   lines = text.strip().splitlines() or [type(error).__name__]
   line = '; '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
   return line.split('InputError: ')[-1]
+
+
+class InputError(ValueError):
+  """A value that a person gave cannot be used; the message names the remedy."""
+
+
+def choose(what: str, value: Any, known: Iterable[str]) -> None:
+  """Raises InputError, naming near ones, if `value` is not in `known`."""
+  known = tuple(known)
+  if value in known:
+    return
+  near = difflib.get_close_matches(str(value), known, n=3)
+  hint = f'did you mean {" or ".join(near)}? ' if near else ''
+  raise InputError(
+    f'unknown {what} {value!r}: {hint}known are {", ".join(known)}'
+  )
+
+
+class Diverged(FloatingPointError):
+  """The loss or the synthetic images stopped being finite.
+
+  Attributes:
+    step: the first step with a loss that is not finite.
+    state: the last `CondenseState` that was finite throughout.
+  """
+
+  def __init__(self, message: str, step: int, state: Any):
+    super().__init__(message)
+    self.step = step
+    self.state = state

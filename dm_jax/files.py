@@ -1,9 +1,13 @@
 """Writing files so that a reader never sees half of one."""
 
 from collections.abc import Callable
+import json
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from dm_jax.errors import InputError
+from dm_jax.types import Json
 
 
 def write_atomically(
@@ -24,3 +28,27 @@ def write_atomically(
   except BaseException:
     temporary.unlink(missing_ok=True)
     raise
+
+
+def write_json(path: Path, values: Json) -> None:
+  text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + '\n'
+  write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+  """Returns {} where there is no such file; raises InputError for another."""
+  try:
+    values = json.loads(path.read_text(encoding='utf-8'))
+    if not isinstance(values, dict):
+      raise ValueError('it holds no JSON object')
+    return values
+  except FileNotFoundError:
+    return {}
+  except NotADirectoryError:
+    raise InputError(
+      f'{path.parent} is not a folder: choose another --workdir'
+    ) from None
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f'{path} cannot be read ({error}): choose another --workdir'
+    ) from error

@@ -13,14 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.data.class_data import (
-  ClassData,
-  check_whole,
-  denormalise,
-  normalise,
-)
+from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
-from dm_jax.types import Array, ImageShape, InputError, Json
+from dm_jax.images.normalise import denormalise, normalise
+from dm_jax.types import Array, ImageShape, Json
 from dm_jax.version import __version__
 
 _FORMAT = 1

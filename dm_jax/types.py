@@ -17,9 +17,8 @@ Value ranges, part of every contract:
   normalised  float, per-channel mean 0 and deviation 1 over the training set
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
-import difflib
 from typing import Any, Protocol
 
 import jax
@@ -30,36 +29,6 @@ AnyArray = jax.Array | np.ndarray
 ImageShape = tuple[int, ...]  # (H, W, D)
 Key = jax.Array
 Variables = Any  # A pytree; for Linen modules {'params': …, 'batch_stats': …}.
-
-
-class InputError(ValueError):
-  """A value that a person gave cannot be used; the message names the remedy."""
-
-
-def choose(what: str, value: Any, known: Iterable[str]) -> None:
-  """Raises InputError, naming near ones, if `value` is not in `known`."""
-  known = tuple(known)
-  if value in known:
-    return
-  near = difflib.get_close_matches(str(value), known, n=3)
-  hint = f'did you mean {" or ".join(near)}? ' if near else ''
-  raise InputError(
-    f'unknown {what} {value!r}: {hint}known are {", ".join(known)}'
-  )
-
-
-class Diverged(FloatingPointError):
-  """The loss or the synthetic images stopped being finite.
-
-  Attributes:
-    step: the first step with a loss that is not finite.
-    state: the last `CondenseState` that was finite throughout.
-  """
-
-  def __init__(self, message: str, step: int, state: Any):
-    super().__init__(message)
-    self.step = step
-    self.state = state
 
 
 class TrainableLogits(Protocol):
@@ -129,5 +98,4 @@ Embedder = Callable[[Key], Variables]
 
 # Stored images [S, H, W, D] -> images to train on [S', H, W, D], one class.
 Decoder = Callable[[Array], Array]
-
 Json = Mapping[str, Any]

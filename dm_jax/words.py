@@ -1,5 +1,26 @@
 """Durations and sizes as people say them."""
 
+from collections.abc import Iterable
+
+METHOD_NAMES = {
+  'dm': 'DM',
+  'random': 'random real',
+  'herding': 'herding',
+  'k_center': 'k-center',
+  'forgetting': 'forgetting',
+  'early_stopping': 'early stopping',
+  'whole': 'whole set',
+}
+_NETWORK_NAMES = {
+  'convnet': 'ConvNet',
+  'mlp': 'MLP',
+  'lenet': 'LeNet',
+  'alexnet': 'AlexNet',
+  'vgg11': 'VGG-11',
+  'resnet18': 'ResNet-18',
+  'resnet18_ap': 'ResNet-18 (average pooling)',
+}
+
 
 def format_seconds(seconds: float) -> str:
   """Returns a duration as people say it: 62 ms, 4.2 s, 3 min 20 s, 2 h 5 min.
@@ -28,3 +49,58 @@ def format_bytes(count: float) -> str:
       return f'{count:.3g} {unit}'
     count /= 1000
   return f'{count:,.3g} GB' if count < 999.5 else f'{count:,.0f} GB'
+
+
+def method_name(method: str) -> str:
+  """Returns a method's name for tables; an unknown one as it is."""
+  return METHOD_NAMES.get(method, method)
+
+
+def network_name(label: str) -> str:
+  """Returns 'VGG-11, batch norm' for vgg11:norm=batch.
+
+  Args:
+    label: a network's name, which changes may follow. What is not known is
+      returned as it is.
+  """
+  name, *changes = label.split(':')
+  return ', '.join([_NETWORK_NAMES.get(name, name), *map(_change, changes)])
+
+
+def _change(change: str) -> str:
+  field, _, value = change.partition('=')
+  if field in ('norm', 'pooling', 'activation') and value:
+    return f'{"no" if value == "none" else value} {field}'
+  return f'{field} {value}' if value else change
+
+
+def percent(fraction: float) -> str:
+  """Returns 92.3 for 0.923."""
+  return f'{100 * fraction:.1f}'
+
+
+def plus_minus(mean: float, deviation: float | None) -> str:
+  """Returns 92.3 ± 0.4 for 0.923 and 0.004, without ± for None."""
+  spread = '' if deviation is None else f' ± {percent(deviation)}'
+  return percent(mean) + spread
+
+
+def plural(count: int, thing: str) -> str:
+  """Returns e.g. 1 network or 1,200 networks."""
+  return f'{count:,} {thing}' if count == 1 else f'{count:,} {thing}s'
+
+
+def method_order(methods: Iterable[str], own: str | None) -> list[str]:
+  """Returns methods as tables and figures show them.
+
+  Args:
+    methods: in any order, as a file's is another than a running program's.
+    own: the run's method, which comes first.
+  """
+  known = list(METHOD_NAMES)
+
+  def place(method: str) -> tuple[bool, int, str]:
+    rank = known.index(method) if method in known else len(known)
+    return method != own, rank, method
+
+  return sorted(methods, key=place)

@@ -1,4 +1,4 @@
-"""Which module may know which: imports point one way."""
+"""Which room may know which: imports point one way."""
 
 import ast
 import json
@@ -10,73 +10,51 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / 'dm_jax'
 
-# A module imports only from the lines above its own, and from its own package.
-LAYERS = [
-  [
-    'types',
-    'version',
-    'files',
-    'interrupts',
-    'tables',
-    'paper',
-    'messages',
-    'quantities',
-  ],
-  ['settings'],
-  [
-    'config',
-    'metrics',
-    'progress',
-    'pictures',
-    'evaluations',
-    'coreset',
-    'figures',
-  ],
-  ['augment', 'discrepancy', 'smoothing', 'data', 'networks'],
-  ['matching', 'synthetic_set', 'memory'],
-  ['parallel'],
-  ['loop', 'step', 'training', 'placement'],
-  ['condense', 'pretraining'],
-  ['evaluate', 'selection', 'embedder_pool', 'compiling'],
-  ['continual', 'architecture_search'],
-  ['__init__'],
-  # Applications.
-  ['application_tables'],
-  ['checkpoint', 'report', 'workdir', 'finished_run', 'application_figures'],
-  ['recorder', 'processes'],
-  ['job', 'comparison'],
-  ['team'],
-  ['making'],
-  ['trials', 'search_run'],
-  ['continual_run'],
+# A room is a package, or a file at the top. It imports only from the lines
+# above its own, and from itself.
+LEVELS = [
+  ['errors', 'types', 'version', 'words'],
+  ['draws', 'files'],
+  ['config', 'images', 'devices', 'records'],
+  ['networks', 'data', 'report'],
+  ['synthetic_set'],
+  ['matching', 'training'],
+  ['condensing', 'selection'],
+  ['applications'],
   ['run'],
+  ['__init__'],
 ]
-RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-# What keeps and shows a run knows nothing of how it comes about.
-KNOWN = {
-  'types',
-  'synthetic_set',
-  'files',
-  'metrics',
-  'progress',
-  'quantities',
-  'tables',
-  'evaluations',
-  'application_tables',
+RANKS = {room: rank for rank, level in enumerate(LEVELS) for room in level}
+GROUND = {'draws', 'errors', 'files', 'types', 'version', 'words'}
+# What may be imported besides the ground, where the level alone would let more
+# pass: whole rooms stay ignorant of each other.
+ALLOWED = {
+  'matching': {'networks', 'data', 'images', 'devices', 'config'},
+  'training': {
+    'networks',
+    'data',
+    'images',
+    'devices',
+    'config',
+    'synthetic_set',
+  },
+  'selection': {'training', 'synthetic_set', 'networks', 'data', 'images'}
+  | {'config'},
+  'condensing': {'matching', 'synthetic_set', 'networks', 'data', 'devices'}
+  | {'config', 'images'},
+  'report': {'records'},
+  'records': set(),
+  'images': set(),
+  'devices': set(),
+  'config': set(),
 }
 
 
-def part_of(path: str) -> str:
-  """'data.digits' -> 'data'; the parts of the report count as one."""
-  name = path.split('.')[0]
-  return 'report' if name.startswith('report_') else name
-
-
 def modules():
-  """Yields (file, its part of the package, its syntax tree)."""
+  """Yields (file, its room, its syntax tree)."""
   for file in sorted(PACKAGE.rglob('*.py')):
-    path = '.'.join(file.relative_to(PACKAGE).with_suffix('').parts)
-    yield file, part_of(path), ast.parse(file.read_text())
+    room = file.relative_to(PACKAGE).with_suffix('').parts[0]
+    yield file, room, ast.parse(file.read_text())
 
 
 def imports(tree):
@@ -90,64 +68,71 @@ def imports(tree):
       yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
-def own_imports(tree):
-  """Yields the parts of this package that a module imports."""
-  for name in imports(tree):
-    first, _, rest = name.partition('.')
-    if first == 'dm_jax' and part_of(rest) in RANKS:
-      yield part_of(rest)
+def rooms_imported(tree):
+  """Returns the rooms of this package that a module imports."""
+  names = [name.split('.') for name in imports(tree)]
+  return {
+    name[1] for name in names if name[0] == 'dm_jax' and name[1:2] != []
+  } & set(RANKS)
 
 
-def test_every_module_has_its_layer():
-  parts = {part for _, part, _ in modules()}
-  assert parts == set(RANKS), 'put a new module into LAYERS'
+def test_every_room_has_its_level():
+  rooms = {room for _, room, _ in modules()}
+  assert rooms == set(RANKS), 'put a new room into LEVELS'
 
 
 def test_imports_point_one_way():
-  for file, part, tree in modules():
-    for other in set(own_imports(tree)) - {part}:
-      assert RANKS[other] < RANKS[part], f'{file.name} imports {other}'
+  for file, room, tree in modules():
+    for other in rooms_imported(tree) - {room}:
+      assert RANKS[other] < RANKS[room], f'{file} imports {other}'
 
 
-def test_checkpoint_and_report_know_types_and_synthetic_sets_only():
-  for file, part, tree in modules():
-    if part in ('checkpoint', 'report'):
-      unknown = set(own_imports(tree)) - KNOWN - {part}
-      assert not unknown, f'{file.name} imports {unknown}'
+def test_rooms_know_only_what_they_may():
+  for file, room, tree in modules():
+    if room in ALLOWED:
+      unknown = rooms_imported(tree) - ALLOWED[room] - GROUND - {room}
+      assert not unknown, f'{file} imports {unknown}'
+
+
+def test_a_package_file_says_what_the_room_is_for_and_nothing_else():
+  for file, room, tree in modules():
+    if file.name == '__init__.py' and room != '__init__':
+      assert ast.get_docstring(tree), f'{file} says nothing'
+      assert len(tree.body) == 1, f'{file} holds code'
 
 
 @pytest.mark.parametrize(
-  ('package', 'parts'),
+  ('package', 'rooms'),
   [
     ('absl.flags', set()),
     ('ml_collections', set()),
     ('configs', set()),
-    ('orbax', {'checkpoint'}),
+    ('orbax', {'records'}),
     ('flax', {'networks'}),
     ('tensorflow_datasets', {'data'}),
     ('sklearn', {'data'}),
-    ('matplotlib', {'figures'}),
+    ('matplotlib', {'report'}),
     ('tensorflow', set()),
   ],
 )
-def test_a_package_is_known_in_one_place(package, parts):
+def test_a_package_is_known_in_one_room(package, rooms):
   found = {
-    part
-    for _, part, tree in modules()
+    room
+    for _, room, tree in modules()
     for name in imports(tree)
     if f'{name}.'.startswith(f'{package}.')
   }
-  assert found == parts
+  assert found == rooms
 
 
-def test_pmap_stands_in_parallel_alone():
+def test_pmap_stands_in_the_layout_alone():
   found = {
-    part
-    for _, part, tree in modules()
+    file.relative_to(PACKAGE).as_posix()
+    for file, _, tree in modules()
     for node in ast.walk(tree)
     if isinstance(node, ast.Attribute) and node.attr == 'pmap'
   }
-  assert found == {'parallel'}
+  assert found == {'devices/layout.py'}
 
 
 # Not absl.flags: flax and optax load it themselves.
@@ -171,3 +156,4 @@ def test_importing_the_library_loads_nothing_heavy():
   loaded = json.loads(output.stdout)
   assert 'jax' in loaded
   assert [name for name in HEAVY if name in loaded] == []
+  assert [name for name in loaded if name.startswith('dm_jax.run')] == []

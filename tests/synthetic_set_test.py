@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dm_jax.data.class_data import ClassData
+from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import InputError
 
 LEVELS = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3, 1) * 10
 DATA = ClassData.from_arrays(

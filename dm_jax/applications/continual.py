@@ -6,25 +6,25 @@ networks are trained on the memory alone. `ContinualLearner` is the stream;
 below it are the pure functions that it and `launch.py` share.
 """
 
-from collections.abc import Sequence
 import dataclasses
-import math
 
-import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.condensing.condense import Callback, condense_classes
-from dm_jax.config.sections import (
-  METHODS,
-  CondenseConfig,
-  ContinualConfig,
-  PretrainConfig,
+from dm_jax.applications.config import ContinualConfig
+from dm_jax.applications.memory import (
+  condensed_sizes,
+  grow,
+  images_per_class,
+  keep_as,
 )
-from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.condensing.condense import Callback, condense_classes
+from dm_jax.config.sections import METHODS, CondenseConfig, PretrainConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.errors import InputError, choose
 from dm_jax.networks.linen import AnyNetwork
 from dm_jax.selection.select import select_classes
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import AnyArray, Array, ImageShape, InputError, Key, choose
+from dm_jax.types import AnyArray, Key
 
 # The paper's, for class-incremental CIFAR-100 (Sec. 4.3).
 STREAM_CONFIG = CondenseConfig(images_per_class=20)
@@ -221,207 +221,6 @@ def check_method(method: str) -> None:
       'whole keeps every image, which is no memory: use dm, random, herding,'
       ' k_center or forgetting'
     )
-
-
-def images_per_class(
-  most: int,
-  classes: int,
-  image_shape: ImageShape,
-  store: str,
-  budget_bytes: int,
-) -> int:
-  """Returns how many images of each class the memory holds.
-
-  Args:
-    most: where there is room.
-    classes: C, seen so far.
-    image_shape: (H, W, D).
-    store: see `ContinualConfig`.
-    budget_bytes: for all classes; 0 is no bound.
-
-  Raises:
-    InputError: there is no room for one image of each.
-  """
-  if not budget_bytes:
-    return most
-  one = image_bytes(image_shape, store)
-  room = budget_bytes // (classes * one)
-  if not room:
-    raise InputError(
-      f'continual.budget_bytes {budget_bytes:,} has no room for one image of'
-      f' each of {classes} classes, which take {classes * one:,} bytes as'
-      f' {store}: raise it to that at least'
-    )
-  return min(most, room)
-
-
-def image_bytes(image_shape: ImageShape, store: str) -> int:
-  """Returns the bytes that one image takes in the memory."""
-  return math.prod(image_shape) * np.dtype(store).itemsize
-
-
-def condensed_sizes(size: int, budget_bytes: int) -> int | tuple[int, ...]:
-  """Returns the images per class to condense, see `CondenseConfig`.
-
-  Under a budget classes lose images later on, when their real ones are gone. So
-  the first half of a class's images is condensed to be a set of its own, too,
-  and half of that, and so on.
-  """
-  if not budget_bytes:
-    return size
-  halves = []
-  while size:
-    halves.append(size)
-    size //= 2
-  return tuple(reversed(halves))
-
-
-def keep_as(images: SyntheticSet, store: str) -> SyntheticSet:
-  """Returns a set whose images are what a memory can keep of them.
-
-  Args:
-    images: any set.
-    store: see `ContinualConfig`.
-  """
-  if store == 'float32':
-    return images
-  kept: Array = normalise(images.images_uint8, images.mean, images.std)
-  return dataclasses.replace(images, images=kept)
-
-
-def grow(
-  memory: SyntheticSet | None, new: SyntheticSet, size: int
-) -> SyntheticSet:
-  """Returns a memory with new classes behind the old ones.
-
-  Args:
-    memory: of the classes so far; None if there are none.
-    new: of other classes, with the same statistics.
-    size: images that are left of every class, old and new: its first ones.
-  """
-  new = new.first(size)
-  if memory is None:
-    return new
-  old = memory.first(size)
-  return dataclasses.replace(
-    old,
-    images=jnp.concatenate([old.images, new.images]),
-    labels=jnp.concatenate([old.labels, new.labels + old.classes]),
-    class_names=old.class_names + new.class_names,
-  )
-
-
-def reorder(memory: SyntheticSet, names: Sequence[str]) -> SyntheticSet:
-  """Returns a memory with its classes in another order.
-
-  Args:
-    memory: any.
-    names: of its classes, each once.
-  """
-  labels = np.asarray(memory.labels)
-  places = [memory.class_names.index(name) for name in names]
-  rows = [np.flatnonzero(labels == place) for place in places]
-  counts = list(map(len, rows))
-  return dataclasses.replace(
-    memory,
-    images=memory.images[np.concatenate(rows)],
-    labels=jnp.asarray(np.repeat(np.arange(len(places)), counts), jnp.int32),
-    class_names=tuple(names),
-  )
-
-
-def class_order(order: int, classes: int) -> tuple[int, ...]:
-  """Returns the classes in the order in which they arrive.
-
-  Args:
-    order: 0, 1, ...; the paper's five are 0 to 4.
-    classes: C.
-  """
-  permutation = np.random.RandomState(order).permutation(classes)
-  return tuple(permutation.tolist())
-
-
-def split_groups(
-  classes: Sequence[int], steps: int
-) -> tuple[tuple[int, ...], ...]:
-  """Splits classes into equally large groups, in their order.
-
-  Raises:
-    InputError: they do not divide.
-  """
-  count = len(classes)
-  if steps < 1 or count % steps:
-    divisors = [n for n in range(1, count + 1) if count % n == 0]
-    raise InputError(
-      f'continual.steps {steps} does not divide the {count} classes: use one of'
-      f' {divisors}'
-    )
-  size = count // steps
-  return tuple(
-    tuple(classes[low : low + size]) for low in range(0, count, size)
-  )
-
-
-def keep_seen(
-  labels: np.ndarray, seen: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-  """Finds the images of the classes seen so far.
-
-  Args:
-    labels: int [N], of all classes.
-    seen: those classes, in the order of their arrival.
-
-  Returns:
-    Their rows, ascending, and for each its class's place in `seen`, int32.
-  """
-  places = np.full(max(labels.max(initial=-1), *seen) + 1, -1, np.int32)
-  places[list(seen)] = np.arange(len(seen))
-  found = places[labels]
-  rows = np.flatnonzero(found >= 0)
-  return rows, found[rows]
-
-
-def group_accuracies(
-  correct: Sequence[int], totals: Sequence[int] | np.ndarray, groups: int
-) -> tuple[float, ...]:
-  """Returns the accuracy on each group of classes, in [0, 1].
-
-  Args:
-    correct: right answers for each class seen, in the order of arrival.
-    totals: test images of each.
-    groups: equally large ones; each has a test image.
-  """
-  right = np.reshape(correct, (groups, -1)).sum(1)
-  return tuple((right / np.reshape(totals, (groups, -1)).sum(1)).tolist())
-
-
-def forgetting(accuracies: Sequence[Sequence[float]]) -> float | None:
-  """Returns how much was lost of what was known before.
-
-  For each group but the last: its best accuracy at any step before the last
-  one, less that at the last; the mean over the groups. Below 0 where groups
-  have got better.
-
-  Args:
-    accuracies: for each step the accuracy on every group seen so far, step t on
-      t + 1 of them.
-
-  Returns:
-    A difference of accuracies, in [-1, 1]; None for a single step.
-
-  Source: Chaudhry et al., ECCV 2018, Sec. 3.
-  """
-  *before, last = accuracies
-  if not before:
-    return None
-  return float(
-    np.mean(
-      [
-        max(step[group] for step in before[group:]) - last[group]
-        for group in range(len(before))
-      ]
-    )
-  )
 
 
 def _check_labels(labels: AnyArray) -> np.ndarray:

@@ -5,25 +5,27 @@ ranked. Trained on the whole set, which takes hours, they rank otherwise; how
 much so is what `compare_rankings` measures.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 import dataclasses
 import itertools
 import math
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dm_jax.config.sections import NORMS, EvalConfig, NetworkConfig
-from dm_jax.data.class_data import ClassData, check_whole, normalise
+from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.errors import InputError, choose
+from dm_jax.images.normalise import normalise
 from dm_jax.networks.family import Family, split_families
 from dm_jax.networks.registry import make_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.evaluate import EvalResult, evaluate_each
-from dm_jax.types import AnyArray, ImageShape, InputError, Key, Network, choose
+from dm_jax.types import AnyArray, ImageShape, Key, Network
 
 # By field of `NetworkConfig`; `paper` is Sec. 4.4's.
 SPACES: dict[str, dict[str, tuple]] = {
@@ -42,9 +44,6 @@ SPACES: dict[str, dict[str, tuple]] = {
     'pooling': ('max', 'avg'),
   },
 }
-# Correlations are also taken among this share of the networks, the small set's
-# best ones: it is among them that a search chooses.
-SHARES = (1.0, 0.05, 0.1, 0.2)
 
 
 class Trained(NamedTuple):
@@ -59,43 +58,6 @@ class Trained(NamedTuple):
   network: NetworkConfig
   result: EvalResult
   seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Correlation:
-  """How two rankings agree among the best networks of one of them.
-
-  Attributes:
-    share: of the networks, in (0, 1].
-    networks: how many those are.
-    spearman: rank correlation, in [-1, 1]; None where it is not defined: for
-      less than two networks, or if all have one accuracy.
-    kendall: tau-b, the same way.
-  """
-
-  share: float
-  networks: int
-  spearman: float | None
-  kendall: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Agreement:
-  """What a ranking is worth.
-
-  Attributes:
-    groups: the correlations for each of `SHARES`.
-    picked: the network that the ranking puts first.
-    picked_accuracy: its real accuracy, in [0, 1].
-    best: the network that is really first.
-    best_accuracy: its real accuracy.
-  """
-
-  groups: tuple[Correlation, ...]
-  picked: Any
-  picked_accuracy: float
-  best: Any
-  best_accuracy: float
 
 
 def list_space(name: str) -> tuple[NetworkConfig, ...]:
@@ -254,59 +216,3 @@ def early_stopping(
     class_names=data.class_names,
   )
   return chosen, dataclasses.replace(config, epochs=0, batch_size=batch)
-
-
-def compare_rankings(
-  small: Mapping[Any, float], real: Mapping[Any, float]
-) -> Agreement:
-  """Says how well the small set's ranking foretells the real one.
-
-  Args:
-    small: by network, or its name, its accuracy (on validation images) when
-      trained on the small set, in [0, 1].
-    real: by network, its accuracy (on test images) when trained on the whole
-      set. At least one network, the same ones.
-
-  Returns:
-    Rank correlations among all and among the small set's best, and the network
-    that the small set picks beside the real best. Ties go to the first of
-    `small`.
-
-  Raises:
-    InputError: the two are not of the same networks.
-  """
-  if small.keys() != real.keys() or not small:
-    raise InputError(
-      f'rankings are compared of the same networks, got {len(small)} and'
-      f' {len(real)}, {len(small.keys() & real.keys())} of them in both'
-    )
-  names = sorted(small, key=lambda name: -small[name])  # Stable.
-  picked, best = names[0], max(small, key=lambda name: real[name])
-  return Agreement(
-    tuple(_correlate(names, small, real, share) for share in SHARES),
-    picked,
-    real[picked],
-    best,
-    real[best],
-  )
-
-
-def _correlate(
-  names: Sequence[Any],
-  small: Mapping[Any, float],
-  real: Mapping[Any, float],
-  share: float,
-) -> Correlation:
-  # Imported here: it takes long, and only a search needs it.
-  from scipy import stats
-
-  chosen = names[: math.ceil(share * len(names))]
-  a, b = [small[name] for name in chosen], [real[name] for name in chosen]
-  if len(set(a)) < 2 or len(set(b)) < 2:
-    return Correlation(share, len(chosen), None, None)
-  return Correlation(
-    share,
-    len(chosen),
-    float(stats.spearmanr(a, b).statistic),
-    float(stats.kendalltau(a, b).statistic),
-  )

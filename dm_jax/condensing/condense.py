@@ -9,28 +9,32 @@ import jax
 import optax
 
 from dm_jax.condensing import loop
-from dm_jax.condensing import plan as placement
+from dm_jax.condensing.plan import (
+  check_condensable,
+  check_network,
+  lay_out_classes,
+  make_plan,
+  resolve,
+  spans_all,
+)
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.devices import free_memory as memory
 from dm_jax.devices import layout as parallel
-from dm_jax.images import augment
-from dm_jax.matching.discrepancy import get_discrepancy
-from dm_jax.matching.step import (
+from dm_jax.errors import InputError
+from dm_jax.matching.optimizer import make_optimizer
+from dm_jax.matching.state import (
   CondenseState,
   Problem,
-  check_start,
-  fill_in,
   init_state,
-  keep,
-  make_optimizer,
   make_problem,
-  make_step,
 )
+from dm_jax.matching.step import keep, make_step
 from dm_jax.networks.linen import AnyNetwork, as_network
-from dm_jax.networks.registry import make_network, paper_network
+from dm_jax.networks.registry import (
+  default_network,
+)
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import AnyArray, Decoder, Embedder, InputError, Key, Network
+from dm_jax.types import AnyArray, Decoder, Embedder, Key
 
 __all__ = [
   'PROBLEM_AXES',
@@ -48,15 +52,11 @@ __all__ = [
   'make_step',
 ]
 
-_CPU_CACHE = 2**22  # Bytes; what the largest activations of a batch may take.
-_CPU_MICRO_BATCH = (4, 64)  # Images, at least and at most.
-
 # Which leaves have a class axis; pytree prefixes, see `parallel`.
 STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0)
 PROBLEM_AXES = cast(Any, Problem)(
   data=0, network_key=None, class_keys=0, embedder=None
 )
-
 Callback = Callable[[CondenseState, loop.Metrics], None]
 
 
@@ -152,11 +152,14 @@ def condense_classes(
     InputError, Diverged: as for `condense`.
   """
   check_condensable(config, data)
-  made = as_network(network or default_network(data), data.image_shape)
+  made = as_network(
+    network or default_network(data.image_shape, data.classes),
+    data.image_shape,
+  )
   check_network(config, data, made)
   fits = make_plan(config, data, made, place, devices)
-  layout = _lay_out(config, data, made, devices, fits.at_once, crew)
-  resolved = _resolve(config, data, made, layout.platform)
+  layout = lay_out_classes(config, data, made, devices, fits.at_once, crew)
+  resolved = resolve(config, data, made, layout.platform)
   own, low = data.own, first + data.held_range[0]
   if state is None:
     state = init_state(own, config, key, optimizer, first=low)
@@ -165,7 +168,7 @@ def condense_classes(
     if data.held is not None:
       state = parallel.slice_classes(state, STATE_AXES, *data.held)
   problem = make_problem(own, key, embedder or made.init, first=low)
-  axis = layout.axis if _spans_all(made, config) else None
+  axis = layout.axis if spans_all(made, config) else None
   state = loop.run(
     _make_step(made, resolved, decode, optimizer, axis),
     state,
@@ -187,138 +190,12 @@ def condense_classes(
   return SyntheticSet.from_classes(images, data, provenance)
 
 
-def make_plan(
-  config: CondenseConfig,
-  data: ClassData,
-  network: Network,
-  place: str = 'auto',
-  devices: Sequence[Any] | None = None,
-) -> placement.Plan:
-  """Says how these images will be condensed, see `placement.plan`.
-
-  Args:
-    config: as for `condense`.
-    data: the real images.
-    network: what embeds them.
-    place: see `DataConfig.placement`.
-    devices: as for `condense_classes`.
-
-  Raises:
-    InputError: not even one class fits.
-  """
-  devices = devices or jax.local_devices()
-  resolved = dataclasses.replace(
-    _resolve(config, data, network, devices[0].platform),
-    classes_at_once=config.classes_at_once,
-  )
-  return placement.plan(resolved, data.own, network, place, devices)
-
-
-def default_network(data: ClassData) -> Network:
-  """The paper's ConvNet, of the depth that it uses for such images."""
-  return make_network(
-    paper_network(data.image_shape),
-    image_shape=data.image_shape,
-    classes=data.classes,
-  )
-
-
-def check_condensable(config: CondenseConfig, data: ClassData) -> None:
-  """Raises InputError if these images cannot be condensed so."""
-  augment.parse(config.augment)
-  get_discrepancy(config.discrepancy)
-  check_start(config, data)
-
-
-def check_network(
-  config: CondenseConfig, data: ClassData, network: Network
-) -> None:
-  """Raises InputError if these images cannot be condensed with the network."""
-  classes, together = data.classes, config.batch_norm_classes
-  if not network.mixes_images:
-    return
-  if together and network.embed_batch is None:
-    raise InputError(
-      f'condense.batch_norm_classes {together} needs one of the built-in'
-      ' networks: leave it at 0 for one of your own'
-    )
-  if together and (together < 2 or classes % together):
-    divisors = [n for n in range(2, classes + 1) if classes % n == 0]
-    raise InputError(
-      f'condense.batch_norm_classes {together} must divide the {classes}'
-      f' classes and be at least 2: use one of {divisors}, or 0 for all'
-    )
-  per_batch = (together or classes) * min(
-    config.largest, config.batch_real, int(data.counts.max())
-  )
-  if per_batch < 2:
-    raise InputError(
-      'batch norm needs more than one image in a batch, these settings give'
-      f' {classes} class of {per_batch}: raise condense.images_per_class and'
-      " condense.batch_real, or use network.norm 'instance'"
-    )
-
-
 @functools.lru_cache(maxsize=8)
 def _make_step(network, config, decode, optimizer, axis):
   """`make_step`; equal arguments give the same function."""
   return make_step(
     network, config, decode=decode, optimizer=optimizer, axis=axis
   )
-
-
-def _spans_all(network: Network, config: CondenseConfig) -> bool:
-  """Whether batch norm takes all classes as one batch."""
-  return network.mixes_images and not config.batch_norm_classes
-
-
-def _lay_out(
-  config: CondenseConfig,
-  data: ClassData,
-  network: Network,
-  devices: Sequence[Any] | None,
-  at_once: int | None,
-  crew: loop.Crew,
-) -> parallel.ClassLayout:
-  if crew.classes and _spans_all(network, config):
-    return parallel.lay_out_crew(crew.classes)
-  if network.mixes_images and network.embed_batch is None:
-    # It knows of no padding and no axis: all classes are one batch, here.
-    devices = (devices or jax.local_devices())[:1]
-  together = config.batch_norm_classes if network.mixes_images else 0
-  low, high = data.held_range
-  return parallel.lay_out(high - low, devices, together or 1, at_once)
-
-
-def _resolve(
-  config: CondenseConfig, data: ClassData, network: Network, platform: str
-) -> CondenseConfig:
-  """Fills in what depends on platform, data and network; drops what is left.
-
-  What the step does not read is at its default, so that runs share programs.
-  """
-  default = CondenseConfig()
-  batch = config.batch_real
-  if network.mixes_images and network.embed_batch is None:
-    # Padding would enter the batch's statistics: no class may need it.
-    batch = min(batch, int(data.counts.min()))
-  automatic = _cached(data, network) if platform == 'cpu' else batch
-  return dataclasses.replace(
-    fill_in(config, network),
-    batch_real=batch,
-    micro_batch=config.micro_batch or automatic,
-    steps=default.steps,
-    init=default.init,
-    classes_at_once=default.classes_at_once,
-    log_every=default.log_every,
-  )
-
-
-def _cached(data: ClassData, network: Network) -> int:
-  """Images whose activations stay in a CPU's cache."""
-  largest = memory.activations(network, data.image_shape).largest
-  least, most = _CPU_MICRO_BATCH
-  return min(max(_CPU_CACHE // max(largest, 1), least), most)
 
 
 def _check_state(

@@ -15,7 +15,8 @@ import numpy as np
 
 from dm_jax.data.mapped import release
 from dm_jax.devices.layout import ClassLayout
-from dm_jax.types import Array, Diverged
+from dm_jax.errors import Diverged
+from dm_jax.types import Array
 
 _MOST_STEPS = 1000  # Per compiled call.
 _SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.

@@ -7,15 +7,24 @@ from typing import Any
 
 import jax
 
+from dm_jax.condensing import loop
+from dm_jax.condensing.footprint import activations, count_needs
 from dm_jax.config.sections import PLACEMENTS, CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices import free_memory as memory
-from dm_jax.matching import loss as matching
-from dm_jax.types import InputError, Network, choose
+from dm_jax.devices import layout as parallel
+from dm_jax.errors import InputError, choose
+from dm_jax.images import augment
+from dm_jax.matching.discrepancy import get_discrepancy
+from dm_jax.matching.optimizer import fill_in
+from dm_jax.matching.state import (
+  check_start,
+)
+from dm_jax.types import Network
 from dm_jax.words import format_bytes
 
-_SHARE = 0.8  # Of the free memory: estimates are rough, others need some.
-_FLOAT = 4  # Bytes.
+_CPU_CACHE = 2**22  # Bytes; what the largest activations of a batch may take.
+_CPU_MICRO_BATCH = (4, 64)  # Images, at least and at most.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,24 +66,127 @@ class Plan:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Needs:
-  """Bytes that condensing takes.
+def make_plan(
+  config: CondenseConfig,
+  data: ClassData,
+  network: Network,
+  place: str = 'auto',
+  devices: Sequence[Any] | None = None,
+) -> Plan:
+  """Says how these images will be condensed, see `fit_into_memory`.
 
-  Attributes:
-    fixed: whatever the classes.
-    per_class: computed at a time.
-    state: of a class, on the device all the time.
-    images: of a class's real images.
+  Args:
+    config: as for `condense`.
+    data: the real images.
+    network: what embeds them.
+    place: see `DataConfig.placement`.
+    devices: as for `condense_classes`.
+
+  Raises:
+    InputError: not even one class fits.
   """
+  devices = devices or jax.local_devices()
+  resolved = dataclasses.replace(
+    resolve(config, data, network, devices[0].platform),
+    classes_at_once=config.classes_at_once,
+  )
+  return fit_into_memory(resolved, data.own, network, place, devices)
 
-  fixed: int
-  per_class: int
-  state: int
-  images: int
+
+def check_condensable(config: CondenseConfig, data: ClassData) -> None:
+  """Raises InputError if these images cannot be condensed so."""
+  augment.parse(config.augment)
+  get_discrepancy(config.discrepancy)
+  check_start(config, data)
 
 
-def plan(
+def check_network(
+  config: CondenseConfig, data: ClassData, network: Network
+) -> None:
+  """Raises InputError if these images cannot be condensed with the network."""
+  classes, together = data.classes, config.batch_norm_classes
+  if not network.mixes_images:
+    return
+  if together and network.embed_batch is None:
+    raise InputError(
+      f'condense.batch_norm_classes {together} needs one of the built-in'
+      ' networks: leave it at 0 for one of your own'
+    )
+  if together and (together < 2 or classes % together):
+    divisors = [n for n in range(2, classes + 1) if classes % n == 0]
+    raise InputError(
+      f'condense.batch_norm_classes {together} must divide the {classes}'
+      f' classes and be at least 2: use one of {divisors}, or 0 for all'
+    )
+  per_batch = (together or classes) * min(
+    config.largest, config.batch_real, int(data.counts.max())
+  )
+  if per_batch < 2:
+    raise InputError(
+      'batch norm needs more than one image in a batch, these settings give'
+      f' {classes} class of {per_batch}: raise condense.images_per_class and'
+      " condense.batch_real, or use network.norm 'instance'"
+    )
+
+
+def spans_all(network: Network, config: CondenseConfig) -> bool:
+  """Whether batch norm takes all classes as one batch."""
+  return network.mixes_images and not config.batch_norm_classes
+
+
+def lay_out_classes(
+  config: CondenseConfig,
+  data: ClassData,
+  network: Network,
+  devices: Sequence[Any] | None,
+  at_once: int | None,
+  crew: loop.Crew,
+) -> parallel.ClassLayout:
+  if crew.classes and spans_all(network, config):
+    return parallel.lay_out_crew(crew.classes)
+  if network.mixes_images and network.embed_batch is None:
+    # It knows of no padding and no axis: all classes are one batch, here.
+    devices = (devices or jax.local_devices())[:1]
+  together = config.batch_norm_classes if network.mixes_images else 0
+  low, high = data.held_range
+  return parallel.lay_out(high - low, devices, together or 1, at_once)
+
+
+def resolve(
+  config: CondenseConfig, data: ClassData, network: Network, platform: str
+) -> CondenseConfig:
+  """Fills in what depends on platform, data and network; drops what is left.
+
+  What the step does not read is at its default, so that runs share programs.
+  """
+  default = CondenseConfig()
+  batch = config.batch_real
+  if network.mixes_images and network.embed_batch is None:
+    # Padding would enter the batch's statistics: no class may need it.
+    batch = min(batch, int(data.counts.min()))
+  automatic = _cached(data, network) if platform == 'cpu' else batch
+  return dataclasses.replace(
+    fill_in(config, network),
+    batch_real=batch,
+    micro_batch=config.micro_batch or automatic,
+    steps=default.steps,
+    init=default.init,
+    classes_at_once=default.classes_at_once,
+    log_every=default.log_every,
+  )
+
+
+def _cached(data: ClassData, network: Network) -> int:
+  """Images whose activations stay in a CPU's cache."""
+  largest = activations(network, data.image_shape).largest
+  least, most = _CPU_MICRO_BATCH
+  return min(max(_CPU_CACHE // max(largest, 1), least), most)
+
+
+_SHARE = 0.8  # Of the free memory: estimates are rough, others need some.
+
+
+def fit_into_memory(
   config: CondenseConfig,
   data: ClassData,
   network: Network,
@@ -95,7 +207,7 @@ def plan(
   """
   choose('data.placement', placement, PLACEMENTS)
   devices = devices or jax.local_devices()
-  needs = _needs(config, data, network)
+  needs = count_needs(config, data, network)
   free = memory.free_bytes(devices[0])
   if network.mixes_images and network.embed_batch is None:
     devices = devices[:1]  # It knows no batch that spans devices.
@@ -148,30 +260,6 @@ def _together(
     return 1
   # A batch of all classes spans the devices.
   return config.batch_norm_classes or math.ceil(classes / devices)
-
-
-def _needs(config: CondenseConfig, data: ClassData, network: Network) -> _Needs:
-  each = memory.activations(network, data.image_shape, config.precision)
-  pixels = math.prod(data.image_shape)
-  size, batch = config.largest, config.batch_real
-  micro = config.micro_batch or batch
-  # Of the arrays on the way, a gradient keeps less than half.
-  kept = each.all // 2
-  passing = micro * 3 * each.largest
-  per_class = batch * (each.features + 2 * pixels * _FLOAT)
-  if network.mixes_images:  # All real images are one batch, and all others.
-    per_class += size * kept + batch * 3 * each.largest
-  elif config.rematerialise:
-    passing += min(micro, size) * kept
-  else:  # As many whole classes as come near a micro-batch.
-    passing += min(max(micro, size), matching.AT_ONCE) * kept
-  return _Needs(
-    fixed=2 * each.network + passing,
-    per_class=per_class + size * (2 * pixels * _FLOAT + each.features),
-    # Pixels and momentum, their successors, the gradient, copies on the way.
-    state=size * pixels * _FLOAT * 6,
-    images=data.images.nbytes // data.classes,
-  )
 
 
 def _too_little(needed: int, classes: int, free: int | None) -> str:

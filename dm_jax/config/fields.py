@@ -6,7 +6,8 @@ import types
 import typing
 from typing import Any
 
-from dm_jax.types import InputError, Json, choose
+from dm_jax.errors import InputError, choose
+from dm_jax.types import Json
 
 
 def at_least(minimum: float, **values) -> None:

@@ -1,10 +1,9 @@
 """Every setting of a run, its default and its check. The only home of both."""
 
 import dataclasses
-from typing import Any, Self
 
-from dm_jax.config.fields import at_least, build, check_types, within
-from dm_jax.types import InputError, Json, choose
+from dm_jax.config.fields import at_least, check_types, within
+from dm_jax.errors import InputError, choose
 
 ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'
 NORMS = ('instance', 'batch', 'layer', 'group', 'none')
@@ -16,9 +15,6 @@ METHODS = ('dm', *SELECTIONS)
 EMBEDDERS = ('random', 'pool')
 PLACEMENTS = ('auto', 'device', 'host')
 PRECISIONS = ('float32', 'bfloat16')
-APPLICATIONS = ('none', 'continual', 'search')
-STORES = ('uint8', 'float32')
-SPACES = ('paper', 'small')
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -373,153 +369,3 @@ class EvalConfig:
   def selections(self) -> tuple[str, ...]:
     """The baselines' names."""
     return split_names(self.baselines)
-
-
-@dataclasses.dataclass(frozen=True)
-class ContinualConfig:
-  """Class-incremental learning: classes arrive in groups, a memory grows.
-
-  Attributes:
-    steps: equally large groups in which the classes arrive.
-    orders: orders of the classes; order s is
-      `numpy.random.RandomState(s).permutation(C)`.
-    budget_bytes: of the whole memory at every step; images per class shrink as
-      classes arrive, from `condense.images_per_class` at most. 0 is no budget.
-    store: how the memory keeps its images, uint8 (as real images are kept, one
-      byte a value: synthetic ones are rounded and clipped to it) or float32.
-  """
-
-  steps: int = 10
-  orders: int = 5
-  budget_bytes: int = 0
-  store: str = 'uint8'
-
-  def __post_init__(self):
-    check_types(self)
-    at_least(
-      1, **{'continual.steps': self.steps, 'continual.orders': self.orders}
-    )
-    at_least(0, **{'continual.budget_bytes': self.budget_bytes})
-    choose('continual.store', self.store, STORES)
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchConfig:
-  """Architecture search: a small set ranks networks in place of the whole one.
-
-  Attributes:
-    space: the networks, see `architecture_search.SPACES`.
-    early_stopping: whether networks are also ranked by training on the whole
-      set for no more steps than on the small one.
-  """
-
-  space: str = 'paper'
-  early_stopping: bool = True
-
-  def __post_init__(self):
-    check_types(self)
-    choose('search.space', self.space, SPACES)
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputConfig:
-  """What a run writes and how often. Changes no result.
-
-  Attributes:
-    checkpoint_seconds: seconds between two checkpoints; 0 saves after every
-      compiled call.
-    checkpoints_kept: the newest ones stay.
-    pictures: grids drawn between the start and the end.
-  """
-
-  checkpoint_seconds: float = 60.0
-  checkpoints_kept: int = 3
-  pictures: int = 3
-
-  def __post_init__(self):
-    check_types(self)
-    at_least(1, **{'output.checkpoints_kept': self.checkpoints_kept})
-    at_least(
-      0,
-      **{
-        'output.pictures': self.pictures,
-        'output.checkpoint_seconds': self.checkpoint_seconds,
-      },
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-  """Everything that `launch.py` takes, as one immutable value.
-
-  Attributes:
-    seed: every draw follows from it.
-    method: dm, or how real images are selected instead.
-    sets: independent sets made and evaluated, K; each gets `evaluate.networks`.
-    application: what the sets are for: none (they are evaluated), continual
-      (learning) or (architecture) search.
-    data: the images.
-    network: what embeds them.
-    condense: how they are condensed.
-    embedder: where the embedding networks come from.
-    pretrain: how networks are trained on real images, where that is needed.
-    evaluate: how the sets are judged.
-    continual: the application of that name.
-    search: the application of that name.
-    output: what is written.
-  """
-
-  seed: int = 0
-  method: str = 'dm'
-  sets: int = 1
-  application: str = 'none'
-  data: DataConfig = DataConfig()
-  network: NetworkConfig = NetworkConfig()
-  condense: CondenseConfig = CondenseConfig()
-  embedder: EmbedderConfig = EmbedderConfig()
-  pretrain: PretrainConfig = PretrainConfig()
-  evaluate: EvalConfig = EvalConfig()
-  continual: ContinualConfig = ContinualConfig()
-  search: SearchConfig = SearchConfig()
-  output: OutputConfig = OutputConfig()
-
-  def __post_init__(self):
-    check_types(self)
-    within(0, 2**32, seed=self.seed)
-    at_least(1, sets=self.sets)
-    choose('method', self.method, METHODS)
-    choose('application', self.application, APPLICATIONS)
-    every, log = self.evaluate.validation_every, self.condense.log_every
-    if every % log:
-      raise InputError(
-        f'evaluate.validation_every {every} must be a multiple of'
-        f' condense.log_every {log}'
-      )
-    if every and not self.data.validation:
-      raise InputError(
-        'evaluate.validation_every needs validation images: set'
-        ' data.validation, e.g. 0.1'
-      )
-
-  @property
-  def evaluation_network(self) -> NetworkConfig:
-    return self.evaluate.network.resolve(self.network)
-
-  @classmethod
-  def from_dict(cls, values: Json) -> Self:
-    """Builds a checked config from nested dicts; missing fields are defaults.
-
-    Raises:
-      InputError: on an unknown field (naming near ones) or a wrong type.
-    """
-    return build(cls, values, '')
-
-  def to_dict(self) -> dict[str, Any]:
-    return dataclasses.asdict(self)
-
-  def settings(self) -> dict[str, Any]:
-    """Returns what determines the result: not where data lie, nor output."""
-    settings = self.to_dict()
-    del settings['output'], settings['data']['dir'], settings['data']['cache']
-    del settings['condense']['log_every'], settings['embedder']['dir']
-    return settings

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.types import Array, InputError
+from dm_jax.errors import InputError
+from dm_jax.types import Array
 
 # Values converted at a time: bounds the wide temporary copy to some 20 MB.
 _CHUNK_VALUES = 2**21

@@ -19,10 +19,9 @@ import sys
 
 import numpy as np
 
-from dm_jax.data.class_data import ClassData, Dataset
+from dm_jax.data.class_data import WHOLE, ClassData, Dataset, Part
 from dm_jax.data.files import one_line
 from dm_jax.data.mapped import create
-from dm_jax.data.part import WHOLE, Part
 from dm_jax.data.source import (
   Source,
   check_contents,
@@ -30,8 +29,8 @@ from dm_jax.data.source import (
   fill_classes,
   own_statistics,
 )
+from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
-from dm_jax.types import InputError
 
 _FORMAT = 1  # Of these files, and of how images are decoded.
 # What files meet that are damaged or something else.

@@ -1,6 +1,6 @@
 """`ClassData`: a labelled image set, grouped by class, ready for a device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import math
 from typing import Any, Self
@@ -15,7 +15,28 @@ from dm_jax.data.arrays import (
   check_images,
   check_labels,
 )
-from dm_jax.types import Array, ImageShape, InputError
+from dm_jax.errors import InputError
+from dm_jax.types import Array, ImageShape
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """The share of one process in what all of them load.
+
+  Attributes:
+    held: number of classes C -> the half-open range [low, high) of the classes
+      that this process holds. The ranges of all processes cover every class
+      once; a range may be empty.
+    total: int64 [...] -> the same shape, added up over all processes. All of
+      them call it equally often, with arrays of the same shape.
+  """
+
+  held: Callable[[int], tuple[int, int]]
+  total: Callable[[np.ndarray], np.ndarray]
+
+
+# One process alone holds everything.
+WHOLE = Part(held=lambda classes: (0, classes), total=lambda sums: sums)
 
 
 @jax.tree_util.register_dataclass
@@ -214,42 +235,6 @@ class Dataset:
     return cls(train, images, labels)
 
 
-def normalise(
-  images: Array | np.ndarray, mean: Sequence[float], std: Sequence[float]
-) -> Array:
-  """Returns (images / 255 - mean) / std.
-
-  Args:
-    images: uint8 [..., D].
-    mean: per channel, in unit range, D values.
-    std: the same for the deviation.
-
-  Returns:
-    float32, normalised [..., D].
-  """
-  unit = jnp.asarray(images).astype(jnp.float32) / 255
-  return (unit - _per_channel(mean, unit.ndim)) / _per_channel(std, unit.ndim)
-
-
-def denormalise(
-  images: Array | np.ndarray, mean: Sequence[float], std: Sequence[float]
-) -> Array:
-  """Inverts `normalise`, rounding to the nearest level and clipping.
-
-  Args:
-    images: float, normalised [..., D].
-    mean: per channel, in unit range, D values.
-    std: the same for the deviation.
-
-  Returns:
-    uint8 [..., D].
-  """
-  images = jnp.asarray(images).astype(jnp.float32)
-  rank = images.ndim
-  unit = images * _per_channel(std, rank) + _per_channel(mean, rank)
-  return jnp.clip(jnp.round(unit * 255), 0, 255).astype(jnp.uint8)
-
-
 def check_whole(data: ClassData, what: str) -> None:
   """Raises InputError, where `what` is to be done, unless all classes are held.
 
@@ -295,8 +280,3 @@ def _group(
   for row, group in zip(grouped, groups, strict=True):
     row[: len(group)] = images[group]
   return grouped
-
-
-def _per_channel(values: Sequence[float], rank: int) -> Array:
-  """Returns float32 [1, …, 1, D]: the caller may forbid rank promotion."""
-  return jnp.asarray(values, jnp.float32).reshape((1,) * (rank - 1) + (-1,))

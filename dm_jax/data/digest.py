@@ -5,9 +5,8 @@ import hashlib
 import numpy as np
 
 from dm_jax.data.arrays import chunks
-from dm_jax.data.class_data import Dataset
+from dm_jax.data.class_data import WHOLE, Dataset, Part
 from dm_jax.data.mapped import release
-from dm_jax.data.part import WHOLE, Part
 
 _PIECE = 2**24  # Bytes of a test set that are read at a time.
 

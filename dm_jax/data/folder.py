@@ -10,7 +10,8 @@ import numpy as np
 
 from dm_jax.data.files import decode_image, image_shape, read_files
 from dm_jax.data.source import Contents, Source, Stored
-from dm_jax.types import ImageShape, InputError
+from dm_jax.errors import InputError
+from dm_jax.types import ImageShape
 
 _IMAGES = ('.png', '.jpg', '.jpeg', '.webp')
 # Notes and annotations that image sets carry along, and file managers' own.

@@ -9,19 +9,13 @@ import dataclasses
 from dm_jax.config.sections import DataConfig
 from dm_jax.data.arrays import channel_statistics, check_images, check_labels
 from dm_jax.data.cache import load_cached
-from dm_jax.data.class_data import (
-  ClassData,
-  Dataset,
-  check_whole,
-  denormalise,
-  normalise,
-)
+from dm_jax.data.class_data import WHOLE, ClassData, Dataset, Part, check_whole
 from dm_jax.data.digest import fingerprint
 from dm_jax.data.mapped import release
-from dm_jax.data.part import WHOLE, Part
 from dm_jax.data.source import Source, read_dataset
 from dm_jax.data.statistics import Statistics, check_name, published
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
+from dm_jax.images.normalise import denormalise, normalise
 
 __all__ = [
   'WHOLE',

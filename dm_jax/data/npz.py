@@ -13,7 +13,7 @@ import numpy as np
 from dm_jax.data.arrays import check_images, check_labels
 from dm_jax.data.files import one_line
 from dm_jax.data.source import Contents, Source, from_array
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 _NEEDED = ('train_images', 'train_labels', 'test_images', 'test_labels')
 _OPTIONAL = 'class_names'

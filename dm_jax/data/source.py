@@ -13,11 +13,11 @@ from dm_jax.data.arrays import (
   chunks,
   statistics_of,
 )
-from dm_jax.data.class_data import ClassData, Dataset
+from dm_jax.data.class_data import ClassData, Dataset, Part
 from dm_jax.data.mapped import release
-from dm_jax.data.part import Part
 from dm_jax.data.statistics import Statistics
-from dm_jax.types import ImageShape, InputError
+from dm_jax.errors import InputError
+from dm_jax.types import ImageShape
 
 _READ_VALUES = 2**24  # Pixels in memory at a time, beside where they go.
 

@@ -8,7 +8,7 @@ import numpy as np
 from dm_jax.data.arrays import chunks
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.mapped import release, zeros_like
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 _PIECE = 2**24  # Bytes that are copied at a time.
 

@@ -1,6 +1,6 @@
 """Per-channel statistics that the original code normalises with."""
 
-from dm_jax.types import choose
+from dm_jax.errors import choose
 
 # Mean and deviation in unit range, by tfds's names of the sets.
 PUBLISHED = {

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 
 from dm_jax.data.files import one_line
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 # The one format that tfds reads without TensorFlow and pyarrow.
 FORMAT = 'array_record'

@@ -16,7 +16,7 @@ import numpy as np
 from dm_jax.data.files import decode_image, one_line
 from dm_jax.data.source import Contents, Source, Stored
 from dm_jax.data.tfds_prepare import FORMAT, import_tfds, open_builder
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 _RECORDS = 1000  # Read at a time: encoded images are small beside pixels.
 

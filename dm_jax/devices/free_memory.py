@@ -5,61 +5,14 @@ anything is compiled; they are rough, and rather too large.
 """
 
 from collections.abc import Iterator
-import functools
-import math
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import jax
-import jax.numpy as jnp
-
-from dm_jax.types import ImageShape, Network
+from typing import Any
 
 _CGROUP = Path('/sys/fs/cgroup')
 _MEMBERSHIP = Path('/proc/self/cgroup')
 _MEMINFO = Path('/proc/meminfo')
 _KIB = 1024
 _KINDS = ('active', 'inactive')  # Of a container's pages of files.
-
-
-class Activations(NamedTuple):
-  """Bytes that embedding one image takes.
-
-  Attributes:
-    all: of every array on the way, which a gradient may need.
-    largest: of the largest one.
-    features: of the result.
-    network: of one network's variables.
-  """
-
-  all: int
-  largest: int
-  features: int
-  network: int
-
-
-@functools.lru_cache(maxsize=32)
-def activations(
-  network: Network, image_shape: ImageShape, precision: str = 'float32'
-) -> Activations:
-  """Counts what embedding one image takes; nothing is computed.
-
-  Args:
-    network: what embeds.
-    image_shape: H, W, D.
-    precision: of the arrays on the way, float32 or bfloat16.
-  """
-  variables = jax.eval_shape(network.init, jax.random.key(0))
-  image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-  traced = jax.make_jaxpr(network.embed)(variables, image)
-  sizes = [_bytes(v) for v in _results(traced.jaxpr)]
-  share = 1 if precision == 'float32' else 2
-  return Activations(
-    all=sum(sizes) // share,
-    largest=max(sizes, default=0) // share,
-    features=sum(_bytes(v) for v in traced.jaxpr.outvars),
-    network=sum(_bytes(v) for v in traced.jaxpr.invars) - _bytes(image),
-  )
 
 
 def free_bytes(device: Any) -> int | None:
@@ -74,32 +27,6 @@ def free_bytes(device: Any) -> int | None:
   if 'bytes_limit' not in stats:
     return None
   return stats['bytes_limit'] - stats.get('bytes_in_use', 0)
-
-
-def _results(jaxpr: Any) -> Iterator[Any]:
-  """Yields what every operation gives; of branches those of the longest."""
-  for equation in jaxpr.eqns:
-    inner = [i for p in equation.params.values() for i in _programs(p)]
-    if not inner:
-      yield from equation.outvars
-      continue
-    branches = [[*_results(program)] for program in inner]
-    longest = max(branches, key=lambda b: sum(map(_bytes, b)))
-    # A gradient keeps what every turn of a loop gave.
-    yield from longest * equation.params.get('length', 1)
-
-
-def _programs(value: Any) -> list[Any]:
-  """Returns the programs in a parameter of an operation."""
-  if isinstance(value, tuple | list):
-    return [program for item in value for program in _programs(item)]
-  value = getattr(value, 'jaxpr', value)
-  return [value] if hasattr(value, 'eqns') else []
-
-
-def _bytes(variable: Any) -> int:
-  aval = getattr(variable, 'aval', variable)
-  return math.prod(aval.shape) * aval.dtype.itemsize
 
 
 def _free_on_host() -> Iterator[int]:

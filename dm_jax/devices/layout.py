@@ -14,11 +14,32 @@ import math
 from typing import Any
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.matching.loss import ClassAxis
-from dm_jax.types import Array
+from dm_jax.types import (
+  Array,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassAxis:
+  """The mapped axis that classes are dealt over, some devices' rows padded.
+
+  Attributes:
+    name: of the axis.
+    counts: classes that each device really has, its first rows.
+  """
+
+  name: str
+  counts: tuple[int, ...]
+
+  def present(self, rows: int) -> Array:
+    """Returns float32 [rows], 0 for this device's padding."""
+    count = jnp.asarray(self.counts, jnp.int32)[lax.axis_index(self.name)]
+    return (jnp.arange(rows) < count).astype(jnp.float32)
+
 
 _AXIS = 'classes'
 

@@ -18,7 +18,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from dm_jax.types import Array, ImageShape, InputError, Key, choose
+from dm_jax.errors import InputError, choose
+from dm_jax.types import Array, ImageShape, Key
 
 _SCALE = 1.2
 _ROTATE = 15.0  # Degrees.

@@ -6,7 +6,8 @@ classes.
 
 import jax.numpy as jnp
 
-from dm_jax.types import Array, Discrepancy, choose
+from dm_jax.errors import choose
+from dm_jax.types import Array, Discrepancy
 
 
 def mean_difference(real: Array, synthetic: Array, weights: Array) -> Array:

@@ -8,6 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from dm_jax.config.sections import NetworkConfig
+from dm_jax.errors import InputError
 from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.layers import (
   ACTIVATIONS,
@@ -19,7 +20,7 @@ from dm_jax.networks.layers import (
   pad_digits,
   padded_shape,
 )
-from dm_jax.types import Array, ImageShape, InputError
+from dm_jax.types import Array, ImageShape
 
 # The collection that says which of several variants a network is.
 VARIANT = 'variant'

@@ -7,10 +7,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from dm_jax.config.sections import NetworkConfig
+from dm_jax.errors import InputError
 from dm_jax.networks.convnet import VARIANT, ConvNet, check_convnet
 from dm_jax.networks.linen import built_in
 from dm_jax.networks.registry import make_network
-from dm_jax.types import Array, ImageShape, InputError, Network
+from dm_jax.types import Array, ImageShape, Network
 
 
 @dataclasses.dataclass(frozen=True)

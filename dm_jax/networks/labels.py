@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 from dm_jax.config.sections import NetworkChoice, NetworkConfig, split_names
+from dm_jax.errors import InputError, choose
 from dm_jax.networks.registry import check_name, names, unused_fields
-from dm_jax.types import InputError, choose
 
 # The original's evaluation pools.
 POOLS = {

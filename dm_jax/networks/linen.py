@@ -10,9 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dm_jax.errors import InputError
 from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.layers import Linear, flatten
-from dm_jax.types import Array, ImageShape, InputError, Network, Variables
+from dm_jax.types import Array, ImageShape, Network, Variables
 
 AnyNetwork = Network | nn.Module
 

@@ -7,12 +7,13 @@ from typing import Any
 import flax.linen as nn
 
 from dm_jax.config.sections import NORMS, NetworkConfig
+from dm_jax.errors import InputError, choose
 from dm_jax.networks.classic import MLP, VGG11, AlexNet, LeNet
 from dm_jax.networks.convnet import ConvNet, check_convnet
 from dm_jax.networks.layers import padded_shape
 from dm_jax.networks.linen import as_network, built_in
 from dm_jax.networks.resnet import ResNet18
-from dm_jax.types import ImageShape, InputError, Network, choose
+from dm_jax.types import ImageShape, Network
 
 # Gradients through random ResNets have little in common from step to step but
 # for their coarse parts: of the whole of them images wander off at the paper's
@@ -50,7 +51,6 @@ def _resnet(pooled: bool) -> Callable[[NetworkConfig, int], nn.Module]:
 
 _NO_NORM = {'instance': 'none', 'none': 'none'}
 _CONVNET = ('width', 'depth', 'activation', 'pooling')
-
 ARCHITECTURES = {
   'convnet': Architecture(ConvNet, 1, _CONVNET),
   'mlp': Architecture(MLP, 1, norms=_NO_NORM),
@@ -223,3 +223,10 @@ def _check(
       f' are {height}×{width}: use data.resize (folders and tfds) or another'
       ' network, e.g. convnet'
     )
+
+
+def default_network(image_shape: ImageShape, classes: int) -> Network:
+  """The paper's ConvNet, of the depth that it uses for such images."""
+  return make_network(
+    paper_network(image_shape), image_shape=image_shape, classes=classes
+  )

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 # What the system may lack for a moment; no sign of damage.
 _PASSING = (

@@ -13,8 +13,8 @@ from typing import Any, Self, SupportsFloat, SupportsInt
 
 import numpy as np
 
+from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
-from dm_jax.types import InputError
 
 FILE_NAME = 'metrics.jsonl'
 TENSORBOARD_FLUSH_SECONDS = 10

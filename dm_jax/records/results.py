@@ -4,31 +4,11 @@ An entry of its `evaluations` is one method, one size and one network, over all
 sets and networks trained; while a run goes on, entries may be partial.
 """
 
-from collections.abc import Iterable
 import dataclasses
 import itertools
 
-from dm_jax.report.table import Table
 from dm_jax.types import Json
-
-METHOD_NAMES = {
-  'dm': 'DM',
-  'random': 'random real',
-  'herding': 'herding',
-  'k_center': 'k-center',
-  'forgetting': 'forgetting',
-  'early_stopping': 'early stopping',
-  'whole': 'whole set',
-}
-_NETWORK_NAMES = {
-  'convnet': 'ConvNet',
-  'mlp': 'MLP',
-  'lenet': 'LeNet',
-  'alexnet': 'AlexNet',
-  'vgg11': 'VGG-11',
-  'resnet18': 'ResNet-18',
-  'resnet18_ap': 'ResNet-18 (average pooling)',
-}
+from dm_jax.words import method_name, plural, plus_minus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,112 +95,28 @@ def network_pool(results: Json) -> list[str]:
   return list(dict.fromkeys([*(results.get('networks') or ()), *made]))
 
 
-def own_first(found: Iterable[Evaluation], own: str | None) -> list[Evaluation]:
-  """Returns the run's own method first and the whole set last.
+def headline(results: Json) -> dict:
+  """Returns the figures of the first network and the largest size, flat.
 
   Args:
-    found: evaluations; the order of the others stays.
-    own: the run's method.
+    results: with `evaluations`.
   """
-  return sorted(found, key=lambda e: 0 if e.method == own else _is_whole(e) + 1)
-
-
-def evaluation_table(results: Json) -> Table | None:
-  """Returns the accuracy of every method and size on every network.
-
-  Args:
-    results: as in results.json.
-
-  Returns:
-    A row for each set and a column for each network; None where nothing has
-    been evaluated yet.
-  """
-  found = own_first(read_evaluations(results), results.get('method'))
-  if not found:
-    return None
-  # Sizes one after another, so that methods of one size stand together.
-  found.sort(key=lambda e: (_is_whole(e), e.images_per_class or 0))
-  rows: dict[tuple, dict[str, Evaluation]] = {}
-  for evaluation in found:
-    row = rows.setdefault((evaluation.images_per_class, evaluation.method), {})
-    row[evaluation.network] = evaluation
-  networks = network_pool(results)
-  return Table(
-    f'{(results.get("data") or {}).get("name", "Images")}: accuracy on the'
-    ' test set, by network',
-    ('Images per class', 'Set', *map(network_name, networks)),
-    tuple(
-      (
-        '–' if size is None else str(size),
-        method_name(method),
-        *(str(row.get(network, '–')) for network in networks),
-      )
-      for (size, method), row in rows.items()
-    ),
-    (_note(results, found),),
-  )
-
-
-def _is_whole(evaluation: Evaluation) -> bool:
-  return evaluation.method == 'whole'
-
-
-def _note(results: Json, found: list[Evaluation]) -> str:
-  """Says what the cells are, and of how many networks."""
-  cells: dict[str, list[str]] = {}
-  for evaluation in found:
-    where = f'{evaluation.name} on {evaluation.network}'
-    cells.setdefault(evaluation.count, []).append(where)
-  cells.pop('', None)
-  most = max(cells, key=lambda count: len(cells[count]), default='')
-  rest = [
-    f'{count} for {"; ".join(names)}'
-    for count, names in cells.items()
-    if count != most
-  ]
-  text = 'In %, mean ± deviation over all networks'
-  text += f'. Each cell: {most}' if most else ''
-  text += f', but {", ".join(rest)}.' if rest else '.'
-  used = results.get('condensing_network')
-  if used and results.get('method') == 'dm':
-    text += f' The images were condensed with {used}.'
-  return text
-
-
-def method_name(method: str) -> str:
-  """Returns a method's name for tables; an unknown one as it is."""
-  return METHOD_NAMES.get(method, method)
-
-
-def network_name(label: str) -> str:
-  """Returns 'VGG-11, batch norm' for vgg11:norm=batch.
-
-  Args:
-    label: a network's name, which changes may follow. What is not known is
-      returned as it is.
-  """
-  name, *changes = label.split(':')
-  return ', '.join([_NETWORK_NAMES.get(name, name), *map(_change, changes)])
-
-
-def _change(change: str) -> str:
-  field, _, value = change.partition('=')
-  if field in ('norm', 'pooling', 'activation') and value:
-    return f'{"no" if value == "none" else value} {field}'
-  return f'{field} {value}' if value else change
-
-
-def percent(fraction: float) -> str:
-  """Returns 92.3 for 0.923."""
-  return f'{100 * fraction:.1f}'
-
-
-def plus_minus(mean: float, deviation: float | None) -> str:
-  """Returns 92.3 ± 0.4 for 0.923 and 0.004, without ± for None."""
-  spread = '' if deviation is None else f' ± {percent(deviation)}'
-  return percent(mean) + spread
-
-
-def plural(count: int, thing: str) -> str:
-  """Returns e.g. 1 network or 1,200 networks."""
-  return f'{count:,} {thing}' if count == 1 else f'{count:,} {thing}s'
+  flat = {}
+  names = {results['method']: ('accuracy', 'accuracies')}
+  for method, name in (('random', 'baseline_random'), ('whole', 'whole_set')):
+    names.setdefault(method, (name, f'{name}_accuracies'))
+  for entry in results['evaluations']:
+    method, size = entry['method'], entry['images_per_class']
+    if (
+      method in names
+      and 'mean' in entry
+      and entry['network'] == results['networks'][0]
+      and size in (None, results['images_per_class'])
+    ):
+      name, accuracies = names[method]
+      flat |= {
+        f'{name}_mean': entry['mean'],
+        f'{name}_std': entry['std'],
+        accuracies: [a for group in entry['accuracies'] for a in group],
+      }
+  return flat

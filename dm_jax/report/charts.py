@@ -12,8 +12,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dm_jax.records.results import percent
 from dm_jax.report.scores import Score
+from dm_jax.words import percent
 
 # Points of a curve; more would only make the page larger.
 MAX_POINTS = 600

@@ -5,12 +5,12 @@ import dataclasses
 import os
 from pathlib import Path
 
+from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
 from dm_jax.records.results import Evaluation, network_pool
 from dm_jax.report import paper
 from dm_jax.report.finished_run import FinishedRun
 from dm_jax.report.table import Table
-from dm_jax.types import InputError
 
 # In the paper's order.
 _TITLES = {

@@ -1,22 +1,158 @@
 """What a run's sets were used for, as HTML: a figure and a table for each."""
 
-import base64
-from html import escape
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dm_jax.report.html import with_copies
-from dm_jax.report.search import continual_table, search_table
-from dm_jax.report.table import Table
+from dm_jax.report.figures import (
+  COLOURS,
+  HEIGHT,
+  WIDTH,
+  legend_above,
+  settle,
+  style,
+  within_percent,
+)
+from dm_jax.report.html import figure_section, table_section
+from dm_jax.report.table import Table, data_name, shown, to_rows
 from dm_jax.types import Json
+from dm_jax.words import (
+  format_bytes,
+  format_seconds,
+  method_name,
+  method_order,
+  plural,
+  plus_minus,
+)
 
-_UNFINISHED = {
-  'continual': 'No accuracies yet: not all classes have arrived.',
-  'search': 'No rankings yet: not all architectures have been trained.',
-}
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+
+# Rows below those of the steps.
+_COSTS = ('Forgetting', 'Time per class', 'Bytes per class')
+_FORGETTING = (
+  'Forgetting (Chaudhry et al., ECCV 2018): for each earlier group of classes'
+  ' the drop from its best earlier accuracy to the last one, averaged.'
+)
+MARKERS = ('o', 's', '^', 'D', 'v', 'P')
+
+# Tick labels; of more numbers of classes, some are left out.
+MAX_TICKS = 10
+
+
+def read_curves(results: Json) -> list[Curve]:
+  """Returns accuracies as classes arrive, the run's own method first.
+
+  Args:
+    results: as in results.json.
+  """
+  methods = (results.get('continual') or {}).get('methods') or {}
+  return [
+    Curve(
+      method_name(name),
+      methods[name]['classes'],
+      methods[name]['mean'],
+      methods[name]['std'],
+    )
+    for name in method_order(methods, results.get('method'))
+  ]
+
+
+def continual_table(results: Json) -> Table | None:
+  """Returns how accurate each method is as classes arrive.
+
+  Args:
+    results: as in results.json.
+
+  Returns:
+    A column for each method, the run's own first, and a row for each step, then
+    forgetting and costs; None where no method is complete yet.
+  """
+  found = results.get('continual') or {}
+  methods = found.get('methods') or {}
+  if not methods:
+    return None
+  names = method_order(methods, results.get('method'))
+  counts = {name: _networks(found, name) for name in names}
+  columns = [_continual_cells(methods[n], counts[n] == [1]) for n in names]
+  # Steps in the order of their classes; what follows them stands last.
+  seen = {n for name in names for n in methods[name]['classes']}
+  rows = [*map(_classes, sorted(seen)), *_COSTS]
+  return Table(
+    f'{data_name(results)}: accuracy on the classes seen, in %',
+    ('After', *map(method_name, names)),
+    to_rows(rows, columns),
+    (_over(counts.values()), _FORGETTING, _memory(found)),
+  )
+
+
+def _continual_cells(method: Json, alone: bool) -> dict[str, str]:
+  """Returns the cells of a method's column by the name of their row.
+
+  Args:
+    method: its entry of `methods`.
+    alone: whether one network was trained: ± 0.0 would look like certainty.
+  """
+
+  def accuracy(mean: float, deviation: float | None) -> str:
+    return plus_minus(mean, None if alone else deviation)
+
+  steps = zip(method['classes'], method['mean'], method['std'], strict=True)
+  cells = {_classes(n): accuracy(mean, std) for n, mean, std in steps}
+  forgetting = shown(
+    method.get('forgetting_mean'),
+    lambda mean: accuracy(mean, method.get('forgetting_std')),
+  )
+  seconds = shown(method.get('seconds_per_class'), format_seconds)
+  size = shown(method.get('bytes_per_class'), format_bytes)
+  return cells | dict(zip(_COSTS, (forgetting, seconds, size), strict=True))
+
+
+def _networks(found: Json, method: str) -> list[int]:
+  """Returns how many networks a method had in each order, in no order."""
+  return [
+    len(row['accuracies'])
+    for row in found.get('rows') or ()
+    if row['method'] == method and row['step'] == 0
+  ]
+
+
+def _over(counts: Iterable[Sequence[int]]) -> str:
+  """Says what the cells are, and of how many orders and networks.
+
+  Args:
+    counts: for each method, networks in each order; empty if not known.
+  """
+  different = {tuple(each) for each in counts}
+  each = different.pop() if len(different) == 1 else ()
+  if len(set(each)) != 1:
+    return 'Mean ± deviation over all orders of the classes and all networks.'
+  over = f'{plural(len(each), "order")} of the classes × '
+  over += plural(each[0], 'network')
+  return f'{over}.' if each == (1,) else f'Mean ± deviation over {over}.'
+
+
+def _memory(found: Json) -> str:
+  store, budget = found.get('store'), found.get('budget_bytes')
+  kept = (
+    f'The memory keeps images as {store}' if store else 'The memory is kept'
+  )
+  if not budget:
+    return f'{kept}, without a limit in bytes.'
+  return f'{kept}, in {format_bytes(budget)} at most.'
+
+
+def _classes(count: int) -> str:
+  return f'{count:,} {"class" if count == 1 else "classes"}'
+
+
 _CURVES = 'Test accuracy by classes seen, a line for each method'
 _CURVES_NOTE = 'Bands reach one standard deviation up and down.'
-_SCATTER = 'Accuracy in the search against accuracy on the whole set'
-_SCATTER_NOTE = 'A dot is one architecture.'
 
 
 def continual_section(results: Json, workdir: Path) -> str:
@@ -29,70 +165,82 @@ def continual_section(results: Json, workdir: Path) -> str:
   if not results.get('continual'):
     return ''
   path = workdir / 'figures' / 'accuracy.svg'
-  figure = _figure(path, _CURVES, _CURVES_NOTE)
-  return figure + _table(continual_table(results), 'continual')
+  figure = figure_section(path, _CURVES, _CURVES_NOTE)
+  return figure + table_section(continual_table(results), 'continual')
 
 
-def search_section(results: Json, workdir: Path) -> str:
-  """Returns how well sets rank architectures, or ''.
+@dataclasses.dataclass(frozen=True)
+class Curve:
+  """How accurate one method is as classes arrive.
 
-  Args:
-    results: as in results.json.
-    workdir: figures/ranking.svg is embedded if it is there.
+  Attributes:
+    name: of the method, as the legend has it.
+    classes: seen at each step, ascending; at least one.
+    mean: accuracy at each step, in [0, 1].
+    deviation: of it, one for each step; None, or None at a step, draws none.
   """
-  if not results.get('search'):
-    return ''
-  path = workdir / 'figures' / 'ranking.svg'
-  figure = _figure(path, _SCATTER, _SCATTER_NOTE)
-  return figure + _table(search_table(results), 'search')
+
+  name: str
+  classes: Sequence[int]
+  mean: Sequence[float]
+  deviation: Sequence[float | None] | None = None
 
 
-def application_lines(results: Json) -> list[str]:
-  """Returns the applications' tables for a terminal, an empty line between.
+def accuracy_curves(curves: Sequence[Curve]) -> Figure:
+  """Draws accuracy in % over classes seen, a line and a band for each method.
 
   Args:
-    results: as in results.json.
+    curves: at least one; colours and markers follow their order.
 
   Returns:
-    A line saying so where a table cannot be made yet; nothing for a run
-    without applications.
+    One axes, a legend above. Bands reach one standard deviation up and down.
+
+  Raises:
+    ValueError: if a curve has not as many means, or deviations, as classes.
   """
-  blocks = [
-    _text(table, name)
-    for name, table in (
-      ('continual', continual_table(results)),
-      ('search', search_table(results)),
-    )
-    if results.get(name)
-  ]
-  return '\n\n'.join(blocks).splitlines()
+  from matplotlib.figure import Figure
+
+  with style():
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout='constrained')
+    axes = figure.add_subplot()
+    for number, curve in enumerate(curves):
+      _draw_curve(axes, curve, number)
+    seen = sorted({count for curve in curves for count in curve.classes})
+    # Every so many of them, the last one always.
+    every = -(-len(seen) // MAX_TICKS)
+    axes.set_xticks(seen[::-1][::every])
+    within_percent(axes)
+    axes.set_xlabel('Classes seen')
+    axes.set_ylabel('Test accuracy on the classes seen, %')
+    legend_above(figure)
+    settle(figure)
+  return figure
 
 
-def has_application(results: Json) -> bool:
-  """Returns whether the sets were made for more than evaluating them.
-
-  Args:
-    results: as in results.json.
-  """
-  return bool(results.get('continual') or results.get('search'))
-
-
-def _table(table: Table | None, name: str) -> str:
-  return with_copies(table) if table else f'<p>{_UNFINISHED[name]}</p>'
-
-
-def _text(table: Table | None, name: str) -> str:
-  return table.as_text() if table else _UNFINISHED[name]
-
-
-def _figure(path: Path, what: str, note: str) -> str:
-  """Returns a drawing as part of the page, '' where there is no file."""
-  if not path.is_file():
-    return ''
-  # As a picture of its own, its ids and style cannot meet the page's.
-  data = base64.b64encode(path.read_bytes()).decode()
-  return (
-    '<figure class="drawing"><div class="frame">'
-    f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(what)}">'
-    f'</div><figcaption>{escape(note)}</figcaption></figure>\n'
+def _draw_curve(axes: Axes, curve: Curve, number: int) -> None:
+  colour = COLOURS[number % len(COLOURS)]
+  means = [100 * mean for mean in curve.mean]
+  axes.plot(
+    curve.classes,
+    means,
+    color=colour,
+    marker=MARKERS[number % len(MARKERS)],
+    markersize=6,
+    linewidth=1.8,
+    label=curve.name,
+    # Markers at 100 % are not cut in half.
+    clip_on=False,
+    zorder=3,
+  )
+  if curve.deviation is None:
+    return
+  spread = [100 * (deviation or 0) for deviation in curve.deviation]
+  pairs = [*zip(means, spread, strict=True)]
+  axes.fill_between(
+    curve.classes,
+    [mean - deviation for mean, deviation in pairs],
+    [mean + deviation for mean, deviation in pairs],
+    color=colour,
+    alpha=0.18,
+    linewidth=0,
   )

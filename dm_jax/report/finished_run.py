@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
+from dm_jax.errors import InputError
 from dm_jax.records.results import Evaluation, network_pool, read_evaluations
-from dm_jax.types import InputError, Json
+from dm_jax.types import Json
 
 
 @dataclasses.dataclass(frozen=True)

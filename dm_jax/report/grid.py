@@ -11,8 +11,8 @@ import unicodedata
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
-from dm_jax.types import InputError
 
 # All in pixels. A picture stays under LIMIT in both directions; images are
 # enlarged up to TILE_MAX while it stays under COMFORTABLE.

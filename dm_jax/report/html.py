@@ -1,13 +1,42 @@
 """The tables of a report, as HTML: how a run went and what was set."""
 
+import base64
 from collections.abc import Callable, Iterable
 from html import escape
+from pathlib import Path
 import re
 from typing import Any
 
 from dm_jax.report.table import Table
 from dm_jax.types import Json
 from dm_jax.words import format_bytes, format_seconds
+
+_UNFINISHED = {
+  'continual': 'No accuracies yet: not all classes have arrived.',
+  'search': 'No rankings yet: not all architectures have been trained.',
+}
+
+
+def table_section(table: Table | None, name: str) -> str:
+  return with_copies(table) if table else f'<p>{_UNFINISHED[name]}</p>'
+
+
+def text_of(table: Table | None, name: str) -> str:
+  return table.as_text() if table else _UNFINISHED[name]
+
+
+def figure_section(path: Path, what: str, note: str) -> str:
+  """Returns a drawing as part of the page, '' where there is no file."""
+  if not path.is_file():
+    return ''
+  # As a picture of its own, its ids and style cannot meet the page's.
+  data = base64.b64encode(path.read_bytes()).decode()
+  return (
+    '<figure class="drawing"><div class="frame">'
+    f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(what)}">'
+    f'</div><figcaption>{escape(note)}</figcaption></figure>\n'
+  )
+
 
 MAX_NAMES = 200
 
@@ -50,7 +79,7 @@ def run_tables(results: Json) -> str:
   tables = ''.join(
     f'<div class="table"><h3>{title}</h3>{rows}</div>\n'
     for title, values in sections.items()
-    if (rows := _rows(values))
+    if (rows := to_rows(values))
   )
   return (
     f'<div class="tables">{tables}</div>{_class_names(data)}{_command(results)}'
@@ -68,7 +97,7 @@ def config_table(config: Json) -> str:
     group = name if isinstance(value, dict) else ''
     groups.setdefault(group, {}).update(_dotted(name, value))
   body = ''.join(
-    f'<div class="group">{_rows(rows)}</div>' for rows in groups.values()
+    f'<div class="group">{to_rows(rows)}</div>' for rows in groups.values()
   )
   return f'<div class="config">{body}</div>' if body else ''
 
@@ -128,7 +157,7 @@ def _each(form: str, values: Iterable | None, between: str = ', ') -> str:
   return between.join(map(form.format, values or ()))
 
 
-def _rows(values: Json) -> str:
+def to_rows(values: Json) -> str:
   """Returns a row for each value that is there, or ''."""
   items = [
     f'<div><dt>{escape(str(name))}</dt><dd>{_breakable(value)}</dd></div>'

@@ -14,14 +14,10 @@ from typing import Any
 
 from dm_jax.files import write_atomically
 from dm_jax.records.metrics import read_metrics
-from dm_jax.records.results import evaluation_table, network_pool
+from dm_jax.records.results import network_pool
+from dm_jax.report.applications import application_lines, has_application
 from dm_jax.report.charts import bars, curve, validation_chart
-from dm_jax.report.continual import (
-  application_lines,
-  continual_section,
-  has_application,
-  search_section,
-)
+from dm_jax.report.continual import continual_section
 from dm_jax.report.html import (
   config_table,
   marked,
@@ -32,12 +28,14 @@ from dm_jax.report.html import (
 from dm_jax.report.pictures import grids
 from dm_jax.report.scores import (
   advice,
+  evaluation_table,
   image_counts,
   origin,
   read_scores,
   sentence,
   warnings,
 )
+from dm_jax.report.search import search_section
 from dm_jax.report.table import Table
 from dm_jax.types import Json
 from dm_jax.words import format_bytes, format_seconds

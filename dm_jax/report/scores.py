@@ -1,20 +1,85 @@
 """What a run found on its first network, and in plain words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 
-from dm_jax.records.results import (
-  Evaluation,
-  method_name,
-  network_name,
-  network_pool,
-  own_first,
-  percent,
-  plural,
-  plus_minus,
-  read_evaluations,
-)
+from dm_jax.records.results import Evaluation, network_pool, read_evaluations
+from dm_jax.report.table import Table
 from dm_jax.types import Json
+from dm_jax.words import method_name, network_name, percent, plural, plus_minus
+
+
+def own_first(found: Iterable[Evaluation], own: str | None) -> list[Evaluation]:
+  """Returns the run's own method first and the whole set last.
+
+  Args:
+    found: evaluations; the order of the others stays.
+    own: the run's method.
+  """
+  return sorted(found, key=lambda e: 0 if e.method == own else _is_whole(e) + 1)
+
+
+def evaluation_table(results: Json) -> Table | None:
+  """Returns the accuracy of every method and size on every network.
+
+  Args:
+    results: as in results.json.
+
+  Returns:
+    A row for each set and a column for each network; None where nothing has
+    been evaluated yet.
+  """
+  found = own_first(read_evaluations(results), results.get('method'))
+  if not found:
+    return None
+  # Sizes one after another, so that methods of one size stand together.
+  found.sort(key=lambda e: (_is_whole(e), e.images_per_class or 0))
+  rows: dict[tuple, dict[str, Evaluation]] = {}
+  for evaluation in found:
+    row = rows.setdefault((evaluation.images_per_class, evaluation.method), {})
+    row[evaluation.network] = evaluation
+  networks = network_pool(results)
+  return Table(
+    f'{(results.get("data") or {}).get("name", "Images")}: accuracy on the'
+    ' test set, by network',
+    ('Images per class', 'Set', *map(network_name, networks)),
+    tuple(
+      (
+        '–' if size is None else str(size),
+        method_name(method),
+        *(str(row.get(network, '–')) for network in networks),
+      )
+      for (size, method), row in rows.items()
+    ),
+    (_note(results, found),),
+  )
+
+
+def _is_whole(evaluation: Evaluation) -> bool:
+  return evaluation.method == 'whole'
+
+
+def _note(results: Json, found: list[Evaluation]) -> str:
+  """Says what the cells are, and of how many networks."""
+  cells: dict[str, list[str]] = {}
+  for evaluation in found:
+    where = f'{evaluation.name} on {evaluation.network}'
+    cells.setdefault(evaluation.count, []).append(where)
+  cells.pop('', None)
+  most = max(cells, key=lambda count: len(cells[count]), default='')
+  rest = [
+    f'{count} for {"; ".join(names)}'
+    for count, names in cells.items()
+    if count != most
+  ]
+  text = 'In %, mean ± deviation over all networks'
+  text += f'. Each cell: {most}' if most else ''
+  text += f', but {", ".join(rest)}.' if rest else '.'
+  used = results.get('condensing_network')
+  if used and results.get('method') == 'dm':
+    text += f' The images were condensed with {used}.'
+  return text
+
 
 # How the page speaks of images that each method made or chose.
 _CHOSEN = {

@@ -3,29 +3,88 @@
 They are made of `results.json`; while a run goes on, parts may be missing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from __future__ import annotations
 
-from dm_jax.records.results import (
-  METHOD_NAMES,
+from collections.abc import Mapping, Sequence
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dm_jax.report.figures import COLOURS, WIDTH, legend_above, settle, style
+from dm_jax.report.html import figure_section, table_section
+from dm_jax.report.table import Table, data_name, shown, to_rows
+from dm_jax.types import Json
+from dm_jax.words import (
+  format_seconds,
   method_name,
+  method_order,
   network_name,
   percent,
-  plural,
-  plus_minus,
 )
-from dm_jax.report.table import Table
-from dm_jax.types import Json
-from dm_jax.words import format_bytes, format_seconds
 
-_MISSING = '–'
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+
+_SCATTER = 'Accuracy in the search against accuracy on the whole set'
+_SCATTER_NOTE = 'A dot is one architecture.'
+PICKED = '#d55e00'
+PANELS_ACROSS = 3
+MINUS = '\N{MINUS SIGN}'
+
+# Dots of a panel beyond which they are drawn smaller.
+MANY_DOTS = 100
+
+
+def read_rankings(results: Json) -> list[Ranking]:
+  """Returns what each method that can be compared ranks, the run's own first.
+
+  Args:
+    results: as in results.json. Of several networks of an architecture the
+      mean accuracy counts.
+  """
+  found = results.get('search') or {}
+  real = (found.get('real') or {}).get('accuracies') or {}
+  agreement = found.get('agreement') or {}
+  sets = found.get('sets') or {}
+  rankings = []
+  for name in method_order(agreement, results.get('method')):
+    search = (sets.get(name) or {}).get('accuracies') or {}
+    labels = [label for label in search if search[label] and real.get(label)]
+    picked = agreement[name].get('picked')
+    if labels:
+      rankings.append(
+        Ranking(
+          method_name(name),
+          _means(search, labels),
+          _means(real, labels),
+          labels.index(picked) if picked in labels else None,
+          _spearman(agreement[name]),
+        )
+      )
+  return rankings
+
+
+def _means(
+  accuracies: Mapping[str, Sequence[float]], labels: Sequence[str]
+) -> list[float]:
+  return [sum(accuracies[label]) / len(accuracies[label]) for label in labels]
+
+
+def _spearman(agreement: Json) -> float | None:
+  """Returns the correlation among all architectures; None is undefined."""
+  return next(
+    (
+      group.get('spearman')
+      for group in agreement.get('groups') or ()
+      if group['share'] == 1
+    ),
+    None,
+  )
+
+
 _UNDEFINED = 'undefined'
-# Rows below those of the steps.
-_COSTS = ('Forgetting', 'Time per class', 'Bytes per class')
-_FORGETTING = (
-  'Forgetting (Chaudhry et al., ECCV 2018): for each earlier group of classes'
-  ' the drop from its best earlier accuracy to the last one, averaged.'
-)
 _CORRELATIONS = (
   'Correlation: Spearman / Kendall, of the ranking by validation accuracy in'
   ' the search with the one by test accuracy after training on the whole set,'
@@ -37,34 +96,6 @@ _TIMES = (
   'Time: to make the set and train every architecture on it; of the whole set,'
   ' to train every one on all images.'
 )
-
-
-def continual_table(results: Json) -> Table | None:
-  """Returns how accurate each method is as classes arrive.
-
-  Args:
-    results: as in results.json.
-
-  Returns:
-    A column for each method, the run's own first, and a row for each step, then
-    forgetting and costs; None where no method is complete yet.
-  """
-  found = results.get('continual') or {}
-  methods = found.get('methods') or {}
-  if not methods:
-    return None
-  names = method_order(methods, results.get('method'))
-  counts = {name: _networks(found, name) for name in names}
-  columns = [_continual_cells(methods[n], counts[n] == [1]) for n in names]
-  # Steps in the order of their classes; what follows them stands last.
-  seen = {n for name in names for n in methods[name]['classes']}
-  rows = [*map(_classes, sorted(seen)), *_COSTS]
-  return Table(
-    f'{_data_name(results)}: accuracy on the classes seen, in %',
-    ('After', *map(method_name, names)),
-    _rows(rows, columns),
-    (_over(counts.values()), _FORGETTING, _memory(found)),
-  )
 
 
 def search_table(results: Json) -> Table | None:
@@ -90,83 +121,11 @@ def search_table(results: Json) -> Table | None:
   columns = [_search_cells(agreement[name]) for name in names]
   columns.append(_whole_cells(agreement[names[0]]))
   return Table(
-    f'{_data_name(results)}: rankings of architectures',
+    f'{data_name(results)}: rankings of architectures',
     ('Ranked by', *map(method_name, [*names, 'whole'])),
-    _rows(rows, columns),
+    to_rows(rows, columns),
     (_CORRELATIONS, *_picked(agreement, names), _TIMES + _compiling(found)),
   )
-
-
-def method_order(methods: Iterable[str], own: str | None) -> list[str]:
-  """Returns methods as tables and figures show them.
-
-  Args:
-    methods: in any order, as a file's is another than a running program's.
-    own: the run's method, which comes first.
-  """
-  known = list(METHOD_NAMES)
-
-  def place(method: str) -> tuple[bool, int, str]:
-    rank = known.index(method) if method in known else len(known)
-    return method != own, rank, method
-
-  return sorted(methods, key=place)
-
-
-def _continual_cells(method: Json, alone: bool) -> dict[str, str]:
-  """Returns the cells of a method's column by the name of their row.
-
-  Args:
-    method: its entry of `methods`.
-    alone: whether one network was trained: ± 0.0 would look like certainty.
-  """
-
-  def accuracy(mean: float, deviation: float | None) -> str:
-    return plus_minus(mean, None if alone else deviation)
-
-  steps = zip(method['classes'], method['mean'], method['std'], strict=True)
-  cells = {_classes(n): accuracy(mean, std) for n, mean, std in steps}
-  forgetting = _shown(
-    method.get('forgetting_mean'),
-    lambda mean: accuracy(mean, method.get('forgetting_std')),
-  )
-  seconds = _shown(method.get('seconds_per_class'), format_seconds)
-  size = _shown(method.get('bytes_per_class'), format_bytes)
-  return cells | dict(zip(_COSTS, (forgetting, seconds, size), strict=True))
-
-
-def _networks(found: Json, method: str) -> list[int]:
-  """Returns how many networks a method had in each order, in no order."""
-  return [
-    len(row['accuracies'])
-    for row in found.get('rows') or ()
-    if row['method'] == method and row['step'] == 0
-  ]
-
-
-def _over(counts: Iterable[Sequence[int]]) -> str:
-  """Says what the cells are, and of how many orders and networks.
-
-  Args:
-    counts: for each method, networks in each order; empty if not known.
-  """
-  different = {tuple(each) for each in counts}
-  each = different.pop() if len(different) == 1 else ()
-  if len(set(each)) != 1:
-    return 'Mean ± deviation over all orders of the classes and all networks.'
-  over = f'{plural(len(each), "order")} of the classes × '
-  over += plural(each[0], 'network')
-  return f'{over}.' if each == (1,) else f'Mean ± deviation over {over}.'
-
-
-def _memory(found: Json) -> str:
-  store, budget = found.get('store'), found.get('budget_bytes')
-  kept = (
-    f'The memory keeps images as {store}' if store else 'The memory is kept'
-  )
-  if not budget:
-    return f'{kept}, without a limit in bytes.'
-  return f'{kept}, in {format_bytes(budget)} at most.'
 
 
 def _correlations(agreement: Json) -> dict[tuple[float, int], str]:
@@ -198,16 +157,16 @@ def _search_cells(agreement: Json) -> dict[str, str]:
   """Returns the cells of a method's column by the name of their row."""
   groups = _correlations(agreement).items()
   return {_group_name(*group): text for group, text in groups} | {
-    _PICKED_ROW: _shown(agreement.get('picked_accuracy'), percent),
-    _TIME_ROW: _shown(agreement.get('seconds'), format_seconds),
+    _PICKED_ROW: shown(agreement.get('picked_accuracy'), percent),
+    _TIME_ROW: shown(agreement.get('seconds'), format_seconds),
   }
 
 
 def _whole_cells(agreement: Json) -> dict[str, str]:
   """Returns the column of the whole set, which rankings are compared with."""
   return {
-    _PICKED_ROW: _shown(agreement.get('best_accuracy'), percent),
-    _TIME_ROW: _shown(agreement.get('real_seconds'), format_seconds),
+    _PICKED_ROW: shown(agreement.get('best_accuracy'), percent),
+    _TIME_ROW: shown(agreement.get('real_seconds'), format_seconds),
   }
 
 
@@ -233,28 +192,103 @@ def _compiling(found: Json) -> str:
   return f' Not counted: compiling, which all sets share, {took} in all.'
 
 
-def _rows(
-  names: Iterable[str], columns: Sequence[Json]
-) -> tuple[tuple[str, ...], ...]:
-  """Returns rows of a table.
+def search_section(results: Json, workdir: Path) -> str:
+  """Returns how well sets rank architectures, or ''.
 
   Args:
-    names: of the rows, which start with them.
-    columns: for each, cells by the name of the row; others are dashes.
+    results: as in results.json.
+    workdir: figures/ranking.svg is embedded if it is there.
   """
-  return tuple(
-    (name, *(column.get(name, _MISSING) for column in columns))
-    for name in names
+  if not results.get('search'):
+    return ''
+  path = workdir / 'figures' / 'ranking.svg'
+  figure = figure_section(path, _SCATTER, _SCATTER_NOTE)
+  return figure + table_section(search_table(results), 'search')
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+  """How architectures do in the search, and when trained on everything.
+
+  Attributes:
+    name: of the method that searched.
+    search: validation accuracy of each architecture in the search, in [0, 1].
+    real: for each, test accuracy after training on the whole set, in [0, 1].
+    picked: index of the one that the search picks; None marks none.
+    spearman: correlation of both rankings, in [-1, 1]; None is undefined.
+  """
+
+  name: str
+  search: Sequence[float]
+  real: Sequence[float]
+  picked: int | None = None
+  spearman: float | None = None
+
+
+def ranking_scatter(rankings: Sequence[Ranking]) -> Figure:
+  """Draws accuracy in the search against accuracy when trained on everything.
+
+  Args:
+    rankings: at least one, with a panel each, in this order.
+
+  Returns:
+    As many axes, with a dot for each architecture; their vertical axes are
+    equal. Where one is picked, it is marked, and a legend says so.
+
+  Raises:
+    ValueError: if a ranking has not as many real accuracies as others.
+  """
+  from matplotlib.figure import Figure
+
+  across = _panels_across(len(rankings))
+  down = -(-len(rankings) // across)
+  width = WIDTH if across > 1 else 0.6 * WIDTH
+  with style():
+    # Panels about as high as wide, with what stands above and below them.
+    height = 0.9 + down * min(0.95 * width / across, 3.2)
+    figure = Figure(figsize=(width, height), layout='constrained')
+    first: Axes | None = None
+    for number, ranking in enumerate(rankings):
+      axes = figure.add_subplot(down, across, number + 1, sharey=first)
+      _draw_ranking(axes, ranking)
+      if first is None:
+        first = axes
+    figure.supxlabel('Validation accuracy in the search, %', fontsize=10)
+    figure.supylabel('Test accuracy, whole set, %', fontsize=10)
+    legend_above(figure)
+    settle(figure)
+  return figure
+
+
+def _draw_ranking(axes: Axes, ranking: Ranking) -> None:
+  search = [100 * accuracy for accuracy in ranking.search]
+  real = [100 * accuracy for accuracy in ranking.real]
+  axes.scatter(
+    search,
+    real,
+    s=12 if len(search) > MANY_DOTS else 26,
+    color=COLOURS[0],
+    alpha=0.65,
+    linewidths=0,
+    label='an architecture',
   )
+  if ranking.picked is not None:
+    axes.scatter(
+      search[ranking.picked],
+      real[ranking.picked],
+      s=110,
+      marker='D',
+      facecolors='none',
+      edgecolors=PICKED,
+      linewidths=1.8,
+      label='picked by the search',
+      clip_on=False,
+    )
+  found = ranking.spearman
+  shown = 'undefined' if found is None else f'{found:z.2f}'.replace('-', MINUS)
+  axes.set_title(f'{ranking.name}\nSpearman {shown}')
 
 
-def _data_name(results: Json) -> str:
-  return (results.get('data') or {}).get('name') or 'Images'
-
-
-def _classes(count: int) -> str:
-  return f'{count:,} {"class" if count == 1 else "classes"}'
-
-
-def _shown(value: Any, show: Callable[[Any], str]) -> str:
-  return _MISSING if value is None else show(value)
+def _panels_across(count: int) -> int:
+  """Returns 2 for four panels, which would leave one alone otherwise."""
+  return 2 if count == 4 else min(count, PANELS_ACROSS)

@@ -1,10 +1,39 @@
 """A table of strings, as text, Markdown, LaTeX and HTML."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 from html import escape
 import re
 import textwrap
+from typing import Any
+
+from dm_jax.types import Json
+
+_MISSING = '–'
+
+
+def to_rows(
+  names: Iterable[str], columns: Sequence[Json]
+) -> tuple[tuple[str, ...], ...]:
+  """Returns rows of a table.
+
+  Args:
+    names: of the rows, which start with them.
+    columns: for each, cells by the name of the row; others are dashes.
+  """
+  return tuple(
+    (name, *(column.get(name, _MISSING) for column in columns))
+    for name in names
+  )
+
+
+def data_name(results: Json) -> str:
+  return (results.get('data') or {}).get('name') or 'Images'
+
+
+def shown(value: Any, show: Callable[[Any], str]) -> str:
+  return _MISSING if value is None else show(value)
+
 
 # Headings of text are wrapped to their column, but not narrower than this.
 _HEADING = 12

@@ -13,24 +13,40 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dm_jax.applications import continual
-from dm_jax.condensing.condense import check_condensable, check_network
-from dm_jax.config.sections import CondenseConfig, RunConfig
+from dm_jax.applications.memory import (
+  condensed_sizes,
+  grow,
+  image_bytes,
+  images_per_class,
+  keep_as,
+  reorder,
+)
+from dm_jax.applications.stream import (
+  class_order,
+  group_accuracies,
+  keep_seen,
+  split_groups,
+  summary,
+)
+from dm_jax.condensing.plan import check_condensable, check_network
+from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.split import Split
+from dm_jax.errors import InputError
+from dm_jax.files import read_json
 from dm_jax.networks.registry import make_network
 from dm_jax.records.metrics import MetricsWriter, read_metrics
+from dm_jax.records.results import headline
 from dm_jax.report.applications import save_figures
 from dm_jax.report.grid import save_png
+from dm_jax.run.config import RunConfig
 from dm_jax.run.job import EVALUATE, Job
 from dm_jax.run.make import Maker, draw_set
 from dm_jax.run.team import Team
-from dm_jax.run.trials import headline
-from dm_jax.run.workdir import read_json
 from dm_jax.selection.select import check_selection
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import check_batches, evaluate
-from dm_jax.types import InputError, Json, Network
+from dm_jax.types import Json, Network
 
 
 class Stage(NamedTuple):
@@ -108,8 +124,8 @@ def list_stages(config: RunConfig, classes: int) -> list[Stage]:
   """
   stages = []
   for order in range(config.continual.orders):
-    arriving = continual.class_order(order, classes)
-    groups = continual.split_groups(arriving, config.continual.steps)
+    arriving = class_order(order, classes)
+    groups = split_groups(arriving, config.continual.steps)
     stages += [
       Stage(order, step, groups[: step + 1]) for step in range(len(groups))
     ]
@@ -145,7 +161,7 @@ def _methods(job: Job) -> tuple[str, ...]:
 
 def _size(job: Job, stage: Stage) -> int:
   """Images per class in memory at a stage."""
-  return continual.images_per_class(
+  return images_per_class(
     job.config.condense.largest,
     len(stage.seen),
     job.dataset.train.image_shape,
@@ -157,7 +173,7 @@ def _size(job: Job, stage: Stage) -> int:
 def _condense_config(job: Job, size: int) -> CondenseConfig:
   """How the images of a stage are condensed."""
   budget = job.config.continual.budget_bytes
-  sizes = continual.condensed_sizes(size, budget)
+  sizes = condensed_sizes(size, budget)
   return dataclasses.replace(job.config.condense, images_per_class=sizes)
 
 
@@ -189,7 +205,7 @@ def _do_stage(
   grown: dict[str, SyntheticSet | None] = {}
   for method, memory in memories.items():
     new = _made(own, method, stage)
-    grown[method] = continual.grow(memory, continual.keep_as(new, store), size)
+    grown[method] = grow(memory, keep_as(new, store), size)
   _collect_times(maker, own, stage)
   for method, memory in grown.items():
     if memory is not None and _row(maker.results, stage, method) is None:
@@ -207,7 +223,7 @@ def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
   folder = job.folder / f'order_{stage.order}' / f'step_{stage.step}'
   folder.mkdir(parents=True, exist_ok=True)
   condense = _condense_config(job, size)
-  rows, labels = continual.keep_seen(job.split.labels, new)
+  rows, labels = keep_seen(job.split.labels, new)
   own = dataclasses.replace(
     job,
     config=dataclasses.replace(job.config, condense=condense),
@@ -239,7 +255,7 @@ def _evaluate(
 ) -> None:
   """Trains networks on a memory, and keeps what they reach as a row."""
   job = maker.job
-  rows, labels = continual.keep_seen(job.dataset.test_labels, stage.seen)
+  rows, labels = keep_seen(job.dataset.test_labels, stage.seen)
   title = (
     f'order {stage.order + 1} of {job.config.continual.orders},'
     f' {memory.classes} classes, {method}'
@@ -266,10 +282,10 @@ def _evaluate(
       'classes': memory.classes,
       'images': images,
       'images_per_class': images // memory.classes,
-      'bytes': images * continual.image_bytes(memory.image_shape, store),
+      'bytes': images * image_bytes(memory.image_shape, store),
       'accuracies': list(result.accuracies),
       'group_accuracies': [
-        list(continual.group_accuracies(correct, totals, len(stage.groups)))
+        list(group_accuracies(correct, totals, len(stage.groups)))
         for correct in result.correct
       ],
       'seconds_per_class': seconds_per_class,
@@ -321,7 +337,7 @@ def _keep_memories(
   job = maker.job
   for method, memory in memories.items():
     assert memory is not None
-    made = continual.reorder(memory, job.dataset.train.class_names)
+    made = reorder(memory, job.dataset.train.class_names)
     made = maker.with_provenance(made, method, stage.order)
     name = 'synthetic' if method == job.config.method else f'memory_{method}'
     made.save(job.folder / f'order_{stage.order}' / f'{name}.npz')
@@ -366,39 +382,3 @@ def _summarise(maker: Maker) -> None:
   results |= {'images_per_class': size, 'sizes': [size], 'sets': config.orders}
   results |= headline(results)
   maker.save_results()
-
-
-def summary(by_order: Sequence[Sequence[Json]]) -> dict[str, Any]:
-  """Returns what one method reached, over orders and networks.
-
-  Args:
-    by_order: for each order the row of every step, see `_evaluate`.
-
-  Returns:
-    For each step the classes seen, mean and deviation of accuracy; the
-    forgetting, its mean and deviation over the orders, each of networks' mean
-    accuracies on a group; seconds to make and bytes to keep a class.
-  """
-  steps = list(zip(*by_order, strict=True))
-  accuracies = [
-    [a for row in rows for a in row['accuracies']] for rows in steps
-  ]
-  forgotten = [
-    continual.forgetting(
-      [np.mean(row['group_accuracies'], axis=0).tolist() for row in rows]
-    )
-    for rows in by_order
-  ]
-  known = [value for value in forgotten if value is not None]
-  spent = [row['seconds_per_class'] for row in itertools.chain(*by_order)]
-  timed = [seconds for seconds in spent if seconds is not None]
-  last = steps[-1][0]
-  return {
-    'classes': [rows[0]['classes'] for rows in steps],
-    'mean': [float(np.mean(values)) for values in accuracies],
-    'std': [float(np.std(values)) for values in accuracies],
-    'forgetting_mean': float(np.mean(known)) if known else None,
-    'forgetting_std': float(np.std(known)) if known else None,
-    'seconds_per_class': float(np.mean(timed)) if timed else None,
-    'bytes_per_class': last['bytes'] // last['classes'],
-  }

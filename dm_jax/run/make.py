@@ -11,11 +11,12 @@ import numpy as np
 
 from dm_jax.condensing.condense import CondenseState
 from dm_jax.condensing.loop import Metrics
-from dm_jax.matching.step import init_state
+from dm_jax.errors import Diverged, InputError
+from dm_jax.files import write_json
+from dm_jax.matching.state import init_state
 from dm_jax.networks.labels import label
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.report.grid import draw_grid, save_png
-from dm_jax.run import workdir
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import BASELINE, EMBED, MAKE, PRETRAIN, VALIDATE, Job
 from dm_jax.run.progress import Progress
@@ -26,7 +27,7 @@ from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training import embedders as embedder_pool
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.evaluate import evaluate
-from dm_jax.types import Diverged, Embedder, InputError
+from dm_jax.types import Embedder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Maker:
   )
 
   def save_results(self) -> None:
-    workdir.write_json(self.job.folder / 'results.json', self.results)
+    write_json(self.job.folder / 'results.json', self.results)
 
   def make(self, number: int) -> SyntheticSet:
     """Makes set 0 to K - 1 by the job's method, or what is left of it."""

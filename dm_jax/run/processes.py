@@ -22,9 +22,8 @@ from jax.experimental.multihost_utils import (
 )
 import numpy as np
 
-from dm_jax.errors import one_line
+from dm_jax.errors import InputError, one_line
 from dm_jax.run.interrupts import Interrupted
-from dm_jax.types import InputError
 
 _PATIENCE = 45.0  # Seconds to wait for a coordinator that does not answer.
 _PAUSE = 0.5

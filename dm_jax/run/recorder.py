@@ -1,24 +1,21 @@
 """Keeps what a condensing run leaves while it goes on, and can go on from."""
 
 import math
-import os
 from pathlib import Path
-import resource
 import statistics
-import sys
 import time
 from typing import Any, NamedTuple, Self
 
-import jax
 import numpy as np
 
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import CondenseState
-from dm_jax.config.sections import RunConfig
-from dm_jax.data.class_data import ClassData, denormalise
+from dm_jax.data.class_data import ClassData
+from dm_jax.images.normalise import denormalise
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.report.grid import draw_grid, save_png
+from dm_jax.run.config import RunConfig
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.progress import Progress
 from dm_jax.types import Json
@@ -185,25 +182,3 @@ class Recorder:
     spread = (config.steps * (i + 1) / (count + 1) for i in range(count))
     every = config.log_every
     return {math.ceil(step / every) * every for step in spread}
-
-
-def describe_machine(earlier_peak: int = 0) -> dict[str, Any]:
-  """Returns `device` and the `peak_bytes` that this process has used so far.
-
-  Args:
-    earlier_peak: of the run before it was resumed.
-  """
-  devices = jax.local_devices()
-  first = devices[0]
-  if first.platform == 'cpu':
-    name = f'CPU, {os.cpu_count()} cores'
-  else:
-    name = f'{len(devices)} × {first.device_kind}'
-  if jax.process_count() > 1:
-    name = f'{jax.process_count()} processes, each {name}'
-  peaks = [(d.memory_stats() or {}).get('peak_bytes_in_use') for d in devices]
-  peak = max((p for p in peaks if p), default=0)
-  if not peak:
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak = used if sys.platform == 'darwin' else used * 1024
-  return {'device': name, 'peak_bytes': max(peak, earlier_peak)}

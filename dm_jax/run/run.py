@@ -5,15 +5,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dm_jax.config.sections import RunConfig
+from dm_jax.files import read_json
 from dm_jax.report.page import summary_lines, write_report
 from dm_jax.run import continual as continual_run
 from dm_jax.run import interrupts, processes, workdir
 from dm_jax.run import search as search_run
+from dm_jax.run.config import RunConfig
+from dm_jax.run.facts import describe_machine, facts, notes
 from dm_jax.run.interrupts import Interrupted, Request
-from dm_jax.run.job import Job, facts, notes, prepare
+from dm_jax.run.job import Job
 from dm_jax.run.make import Maker
-from dm_jax.run.recorder import describe_machine
+from dm_jax.run.prepare import prepare
 from dm_jax.run.team import Team, serve
 from dm_jax.run.trials import run_trials
 
@@ -73,7 +75,7 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
   with workdir.claim(job.folder, job.config, job.inputs):
     for line in notes(job):
       job.say(line)
-    results = workdir.read_json(job.folder / 'results.json')
+    results = read_json(job.folder / 'results.json')
     results |= facts(job)
     maker = Maker(job, request, team, results)
     _LEAD[job.config.application](maker)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dm_jax.applications.rankings import compare_rankings
 from dm_jax.applications.search import (
   Trained,
-  compare_rankings,
   early_stopping,
   keep_fitting,
   list_space,
@@ -17,6 +17,7 @@ from dm_jax.applications.search import (
 )
 from dm_jax.config.sections import EvalConfig, NetworkConfig
 from dm_jax.devices.compile_clock import compile_seconds
+from dm_jax.errors import InputError
 from dm_jax.networks.family import split_families
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import make_network
@@ -26,7 +27,7 @@ from dm_jax.run.make import Maker
 from dm_jax.run.progress import Progress
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import check_batches
-from dm_jax.types import InputError, Json
+from dm_jax.types import Json
 
 REAL = 'real'  # Networks trained on the whole set and tested on the test set.
 

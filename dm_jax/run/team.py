@@ -23,7 +23,7 @@ from dm_jax.condensing.condense import (
 )
 from dm_jax.config.sections import EvalConfig
 from dm_jax.devices import layout as parallel
-from dm_jax.errors import one_line
+from dm_jax.errors import Diverged, InputError, one_line
 from dm_jax.run import interrupts, processes
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import MAKE, Job
@@ -31,7 +31,7 @@ from dm_jax.selection.select import select_classes
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import EvalResult, evaluate
 from dm_jax.training.pretrain import Trained
-from dm_jax.types import Diverged, Embedder, InputError
+from dm_jax.types import Embedder
 
 
 class Team:

@@ -10,13 +10,13 @@ import time
 import jax
 
 from dm_jax.config.sections import EvalConfig
+from dm_jax.records.results import headline
 from dm_jax.run.interrupts import Interrupted
 from dm_jax.run.job import EVALUATE
 from dm_jax.run.make import Maker
 from dm_jax.run.progress import Progress
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import EvalResult
-from dm_jax.types import Json
 
 _SHARE = 5  # Networks that a device trains between two saves, at most.
 
@@ -204,30 +204,3 @@ def _keep(maker: Maker, seconds: float) -> None:
   results['evaluate_seconds'] += seconds
   results |= headline(results)
   maker.save_results()
-
-
-def headline(results: Json) -> dict:
-  """Returns the figures of the first network and the largest size, flat.
-
-  Args:
-    results: with `evaluations`.
-  """
-  flat = {}
-  names = {results['method']: ('accuracy', 'accuracies')}
-  for method, name in (('random', 'baseline_random'), ('whole', 'whole_set')):
-    names.setdefault(method, (name, f'{name}_accuracies'))
-  for entry in results['evaluations']:
-    method, size = entry['method'], entry['images_per_class']
-    if (
-      method in names
-      and 'mean' in entry
-      and entry['network'] == results['networks'][0]
-      and size in (None, results['images_per_class'])
-    ):
-      name, accuracies = names[method]
-      flat |= {
-        f'{name}_mean': entry['mean'],
-        f'{name}_std': entry['std'],
-        accuracies: [a for group in entry['accuracies'] for a in group],
-      }
-  return flat

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 import contextlib
 import errno
 import fcntl
-import json
 from pathlib import Path
-from typing import Any
 
 from dm_jax.config.fields import differences
-from dm_jax.config.sections import RunConfig
-from dm_jax.files import write_atomically
-from dm_jax.types import InputError, Json
+from dm_jax.errors import InputError
+from dm_jax.files import read_json, write_json
+from dm_jax.run.config import RunConfig
+from dm_jax.types import Json
 
 _UNWRITABLE = (
   errno.ENOSPC,
@@ -21,30 +20,6 @@ _UNWRITABLE = (
   errno.EACCES,
   errno.EIO,
 )
-
-
-def write_json(path: Path, values: Json) -> None:
-  text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + '\n'
-  write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-  """Returns {} where there is no such file; raises InputError for another."""
-  try:
-    values = json.loads(path.read_text(encoding='utf-8'))
-    if not isinstance(values, dict):
-      raise ValueError('it holds no JSON object')
-    return values
-  except FileNotFoundError:
-    return {}
-  except NotADirectoryError:
-    raise InputError(
-      f'{path.parent} is not a folder: choose another --workdir'
-    ) from None
-  except (OSError, ValueError) as error:
-    raise InputError(
-      f'{path} cannot be read ({error}): choose another --workdir'
-    ) from error
 
 
 @contextlib.contextmanager

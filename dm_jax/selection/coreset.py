@@ -6,7 +6,8 @@ what it chooses when asked for s.
 
 import numpy as np
 
-from dm_jax.types import AnyArray, InputError
+from dm_jax.errors import InputError
+from dm_jax.types import AnyArray
 
 
 def herding(features: AnyArray, count: int) -> np.ndarray:

@@ -7,16 +7,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from dm_jax.condensing.condense import default_network
 from dm_jax.config.sections import SELECTIONS, PretrainConfig
-from dm_jax.data.class_data import ClassData, check_whole, normalise
-from dm_jax.matching import loss as matching
+from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.draws import draw
+from dm_jax.errors import InputError, choose
+from dm_jax.images.normalise import normalise
 from dm_jax.networks.linen import AnyNetwork, as_network
+from dm_jax.networks.registry import default_network
 from dm_jax.selection import coreset
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training import pretrain as pretraining
+from dm_jax.training.features import features
 from dm_jax.training.pretrain import Trained
-from dm_jax.types import AnyArray, InputError, Key, Network, choose
+from dm_jax.types import AnyArray, Key, Network
 
 _BY_FEATURES = {'herding': coreset.herding, 'k_center': coreset.k_center}
 
@@ -112,7 +115,10 @@ def select_classes(
     return SyntheticSet.from_whole(data).with_provenance(**provenance)
   draw_key, train_key = jax.random.split(key)
   if needs_training(method):
-    made = as_network(network or default_network(data), data.image_shape)
+    made = as_network(
+      network or default_network(data.image_shape, data.classes),
+      data.image_shape,
+    )
     if trained is None:
       trained = pretraining.pretrain(
         made, data, config, train_key, callback=callback
@@ -163,7 +169,7 @@ def _at_random(data: ClassData, key: Key, first: int) -> _Choice:
   def choose_rows(label: int, count: int) -> np.ndarray:
     class_key = jax.random.fold_in(key, first + label)
     capacity = data.images.shape[1]
-    indices, _ = matching.draw(class_key, data.counts[label], capacity, count)
+    indices, _ = draw(class_key, data.counts[label], capacity, count)
     return np.asarray(indices)
 
   return choose_rows
@@ -185,12 +191,10 @@ def _by_training(
     return choose_rows
 
   images, _ = pretraining.flatten(data)
-  features = pretraining.features(
-    network, trained.variables, images, data.mean, data.std
-  )
+  found = features(network, trained.variables, images, data.mean, data.std)
 
   def choose_by_features(label: int, count: int) -> np.ndarray:
     rows = slice(starts[label], ends[label])
-    return _BY_FEATURES[method](features[rows], count)
+    return _BY_FEATURES[method](found[rows], count)
 
   return choose_by_features

@@ -14,17 +14,11 @@ import numpy as np
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import EmbedderConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
 from dm_jax.training import pretrain as pretraining
-from dm_jax.types import (
-  AnyArray,
-  Array,
-  InputError,
-  Json,
-  Key,
-  Network,
-  Variables,
-)
+from dm_jax.training.features import accuracy
+from dm_jax.types import AnyArray, Array, Json, Key, Network, Variables
 
 # What NumPy meets in files that are damaged or something else.
 _UNREADABLE = (
@@ -188,7 +182,7 @@ def _train(network, train, validation, config, pretrain, key, report):
   def callback(done, _, variables):
     if done in stops:
       snapshots.append(jax.tree.map(np.asarray, variables))
-      accuracies.append(pretraining.accuracy(network, variables, *validation))
+      accuracies.append(accuracy(network, variables, *validation))
     report(done)
 
   pretraining.pretrain(

@@ -14,12 +14,13 @@ import numpy as np
 from dm_jax.config.sections import EvalConfig
 from dm_jax.data.arrays import check_images, check_labels
 from dm_jax.devices.layout import ClassLayout, lay_out
+from dm_jax.errors import InputError
 from dm_jax.images.augment import parse
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import make_network, paper_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import step as training
-from dm_jax.types import AnyArray, Array, InputError, Key, Network
+from dm_jax.types import AnyArray, Array, Key, Network
 
 _SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
 

@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from dm_jax.config.sections import PretrainConfig
-from dm_jax.data.class_data import ClassData, check_whole, normalise
+from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.devices.layout import on_one_device
+from dm_jax.errors import InputError
 from dm_jax.images.augment import parse
+from dm_jax.images.normalise import normalise
 from dm_jax.training import step as training
 from dm_jax.training.step import TrainingState
-from dm_jax.types import AnyArray, Array, InputError, Key, Network, Variables
+from dm_jax.types import AnyArray, Array, Key, Network, Variables
 
 _SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
-_EMBED_BATCH = 256  # Images embedded at a time.
 
 # Gets (steps done, steps in all, variables after those done).
 Callback = Callable[[int, int, Variables], None]
@@ -161,70 +162,6 @@ def pretrain(
   )
 
 
-def accuracy(
-  network: Network,
-  variables: Variables,
-  images: AnyArray,
-  labels: AnyArray,
-  mean: tuple[float, ...],
-  std: tuple[float, ...],
-) -> float:
-  """Returns the share of images that a network classifies correctly, [0, 1].
-
-  Args:
-    network: what classifies, in test mode.
-    variables: of it.
-    images: uint8 [N, H, W, D].
-    labels: int [N].
-    mean: per-channel mean in unit range, D values.
-    std: per-channel deviation.
-  """
-  padded = training.pad_test(images, labels)
-  count = _count_program(network, (tuple(mean), tuple(std)))
-  correct = count(*on_one_device((variables, *padded)))
-  return int(correct.sum()) / len(labels)
-
-
-def features(
-  network: Network,
-  variables: Variables,
-  images: AnyArray,
-  mean: tuple[float, ...],
-  std: tuple[float, ...],
-) -> np.ndarray:
-  """Returns the features of every image.
-
-  Networks embed in training mode. Where that mixes the images of a batch
-  (`Network.mixes_images`), they are embedded in one fixed random order, so that
-  each batch's statistics are of all classes; the last batch is filled up with
-  images from the first. For all other networks this is the test mode.
-
-  Args:
-    network: what embeds.
-    variables: of it.
-    images: uint8 [N, H, W, D], in any order.
-    mean: per-channel mean in unit range, D values.
-    std: per-channel deviation.
-
-  Returns:
-    float32 [N, F], in the order of the images.
-  """
-  count = len(images)
-  order = np.arange(count, dtype=np.int32)
-  if network.mixes_images:
-    # A fixed order: equal images give equal features.
-    order = np.random.default_rng(0).permutation(order)
-  size = min(_EMBED_BATCH, count)
-  batches = np.resize(order, (-(-count // size), size))
-  embed = _embed_program(network, (tuple(mean), tuple(std)))
-  variables, images = on_one_device((variables, images))
-  shape = jax.eval_shape(embed, variables, images, batches[0]).shape
-  result = np.empty((count, *shape[1:]), np.float32)
-  for rows in batches:
-    result[rows] = np.asarray(embed(variables, images, rows))
-  return result
-
-
 def _start(network, data, config, key):
   """Returns what `_advance` reads, where it starts, and its program."""
   init_key, order_key, batches_key = jax.random.split(key, 3)
@@ -304,21 +241,3 @@ def _note(progress: _Progress, rows: Array, right: Array) -> _Progress:
 def _all_finite(tree) -> Array:
   leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
   return jnp.stack(leaves).all()
-
-
-@functools.lru_cache(maxsize=8)
-def _count_program(network: Network, statistics):
-  def count(variables, images, labels) -> Array:
-    return training.count_correct(
-      network, variables, images, labels, *statistics
-    )
-
-  return jax.jit(count)
-
-
-@functools.lru_cache(maxsize=8)
-def _embed_program(network: Network, statistics):
-  def embed(variables, images, rows) -> Array:
-    return network.embed(variables, normalise(images[rows], *statistics))
-
-  return jax.jit(embed)

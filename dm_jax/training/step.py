@@ -16,18 +16,11 @@ import jax.numpy as jnp
 import optax
 
 from dm_jax.config.sections import EvalConfig, PretrainConfig
-from dm_jax.data.class_data import normalise
+from dm_jax.errors import InputError
 from dm_jax.images import augment
+from dm_jax.images.normalise import normalise
 from dm_jax.networks.convnet import VARIANT
-from dm_jax.types import (
-  AnyArray,
-  Array,
-  ImageShape,
-  InputError,
-  Key,
-  Network,
-  Variables,
-)
+from dm_jax.types import AnyArray, Array, ImageShape, Key, Network, Variables
 
 _TEST_BATCH = 256  # Images classified at a time.
 _CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.

@@ -6,13 +6,27 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from dm_jax.applications import continual
 from dm_jax.applications.continual import ContinualLearner
+from dm_jax.applications.memory import (
+  condensed_sizes,
+  grow,
+  images_per_class,
+  keep_as,
+  reorder,
+)
+from dm_jax.applications.stream import (
+  class_order,
+  forgetting,
+  group_accuracies,
+  keep_seen,
+  split_groups,
+)
 from dm_jax.config.sections import CondenseConfig, NetworkConfig, PretrainConfig
-from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.data.class_data import ClassData
+from dm_jax.errors import InputError
+from dm_jax.images.normalise import normalise
 from dm_jax.networks.registry import make_network
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.types import InputError
 
 KEY = jax.random.key(0)
 CONFIG = CondenseConfig(
@@ -64,8 +78,8 @@ def make_set(levels, names):
 
 
 def test_a_memory_by_hand():
-  memory = continual.grow(None, make_set([[1, 2, 3], [4, 5, 6]], 'ab'), 3)
-  memory = continual.grow(memory, make_set([[7, 8, 9]], 'c'), 2)
+  memory = grow(None, make_set([[1, 2, 3], [4, 5, 6]], 'ab'), 3)
+  memory = grow(memory, make_set([[7, 8, 9]], 'c'), 2)
   assert np.round(memory.images[:, 0, 0, 0] * 255).tolist() == [
     *(1, 2),
     *(4, 5),
@@ -76,7 +90,7 @@ def test_a_memory_by_hand():
 
 
 def test_a_budget_by_hand():
-  size = continual.images_per_class
+  size = images_per_class
   # An image of 8×8×3 takes 192 bytes; ten classes of five are 9,600.
   assert size(20, 10, (8, 8, 3), 'uint8', 0) == 20
   assert size(20, 10, (8, 8, 3), 'uint8', 9600) == 5
@@ -92,43 +106,43 @@ def test_a_budget_by_hand():
 
 
 def test_under_a_budget_every_half_is_a_set_of_its_own():
-  assert continual.condensed_sizes(20, 0) == 20
-  assert continual.condensed_sizes(20, 1) == (1, 2, 5, 10, 20)
-  assert continual.condensed_sizes(1, 1) == (1,)
+  assert condensed_sizes(20, 0) == 20
+  assert condensed_sizes(20, 1) == (1, 2, 5, 10, 20)
+  assert condensed_sizes(1, 1) == (1,)
 
 
 def test_the_orders_are_those_of_numpys_seeds():
   for order in range(3):
     np.random.seed(order)  # noqa: NPY002
     expected = np.random.permutation(100).tolist()  # noqa: NPY002
-    assert list(continual.class_order(order, 100)) == expected
+    assert list(class_order(order, 100)) == expected
 
 
 def test_groups_are_equally_large():
-  groups = continual.split_groups((3, 1, 0, 2), 2)
+  groups = split_groups((3, 1, 0, 2), 2)
   assert groups == ((3, 1), (0, 2))
-  assert continual.split_groups((0, 1), 2) == ((0,), (1,))
+  assert split_groups((0, 1), 2) == ((0,), (1,))
 
 
 @pytest.mark.parametrize('steps', [4, 0, 20])
 def test_steps_must_divide_the_classes(steps):
   message = rf'steps {steps} does not divide the 10 .* \[1, 2, 5, 10\]$'
   with pytest.raises(InputError, match=message):
-    continual.split_groups(range(10), steps)
+    split_groups(range(10), steps)
 
 
 def test_images_of_classes_not_seen_are_left_out():
   labels = np.array([0, 1, 2, 3, 3, 1])
-  rows, places = continual.keep_seen(labels, (3, 1))
+  rows, places = keep_seen(labels, (3, 1))
   assert rows.tolist() == [1, 3, 4, 5]
   # Class 3 came first.
   assert places.tolist() == [1, 0, 0, 1]
-  rows, places = continual.keep_seen(np.zeros(0, np.int32), (3,))
+  rows, places = keep_seen(np.zeros(0, np.int32), (3,))
   assert (len(rows), len(places)) == (0, 0)
 
 
 def test_accuracies_of_groups_by_hand():
-  accuracies = continual.group_accuracies([9, 5, 0, 6], [10, 10, 4, 8], 2)
+  accuracies = group_accuracies([9, 5, 0, 6], [10, 10, 4, 8], 2)
   assert accuracies == pytest.approx([14 / 20, 6 / 12])
 
 
@@ -136,16 +150,16 @@ def test_forgetting_by_hand():
   steps = [[0.9], [0.95, 0.8], [0.7, 0.85, 0.6]]
   # The first group falls from its best, 0.95; the second has got better.
   expected = ((0.95 - 0.7) + (0.8 - 0.85)) / 2
-  assert continual.forgetting(steps) == pytest.approx(expected)
-  assert continual.forgetting([[0.9]]) is None
+  assert forgetting(steps) == pytest.approx(expected)
+  assert forgetting([[0.9]]) is None
 
 
 def test_a_memory_of_bytes_rounds_and_clips():
   made = make_set([[-3.0, 1.4], [1.6, 300.0]], 'ab')
-  kept = continual.keep_as(made, 'uint8')
+  kept = keep_as(made, 'uint8')
   levels = kept.images[:, 0, 0, 0] * 255
   np.testing.assert_allclose(levels, [0, 1, 2, 255], atol=1e-4)
-  assert continual.keep_as(made, 'float32') is made
+  assert keep_as(made, 'float32') is made
 
 
 def test_a_stream_of_real_images(stream):
@@ -287,7 +301,7 @@ def test_labels_may_be_names(stream):
 
 
 def test_a_memory_in_another_order():
-  memory = continual.reorder(make_set([[1, 2], [3, 4], [5, 6]], 'bca'), 'abc')
+  memory = reorder(make_set([[1, 2], [3, 4], [5, 6]], 'bca'), 'abc')
   levels = np.round(memory.images[:, 0, 0, 0] * 255)
   assert levels.tolist() == [5, 6, 1, 2, 3, 4]
   assert memory.labels.tolist() == [0, 0, 1, 1, 2, 2]

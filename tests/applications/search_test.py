@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from dm_jax.applications.rankings import compare_rankings
 from dm_jax.applications.search import (
-  compare_rankings,
   early_stopping,
   keep_fitting,
   list_space,
@@ -17,11 +17,11 @@ from dm_jax.applications.search import (
 from dm_jax.config.sections import EvalConfig, NetworkConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices.compile_clock import compile_seconds
+from dm_jax.errors import InputError
 from dm_jax.networks.family import split_families
 from dm_jax.networks.registry import make_network
 from dm_jax.selection.select import select_classes
 from dm_jax.training.evaluate import evaluate
-from dm_jax.types import InputError
 
 KEY = jax.random.key(0)
 CONFIG = EvalConfig(networks=1, epochs=6, learning_rate=0.05, batch_size=16)

@@ -10,14 +10,13 @@ from scipy import ndimage
 
 import dm_jax
 from dm_jax import condense_classes, init_state, make_problem, make_step
-from dm_jax.condensing.condense import (
-  CondenseState,
-  default_network,
-  make_optimizer,
-)
+from dm_jax.condensing.condense import CondenseState, make_optimizer
 from dm_jax.config.sections import CondenseConfig
-from dm_jax.data.class_data import ClassData, normalise
-from dm_jax.types import Diverged, InputError, Network
+from dm_jax.data.class_data import ClassData
+from dm_jax.errors import Diverged, InputError
+from dm_jax.images.normalise import normalise
+from dm_jax.networks.registry import default_network
+from dm_jax.types import Network
 
 KEY = jax.random.key(0)
 ONE = jax.devices()[:1]
@@ -497,7 +496,9 @@ def test_noise_may_have_more_images_than_a_class():
 @pytest.mark.parametrize(('side', 'depth'), [(32, 3), (63, 3), (64, 4)])
 def test_the_default_network_is_the_papers(side, depth):
   data = ClassData.from_arrays(np.zeros((2, side, side, 3), np.uint8), [0, 1])
-  params = jax.eval_shape(default_network(data).init, KEY)['params']
+  params = jax.eval_shape(
+    default_network(data.image_shape, data.classes).init, KEY
+  )['params']
   assert f'Convolution_{depth - 1}' in params
   assert f'Convolution_{depth}' not in params
   assert params['Convolution_0']['kernel'].shape == (3, 3, 3, 128)

@@ -9,6 +9,7 @@ import pytest
 
 from dm_jax import make_network
 from dm_jax.condensing import plan as placement
+from dm_jax.condensing.footprint import Activations, activations
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices import free_memory as memory
@@ -35,8 +36,8 @@ def tanh_layer(weights, images):
 
 
 def test_activations_are_counted_by_hand():
-  counted = memory.activations(network(tanh_layer), (8, 8, 1))
-  assert counted == memory.Activations(
+  counted = activations(network(tanh_layer), (8, 8, 1))
+  assert counted == Activations(
     all=(64 + 320 + 5 + 5) * FLOAT,
     largest=320 * FLOAT,
     features=5 * FLOAT,
@@ -45,8 +46,8 @@ def test_activations_are_counted_by_hand():
 
 
 def test_lower_precision_halves_what_is_on_the_way_alone():
-  counted = memory.activations(network(tanh_layer), (8, 8, 1), 'bfloat16')
-  assert counted == memory.Activations(
+  counted = activations(network(tanh_layer), (8, 8, 1), 'bfloat16')
+  assert counted == Activations(
     all=(64 + 320 + 5 + 5) * FLOAT // 2,
     largest=320 * FLOAT // 2,
     features=5 * FLOAT,
@@ -55,7 +56,7 @@ def test_lower_precision_halves_what_is_on_the_way_alone():
 
 
 def test_what_is_inside_of_compiled_functions_counts():
-  counted = memory.activations(network(jax.jit(tanh_layer)), (8, 8, 1))
+  counted = activations(network(jax.jit(tanh_layer)), (8, 8, 1))
   assert counted.all == (64 + 320 + 5 + 5) * FLOAT
 
 
@@ -68,7 +69,7 @@ def test_one_branch_is_computed_the_longest_counts():
       default=lambda x: jnp.sin(jnp.cos(x)),  # 64 + 64
     )
 
-  counted = memory.activations(network(embed, 3), (8, 8, 1))
+  counted = activations(network(embed, 3), (8, 8, 1))
   chosen = 1  # An int32 or two say which branch.
   assert 3 * 64 <= counted.all / FLOAT <= 3 * 64 + 3 * chosen
 
@@ -78,7 +79,7 @@ def test_every_turn_of_a_loop_counts():
     flat = images.reshape(len(images), -1)  # 64
     return jax.lax.scan(lambda x, _: (jnp.sin(x), None), flat, length=7)[0]
 
-  counted = memory.activations(network(embed, 3), (8, 8, 1))
+  counted = activations(network(embed, 3), (8, 8, 1))
   assert counted.all >= (1 + 7) * 64 * FLOAT
   assert counted.all <= (1 + 2 * 7) * 64 * FLOAT
 
@@ -109,7 +110,9 @@ def test_estimates_are_not_below_what_xla_needs_nor_far_above(name, norm):
   data = ClassData.from_arrays(np.zeros((40, *shape), np.uint8), labels)
   # Small real batches: what is kept for the gradient is what counts.
   config = CondenseConfig(images_per_class=size, batch_real=2, micro_batch=2)
-  chosen = placement.plan(config, data, made, 'device', jax.devices()[:1])
+  chosen = placement.fit_into_memory(
+    config, data, made, 'device', jax.devices()[:1]
+  )
   assert chosen.at_once is None
   # Of independent classes one at a time is differentiated.
   together = 1 if norm == 'instance' else classes

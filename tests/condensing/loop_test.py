@@ -12,7 +12,7 @@ import pytest
 
 from dm_jax.condensing import loop
 from dm_jax.devices.layout import lay_out
-from dm_jax.types import Diverged
+from dm_jax.errors import Diverged
 
 CLASSES = 4
 

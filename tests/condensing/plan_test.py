@@ -12,7 +12,8 @@ from dm_jax.condensing import plan as placement
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices import free_memory as memory
-from dm_jax.types import InputError, Network
+from dm_jax.errors import InputError
+from dm_jax.types import Network
 
 KEY = jax.random.key(0)
 CLASSES, PER_CLASS = 10, 40
@@ -148,7 +149,7 @@ def plan(monkeypatch):
   def plan(free, place='auto', *, network=LINEAR, devices=1, **changes):
     monkeypatch.setattr(memory, 'free_bytes', lambda device: free)
     data = data_of(4000)  # 2.56 MB of images, far more than all else.
-    return placement.plan(
+    return placement.fit_into_memory(
       changed(**changes), data, network, place, jax.devices()[:devices]
     )
 

@@ -9,10 +9,9 @@ from dm_jax.config.sections import (
   EvalConfig,
   NetworkChoice,
   NetworkConfig,
-  OutputConfig,
-  RunConfig,
 )
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
+from dm_jax.run.config import OutputConfig, RunConfig
 
 
 def test_the_defaults_are_the_papers():

@@ -7,7 +7,7 @@ import pytest
 
 from dm_jax.data import arrays
 from dm_jax.data.arrays import channel_statistics, check_images, check_labels
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 IMAGES = np.arange(2 * 2 * 1 * 3, dtype=np.uint8).reshape(2, 2, 1, 3)
 

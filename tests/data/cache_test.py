@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from dm_jax.data import load as data
+from dm_jax.data.class_data import Part
 from dm_jax.data.digest import fingerprint
 from dm_jax.data.load import load
 from dm_jax.data.mapped import release
-from dm_jax.data.part import Part
 from dm_jax.data.split import hold_out
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
 ONLY_NPZ = pytest.mark.parametrize('known', ['npz'], indirect=True)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from dm_jax.data import load as data
-from dm_jax.data.class_data import ClassData, Dataset, denormalise, normalise
+from dm_jax.data.class_data import ClassData, Dataset
 from dm_jax.data.digest import fingerprint
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
+from dm_jax.images.normalise import denormalise, normalise
 
 # Six images of one pixel, named by their value, in classes of 3, 1 and 2.
 PIXELS = [10, 20, 30, 40, 50, 60]

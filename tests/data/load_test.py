@@ -6,7 +6,7 @@ import pytest
 
 from dm_jax.config.sections import DataConfig
 from dm_jax.data.load import load
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ import pytest
 
 from dm_jax.config.sections import DataConfig
 from dm_jax.data.load import load
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 ARRAYS = {
   'train_images': np.array([0, 51, 102, 255], np.uint8).reshape(4, 1, 1, 1),

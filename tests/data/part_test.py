@@ -12,19 +12,18 @@ import numpy as np
 import pytest
 
 from dm_jax.config.sections import DataConfig, EmbedderConfig, PretrainConfig
-from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.data.class_data import ClassData, Part, check_whole
 from dm_jax.data.digest import fingerprint
 from dm_jax.data.load import load
-from dm_jax.data.part import Part
 from dm_jax.data.source import Contents, Stored, read_dataset
 from dm_jax.data.split import hold_out
-from dm_jax.matching.step import without_names
+from dm_jax.errors import InputError
+from dm_jax.matching.state import without_names
 from dm_jax.networks.registry import make_network
 from dm_jax.selection.select import check_selection, select_classes
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.embedders import check_pool
 from dm_jax.training.pretrain import pretrain
-from dm_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Four classes of unequal sizes, in no order.

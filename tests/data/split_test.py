@@ -3,7 +3,7 @@ import pytest
 
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.split import hold_out
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 COUNTS = [4, 10, 7]
 LABELS = np.repeat(np.arange(3), COUNTS)

@@ -16,7 +16,7 @@ from dm_jax.config.sections import DataConfig
 from dm_jax.data import tfds_prepare
 from dm_jax.data.load import load
 from dm_jax.data.tfds_prepare import open_builder
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from dm_jax.config.sections import DataConfig
 from dm_jax.data.arrays import channel_statistics
 from dm_jax.data.load import load
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
 DATA = pathlib.Path(

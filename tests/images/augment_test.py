@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dm_jax.config.sections import ALL_OPERATIONS
+from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.images.augment import Augmentation
-from dm_jax.types import InputError
 
 KEY = jax.random.key(0)
 SHAPE = (32, 16, 3)  # Unequal sides tell rows from columns.

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dm_jax.errors import InputError
 from dm_jax.matching.discrepancy import get_discrepancy, mean_difference
-from dm_jax.types import InputError
 
 REAL = jnp.array([[1.0, 2], [3, 4], [8, 9]])
 SYNTHETIC = jnp.array([[0.0, 1], [2, 1]])

@@ -9,9 +9,11 @@ import pytest
 
 from dm_jax.config.sections import ALL_OPERATIONS
 from dm_jax.data.class_data import ClassData
+from dm_jax.draws import draw
 from dm_jax.images import augment
 from dm_jax.matching import loss as matching
 from dm_jax.matching.discrepancy import mean_difference
+from dm_jax.matching.objective import Objective
 from dm_jax.networks.registry import make_network
 from dm_jax.types import Network
 
@@ -39,7 +41,7 @@ def identity(stored):
 
 
 def objective(network=PIXELS, **changes):
-  defaults = matching.Objective(
+  defaults = Objective(
     network=network,
     discrepancy=mean_difference,
     decode=identity,
@@ -82,12 +84,12 @@ def normalised(data):
 )
 def test_a_batch_holds_distinct_images_of_the_class(count, capacity, size):
   @jax.jit
-  def draw(keys):
-    return jax.vmap(
-      lambda key: matching.draw(key, jnp.int32(count), capacity, size)
-    )(keys)
+  def draw_each(keys):
+    return jax.vmap(lambda key: draw(key, jnp.int32(count), capacity, size))(
+      keys
+    )
 
-  indices, weights = draw(jax.random.split(KEY, 3000))
+  indices, weights = draw_each(jax.random.split(KEY, 3000))
   assert indices.shape == weights.shape == (3000, size)
   assert (weights == 1).all()
   assert all(len(set(row)) == len(row) for row in indices.tolist())
@@ -99,7 +101,7 @@ def test_a_batch_holds_distinct_images_of_the_class(count, capacity, size):
 
 @pytest.mark.parametrize('size', [5, 7, 100])
 def test_a_class_with_fewer_images_than_the_batch_gives_each_once(size):
-  indices, weights = matching.draw(KEY, jnp.int32(3), 7, size)
+  indices, weights = draw(KEY, jnp.int32(3), 7, size)
   assert len(indices) == len(weights) == min(size, 7)
   assert sorted(indices[weights == 1].tolist()) == [0, 1, 2]
   assert set(weights.tolist()) == {0, 1}

@@ -1,9 +1,9 @@
 import pytest
 
 from dm_jax.config.sections import NetworkConfig
+from dm_jax.errors import InputError
 from dm_jax.networks.labels import POOLS, label, parse_pool
 from dm_jax.networks.registry import make_network
-from dm_jax.types import InputError
 
 BASE = NetworkConfig(width=32, norm='batch', depth=2)
 

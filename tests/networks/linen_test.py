@@ -3,9 +3,9 @@ import jax
 import numpy as np
 import pytest
 
+from dm_jax.errors import InputError
 from dm_jax.networks.linen import as_network, network_from_linen
 from dm_jax.networks.registry import make_network
-from dm_jax.types import InputError
 
 KEY = jax.random.key(0)
 SHAPE = (4, 4, 1)

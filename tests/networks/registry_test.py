@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dm_jax.config.sections import ACTIVATIONS, NORMS, POOLINGS, NetworkConfig
+from dm_jax.errors import InputError
 from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.labels import label
 from dm_jax.networks.layers import Norm, average_pool, max_pool
 from dm_jax.networks.registry import make_network, register_network
-from dm_jax.types import InputError
 
 KEY = jax.random.key(0)
 

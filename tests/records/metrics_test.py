@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dm_jax.errors import InputError
 from dm_jax.records.metrics import MetricsWriter, read_metrics
-from dm_jax.types import InputError
 
 
 def write(workdir, steps, resume_step=None):

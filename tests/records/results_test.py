@@ -1,13 +1,9 @@
 import numpy as np
 import pytest
 
-from dm_jax.records.results import (
-  Evaluation,
-  evaluation_table,
-  network_name,
-  network_pool,
-  read_evaluations,
-)
+from dm_jax.records.results import Evaluation, network_pool, read_evaluations
+from dm_jax.report.scores import evaluation_table
+from dm_jax.words import network_name
 
 
 def entry(method, size, network, *sets):

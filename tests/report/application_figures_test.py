@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
-from dm_jax.report.applications import read_curves, read_rankings, save_figures
-from dm_jax.report.figures import Curve, Ranking
+from dm_jax.report.applications import save_figures
+from dm_jax.report.continual import Curve, read_curves
+from dm_jax.report.search import Ranking, read_rankings
 
 CONTINUAL: dict[str, Any] = {
   'methods': {

@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
-from dm_jax.report.search import continual_table, method_order, search_table
+from dm_jax.report.continual import continual_table
+from dm_jax.report.search import search_table
+from dm_jax.words import method_order
 
 SMALL = 'convnet:width=16:depth=1:norm=none'
 LARGE = 'convnet:width=32:depth=3:norm=instance'

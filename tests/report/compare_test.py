@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from dm_jax.config.sections import RunConfig
+from dm_jax.errors import InputError
 from dm_jax.report.compare import compare, write
-from dm_jax.types import InputError
+from dm_jax.run.config import RunConfig
 
 DIGEST = 'ab' * 32
 

@@ -6,15 +6,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dm_jax.report.figures import (
-  PIXELS_PER_INCH,
-  WIDTH,
-  Curve,
-  Ranking,
-  accuracy_curves,
-  ranking_scatter,
-  save_figure,
-)
+from dm_jax.report.continual import Curve, accuracy_curves
+from dm_jax.report.figures import PIXELS_PER_INCH, WIDTH, save_figure
+from dm_jax.report.search import Ranking, ranking_scatter
 
 CURVES = (
   Curve('DM', (2, 4), (0.98, 0.9), (0.01, None)),

@@ -2,8 +2,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from dm_jax.errors import InputError
 from dm_jax.report.grid import BACKGROUND, draw_grid, save_png
-from dm_jax.types import InputError
 
 RED = (200, 10, 20)
 

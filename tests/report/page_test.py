@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dm_jax.config.sections import RunConfig
 from dm_jax.records.metrics import MetricsWriter
 from dm_jax.report.grid import save_png
 from dm_jax.report.page import summary_lines, write_report
+from dm_jax.run.config import RunConfig
 
 DATA: dict[str, Any] = {
   'name': 'digits',

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from dm_jax.applications import search as architecture_search
-from dm_jax.config.sections import RunConfig
+from dm_jax.applications.stream import class_order, summary
+from dm_jax.errors import InputError
 from dm_jax.run import continual as continual_run
 from dm_jax.run import run
 from dm_jax.run import search as search_run
+from dm_jax.run.config import RunConfig
 from dm_jax.run.interrupts import Interrupted
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.types import InputError
 
 TINY = {
   'width': (4,),
@@ -109,7 +110,7 @@ def test_a_row_for_each_order_step_and_method(stream):
 def test_the_accuracy_is_that_of_its_groups(stream):
   """Over all classes: the groups' accuracies weighted by their test images."""
   row = row_of(stream[0], 0, 4, 'dm')
-  labels = continual_run.continual.class_order(0, 10)
+  labels = class_order(0, 10)
   counts = np.bincount(load_test_labels(), minlength=10)[list(labels)]
   weights = counts.reshape(5, 2).sum(1) / counts.sum()
   found = np.array(row['group_accuracies']) @ weights
@@ -141,7 +142,7 @@ def test_a_summary_by_hand():
     row(0, [1.0, 1.0], [[1.0], [1.0]]),
     row(1, [0.7, 0.7], [[0.8, 0.6], [0.8, 0.6]]),
   ]
-  found = continual_run.summary([first, second])
+  found = summary([first, second])
   assert found['classes'] == [2, 4]
   assert found['mean'] == pytest.approx([0.85, 0.55])
   assert found['std'] == pytest.approx(
@@ -186,7 +187,7 @@ def test_the_memory_is_of_the_stages_images(stream):
   _, folder, _ = stream
   made = SyntheticSet.load(folder / 'order_1' / 'synthetic.npz')
   stage = SyntheticSet.load(folder / 'order_1' / 'step_2' / 'synthetic.npz')
-  arriving = continual_run.continual.class_order(1, 10)[4:6]
+  arriving = class_order(1, 10)[4:6]
   assert stage.class_names == tuple(map(str, arriving))
   for place, label in enumerate(arriving):
     np.testing.assert_array_equal(

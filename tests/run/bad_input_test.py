@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dm_jax.config.sections import RunConfig
+from dm_jax.errors import Diverged, InputError
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.run import run
+from dm_jax.run.config import RunConfig
 from dm_jax.run.recorder import Saved
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.types import Diverged, InputError
 
 SETTINGS = {
   'data.name': 'npz',

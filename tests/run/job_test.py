@@ -2,8 +2,9 @@ import jax
 import numpy as np
 import pytest
 
-from dm_jax.config.sections import RunConfig
-from dm_jax.run import job
+from dm_jax.run import facts
+from dm_jax.run.config import RunConfig
+from dm_jax.run.prepare import prepare
 
 TAKEN = (
   'condense.smoothing is 2.0, which was tested with resnet18; the paper has 0,'
@@ -35,8 +36,8 @@ def notes(tmp_path):
         'condense': {'images_per_class': 1, 'smoothing': smoothing},
       }
     )
-    prepared = job.prepare(config, 'condense', tmp_path, None, '', print)
-    return job.notes(prepared)
+    prepared = prepare(config, 'condense', tmp_path, None, '', print)
+    return facts.notes(prepared)
 
   return notes
 

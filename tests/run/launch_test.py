@@ -13,8 +13,8 @@ from ml_collections import config_flags
 import numpy as np
 import pytest
 
-from dm_jax.config.sections import RunConfig
 from dm_jax.run import run
+from dm_jax.run.config import RunConfig
 from dm_jax.synthetic_set import SyntheticSet
 
 RESULTS = {

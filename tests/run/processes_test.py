@@ -13,10 +13,11 @@ import time
 import numpy as np
 import pytest
 
-from dm_jax.config.sections import RunConfig
-from dm_jax.run import job, processes
+from dm_jax.errors import InputError
+from dm_jax.run import processes
+from dm_jax.run.config import RunConfig
+from dm_jax.run.prepare import prepare
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.types import InputError
 
 STEPS = 300
 QUIET = (
@@ -420,7 +421,7 @@ def test_an_address_has_a_host_and_a_port(address):
     processes.start(address, 2, 1)
 
 
-def prepare(tmp_path, mode='run', **sections):
+def prepared(tmp_path, mode='run', **sections):
   config = {
     'data': {'name': 'digits'},
     'network': {'width': 4, 'depth': 1},
@@ -429,7 +430,7 @@ def prepare(tmp_path, mode='run', **sections):
   for name, values in sections.items():
     section = config.get(name, {})
     config[name] = section | values if isinstance(values, dict) else values
-  return job.prepare(
+  return prepare(
     RunConfig.from_dict(config), mode, tmp_path / 'run', None, '', print
   )
 
@@ -437,9 +438,9 @@ def prepare(tmp_path, mode='run', **sections):
 def test_more_processes_than_classes_are_refused(numbered, tmp_path):
   numbered(0, 11)
   with pytest.raises(InputError, match='11 processes are more than the 10'):
-    prepare(tmp_path)
+    prepared(tmp_path)
   numbered(0, 10)
-  prepare(tmp_path)
+  prepared(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -460,21 +461,21 @@ def test_what_needs_the_images_of_all_classes_is_refused(
 ):
   numbered(0, 2)
   with pytest.raises(InputError, match=f'^{named}.*run it in one pro') as error:
-    prepare(tmp_path, **sections)
+    prepared(tmp_path, **sections)
   assert '\n' not in str(error.value)
 
 
 def test_baselines_do_not_matter_to_condensing_alone(numbered, tmp_path):
   numbered(0, 2)
   selected = {'baselines': 'whole,herding'}
-  prepare(tmp_path, mode='condense', evaluate=selected)
+  prepared(tmp_path, mode='condense', evaluate=selected)
 
 
 @pytest.mark.parametrize(('index', 'count'), [(0, 2), (1, 2), (2, 3)])
 def test_a_process_holds_its_classes_alone(numbered, tmp_path, index, count):
-  whole = prepare(tmp_path).split.train
+  whole = prepared(tmp_path).split.train
   numbered(index, count)
-  train = prepare(tmp_path).split.train
+  train = prepared(tmp_path).split.train
   low, high = 10 * index // count, 10 * (index + 1) // count
   assert train.held == (low, high)
   np.testing.assert_array_equal(train.images[low:high], whole.images[low:high])

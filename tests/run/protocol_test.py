@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from dm_jax.config.sections import RunConfig
+from dm_jax.errors import InputError
+from dm_jax.run.config import RunConfig
 from dm_jax.run.run import run
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import evaluate
-from dm_jax.types import InputError
 
 POOL = ['convnet:width=4:depth=1', 'mlp:width=4']
 SETTINGS = {

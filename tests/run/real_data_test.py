@@ -13,11 +13,10 @@ from dm_jax.config.sections import (
   DataConfig,
   EvalConfig,
   NetworkConfig,
-  OutputConfig,
-  RunConfig,
 )
 from dm_jax.records.metrics import read_metrics
 from dm_jax.run import run
+from dm_jax.run.config import OutputConfig, RunConfig
 from dm_jax.synthetic_set import SyntheticSet
 
 SHARED = pathlib.Path(__file__).parents[3] / 'shared'

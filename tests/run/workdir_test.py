@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dm_jax.config.sections import RunConfig
+from dm_jax.errors import InputError
 from dm_jax.run import run
-from dm_jax.types import InputError
+from dm_jax.run.config import RunConfig
 
 SETTINGS = {
   'data.name': 'npz',

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dm_jax.errors import InputError
 from dm_jax.selection import coreset
-from dm_jax.types import InputError
 
 RANDOM = np.random.RandomState(0).standard_normal((8, 2)).astype(np.float32)
 BY_FEATURES = [coreset.herding, coreset.k_center]

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from dm_jax.config.sections import SELECTIONS, PretrainConfig
-from dm_jax.data.class_data import ClassData, normalise
+from dm_jax.data.class_data import ClassData
+from dm_jax.errors import InputError
+from dm_jax.images.normalise import normalise
 from dm_jax.selection import coreset
 from dm_jax.selection import select as selection
 from dm_jax.selection.select import needs_training, select, select_classes
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.pretrain import Trained, flatten
-from dm_jax.types import InputError, Network
+from dm_jax.types import Network
 
 KEY = jax.random.key(0)
 LABELS = np.array([1, 0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 2, 2, 2, 2])
@@ -167,14 +169,14 @@ def test_arrays_give_the_same_as_class_data_and_the_same_again(method):
 def test_no_network_is_the_papers(monkeypatch):
   asked = []
 
-  def default_network(data):
-    asked.append(data)
+  def default_network(image_shape, classes):
+    asked.append((image_shape, classes))
     return LINEAR
 
   monkeypatch.setattr(selection, 'default_network', default_network)
   chosen = select_classes(DATA, 'herding', 2, key=KEY, config=CONFIG)
   assert len(asked) == 1
-  assert asked[0] is DATA
+  assert asked[0] == (DATA.image_shape, DATA.classes)
   expected = select_classes(
     DATA, 'herding', 2, key=KEY, network=LINEAR, config=CONFIG
   )

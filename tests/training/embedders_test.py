@@ -9,12 +9,13 @@ import pytest
 
 from dm_jax.config.sections import EmbedderConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.matching.step import make_problem
+from dm_jax.errors import InputError
+from dm_jax.matching.state import make_problem
 from dm_jax.networks.registry import make_network
 from dm_jax.training import embedders as embedder_pool
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.embedders import Pool, make_pool
-from dm_jax.types import InputError, Network
+from dm_jax.types import Network
 
 KEY = jax.random.key(0)
 LABELS = np.arange(40) % 2

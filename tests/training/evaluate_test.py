@@ -9,9 +9,10 @@ import pytest
 
 from dm_jax.config.sections import EvalConfig, NetworkChoice
 from dm_jax.devices.layout import lay_out
+from dm_jax.errors import InputError
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import EvalResult, evaluate, evaluate_each
-from dm_jax.types import InputError, Network
+from dm_jax.types import Network
 
 # The name `dm_jax.evaluate` is the function's.
 MODULE = importlib.import_module('dm_jax.training.evaluate')

@@ -8,10 +8,12 @@ import pytest
 from dm_jax.config.sections import DataConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.load import load
+from dm_jax.errors import InputError
 from dm_jax.networks.registry import make_network
 from dm_jax.training import pretrain as pretraining
+from dm_jax.training.features import accuracy, features
 from dm_jax.training.pretrain import flatten, pretrain
-from dm_jax.types import InputError, Network
+from dm_jax.types import Network
 
 KEY = jax.random.key(0)
 CLASSES = 3
@@ -276,7 +278,7 @@ def test_digits_are_learned(norm):
   def callback(done, total, variables):
     if done in (1, total):
       accuracies.append(
-        pretraining.accuracy(
+        accuracy(
           network,
           variables,
           digits.test_images,
@@ -305,7 +307,7 @@ def test_accuracy_is_the_share_of_right_answers_in_test_mode():
   levels = np.arange(300) % 3
   images = levels.astype(np.uint8).reshape(-1, 1, 1, 1)
   labels = np.where(np.arange(300) < 75, levels, (levels + 1) % 3)
-  share = pretraining.accuracy(network, {}, images, labels, (0.0,), (1 / 255,))
+  share = accuracy(network, {}, images, labels, (0.0,), (1 / 255,))
   assert share == 0.25
 
 
@@ -316,12 +318,12 @@ def test_features_are_those_of_every_image_in_order(count):
   )
   images = np.random.RandomState(0).randint(0, 256, (count, 8, 8, 1), np.uint8)
   variables = network.init(KEY)
-  features = pretraining.features(network, variables, images, (0.5,), (0.2,))
+  found = features(network, variables, images, (0.5,), (0.2,))
   normalised = jnp.asarray((images / 255 - 0.5) / 0.2, jnp.float32)
   expected = jax.jit(network.embed)(variables, normalised)
-  assert features.dtype == np.float32
-  assert isinstance(features, np.ndarray)
-  np.testing.assert_allclose(features, expected, atol=1e-5)
+  assert found.dtype == np.float32
+  assert isinstance(found, np.ndarray)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('mixes_images', [True, False])
@@ -335,9 +337,9 @@ def test_networks_that_mix_images_get_batches_of_all_classes(mixes_images):
   )
   levels = np.repeat(np.arange(6), 100)
   images = levels.astype(np.uint8).reshape(-1, 1, 1, 1)
-  features = pretraining.features(network, {}, images, (0.0,), (1 / 255,))
+  found = features(network, {}, images, (0.0,), (1 / 255,))
   # Each image's own, whichever the order of the batches.
-  np.testing.assert_allclose(features[:, 0], levels, rtol=1e-5)
-  means = np.unique(features[:, 1])
+  np.testing.assert_allclose(found[:, 0], levels, rtol=1e-5)
+  means = np.unique(found[:, 1])
   assert len(means) == 3
   assert (np.abs(means - 2.5).max() < 0.5) == mixes_images

@@ -1,0 +1,120 @@
+"""A memory of a few images per class: its sizes, bytes and growth."""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from dm_jax.errors import InputError
+from dm_jax.images.normalise import normalise
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.types import Array, ImageShape
+
+
+def images_per_class(
+  most: int,
+  classes: int,
+  image_shape: ImageShape,
+  store: str,
+  budget_bytes: int,
+) -> int:
+  """Returns how many images of each class the memory holds.
+
+  Args:
+    most: where there is room.
+    classes: C, seen so far.
+    image_shape: (H, W, D).
+    store: see `ContinualConfig`.
+    budget_bytes: for all classes; 0 is no bound.
+
+  Raises:
+    InputError: there is no room for one image of each.
+  """
+  if not budget_bytes:
+    return most
+  one = image_bytes(image_shape, store)
+  room = budget_bytes // (classes * one)
+  if not room:
+    raise InputError(
+      f'continual.budget_bytes {budget_bytes:,} has no room for one image of'
+      f' each of {classes} classes, which take {classes * one:,} bytes as'
+      f' {store}: raise it to that at least'
+    )
+  return min(most, room)
+
+
+def image_bytes(image_shape: ImageShape, store: str) -> int:
+  """Returns the bytes that one image takes in the memory."""
+  return math.prod(image_shape) * np.dtype(store).itemsize
+
+
+def condensed_sizes(size: int, budget_bytes: int) -> int | tuple[int, ...]:
+  """Returns the images per class to condense, see `CondenseConfig`.
+
+  Under a budget classes lose images later on, when their real ones are gone. So
+  the first half of a class's images is condensed to be a set of its own, too,
+  and half of that, and so on.
+  """
+  if not budget_bytes:
+    return size
+  halves = []
+  while size:
+    halves.append(size)
+    size //= 2
+  return tuple(reversed(halves))
+
+
+def keep_as(images: SyntheticSet, store: str) -> SyntheticSet:
+  """Returns a set whose images are what a memory can keep of them.
+
+  Args:
+    images: any set.
+    store: see `ContinualConfig`.
+  """
+  if store == 'float32':
+    return images
+  kept: Array = normalise(images.images_uint8, images.mean, images.std)
+  return dataclasses.replace(images, images=kept)
+
+
+def grow(
+  memory: SyntheticSet | None, new: SyntheticSet, size: int
+) -> SyntheticSet:
+  """Returns a memory with new classes behind the old ones.
+
+  Args:
+    memory: of the classes so far; None if there are none.
+    new: of other classes, with the same statistics.
+    size: images that are left of every class, old and new: its first ones.
+  """
+  new = new.first(size)
+  if memory is None:
+    return new
+  old = memory.first(size)
+  return dataclasses.replace(
+    old,
+    images=jnp.concatenate([old.images, new.images]),
+    labels=jnp.concatenate([old.labels, new.labels + old.classes]),
+    class_names=old.class_names + new.class_names,
+  )
+
+
+def reorder(memory: SyntheticSet, names: Sequence[str]) -> SyntheticSet:
+  """Returns a memory with its classes in another order.
+
+  Args:
+    memory: any.
+    names: of its classes, each once.
+  """
+  labels = np.asarray(memory.labels)
+  places = [memory.class_names.index(name) for name in names]
+  rows = [np.flatnonzero(labels == place) for place in places]
+  counts = list(map(len, rows))
+  return dataclasses.replace(
+    memory,
+    images=memory.images[np.concatenate(rows)],
+    labels=jnp.asarray(np.repeat(np.arange(len(places)), counts), jnp.int32),
+    class_names=tuple(names),
+  )

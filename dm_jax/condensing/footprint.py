@@ -1,0 +1,126 @@
+"""How much memory condensing needs, from shapes alone."""
+
+from collections.abc import Iterator
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.matching.objective import AT_ONCE
+from dm_jax.types import ImageShape, Network
+
+_FLOAT = 4  # Bytes.
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+  """Bytes that condensing takes.
+
+  Attributes:
+    fixed: whatever the classes.
+    per_class: computed at a time.
+    state: of a class, on the device all the time.
+    images: of a class's real images.
+  """
+
+  fixed: int
+  per_class: int
+  state: int
+  images: int
+
+
+def count_needs(
+  config: CondenseConfig, data: ClassData, network: Network
+) -> Needs:
+  each = activations(network, data.image_shape, config.precision)
+  pixels = math.prod(data.image_shape)
+  size, batch = config.largest, config.batch_real
+  micro = config.micro_batch or batch
+  # Of the arrays on the way, a gradient keeps less than half.
+  kept = each.all // 2
+  passing = micro * 3 * each.largest
+  per_class = batch * (each.features + 2 * pixels * _FLOAT)
+  if network.mixes_images:  # All real images are one batch, and all others.
+    per_class += size * kept + batch * 3 * each.largest
+  elif config.rematerialise:
+    passing += min(micro, size) * kept
+  else:  # As many whole classes as come near a micro-batch.
+    passing += min(max(micro, size), AT_ONCE) * kept
+  return Needs(
+    fixed=2 * each.network + passing,
+    per_class=per_class + size * (2 * pixels * _FLOAT + each.features),
+    # Pixels and momentum, their successors, the gradient, copies on the way.
+    state=size * pixels * _FLOAT * 6,
+    images=data.images.nbytes // data.classes,
+  )
+
+
+class Activations(NamedTuple):
+  """Bytes that embedding one image takes.
+
+  Attributes:
+    all: of every array on the way, which a gradient may need.
+    largest: of the largest one.
+    features: of the result.
+    network: of one network's variables.
+  """
+
+  all: int
+  largest: int
+  features: int
+  network: int
+
+
+@functools.lru_cache(maxsize=32)
+def activations(
+  network: Network, image_shape: ImageShape, precision: str = 'float32'
+) -> Activations:
+  """Counts what embedding one image takes; nothing is computed.
+
+  Args:
+    network: what embeds.
+    image_shape: H, W, D.
+    precision: of the arrays on the way, float32 or bfloat16.
+  """
+  variables = jax.eval_shape(network.init, jax.random.key(0))
+  image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  traced = jax.make_jaxpr(network.embed)(variables, image)
+  sizes = [_bytes(v) for v in _results(traced.jaxpr)]
+  share = 1 if precision == 'float32' else 2
+  return Activations(
+    all=sum(sizes) // share,
+    largest=max(sizes, default=0) // share,
+    features=sum(_bytes(v) for v in traced.jaxpr.outvars),
+    network=sum(_bytes(v) for v in traced.jaxpr.invars) - _bytes(image),
+  )
+
+
+def _results(jaxpr: Any) -> Iterator[Any]:
+  """Yields what every operation gives; of branches those of the longest."""
+  for equation in jaxpr.eqns:
+    inner = [i for p in equation.params.values() for i in _programs(p)]
+    if not inner:
+      yield from equation.outvars
+      continue
+    branches = [[*_results(program)] for program in inner]
+    longest = max(branches, key=lambda b: sum(map(_bytes, b)))
+    # A gradient keeps what every turn of a loop gave.
+    yield from longest * equation.params.get('length', 1)
+
+
+def _programs(value: Any) -> list[Any]:
+  """Returns the programs in a parameter of an operation."""
+  if isinstance(value, tuple | list):
+    return [program for item in value for program in _programs(item)]
+  value = getattr(value, 'jaxpr', value)
+  return [value] if hasattr(value, 'eqns') else []
+
+
+def _bytes(variable: Any) -> int:
+  aval = getattr(variable, 'aval', variable)
+  return math.prod(aval.shape) * aval.dtype.itemsize

@@ -1,0 +1,162 @@
+"""The state of condensing, and what a step reads and never changes."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.data.mapped import release
+from dm_jax.draws import class_keys, draw
+from dm_jax.errors import InputError
+from dm_jax.images.normalise import normalise
+from dm_jax.matching.optimizer import make_optimizer
+from dm_jax.types import Array, Embedder, Key
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CondenseState:
+  """All that a run must keep.
+
+  Attributes:
+    step: int32 [], steps done.
+    images: synthetic images as stored, normalised float32 [C, S, H, W, D].
+    optimizer: the optimiser's state, each leaf with a leading C.
+  """
+
+  step: Array
+  images: Array
+  optimizer: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """All that a step reads and never changes.
+
+  Attributes:
+    data: the real images.
+    network_key: the networks of all steps follow from it.
+    class_keys: [C], the draws of each class follow from its own, so that they
+      depend on neither the other classes nor the devices.
+    embedder: key -> variables, a `jax.tree_util.Partial`: the arrays that it
+      holds are arguments of the compiled step, not constants in it.
+  """
+
+  data: ClassData
+  network_key: Key
+  class_keys: Key
+  embedder: Embedder
+
+
+def make_problem(
+  data: ClassData, key: Key, embedder: Embedder, first: int = 0
+) -> Problem:
+  """Returns the `Problem` whose every draw follows from `key`.
+
+  Args:
+    data: the real images, of some classes or all.
+    key: of the run, the same as for `init_state`.
+    embedder: key -> variables; `network.init` gives the paper's random ones.
+    first: number of the first class of `data` among all.
+  """
+  _, network_key, classes_key = jax.random.split(key, 3)
+  keys = class_keys(classes_key, data.classes, first)
+  # A Partial around a Partial would hide its arrays in the program.
+  if not isinstance(embedder, jax.tree_util.Partial):
+    embedder = jax.tree_util.Partial(embedder)
+  return Problem(without_names(data), network_key, keys, embedder)
+
+
+def init_state(
+  data: ClassData,
+  config: CondenseConfig,
+  key: Key,
+  optimizer: optax.GradientTransformation | None = None,
+  first: int = 0,
+) -> CondenseState:
+  """Starts from random real images, or from standard normal noise.
+
+  Args:
+    data: the real images, of some classes or all.
+    config: `images_per_class`, `init`, and the optimiser's settings.
+    key: of the run, the same as for `make_problem`.
+    optimizer: as for `make_step`.
+    first: number of the first class of `data` among all.
+
+  Raises:
+    InputError: a class has fewer real images than are to be drawn.
+  """
+  check_start(config, data)
+  per_class = config.largest
+  init_key, _, _ = jax.random.split(key, 3)
+  keys = class_keys(init_key, data.classes, first)
+  if config.init == 'noise':
+    shape = (per_class, *data.image_shape)
+    images = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
+  else:
+    images = draw_images(data, keys, per_class)
+  optimizer = optimizer or make_optimizer(config)
+  opt_state = jax.vmap(optimizer.init)(images)
+  return CondenseState(jnp.int32(0), images, opt_state)
+
+
+def check_start(config: CondenseConfig, data: ClassData) -> None:
+  """Raises InputError if a class has too few images to start from."""
+  smallest = int(data.counts.min())
+  if config.init == 'real' and config.largest > smallest:
+    name = data.class_names[int(data.counts.argmin())]
+    raise InputError(
+      f'condense.images_per_class {config.largest} is more than the'
+      f' {smallest} images of class {name!r}: use at most {smallest}, or'
+      ' condense.init noise'
+    )
+
+
+def draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
+  """Draws random real images of every class, without replacement.
+
+  Args:
+    data: the real images.
+    keys: one for each class [C], see `class_keys`; are consumed.
+    per_class: S, at most the smallest class.
+
+  Returns:
+    Normalised [C, S, H, W, D].
+  """
+  indices = _draw_indices(
+    jnp.asarray(data.counts), keys, data.images.shape[1], per_class
+  )
+  if isinstance(data.images, jax.Array):
+    drawn = _take(data.images, indices)
+  else:  # The set may be larger than the device's memory.
+    rows = np.arange(data.classes)[:, None]
+    drawn = data.images[rows, np.asarray(indices)]
+    release(data.images)
+  return _normalise(drawn, data.mean, data.std)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _draw_indices(
+  counts: Array, keys: Key, capacity: int, per_class: int
+) -> Array:
+  def one_class(args) -> Array:
+    count, key = args
+    return draw(key, count, capacity, per_class)[0]
+
+  return jax.lax.map(one_class, (counts, keys))
+
+
+_take = jax.jit(jax.vmap(lambda images, indices: images[indices]))
+_normalise = jax.jit(normalise, static_argnums=(1, 2))
+
+
+def without_names(data: ClassData) -> ClassData:
+  """Drops names and range of classes: each would have programs of its own."""
+  return dataclasses.replace(data, class_names=(), held=None)

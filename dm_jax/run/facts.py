@@ -1,0 +1,134 @@
+"""What is known of a run before and beside what it measures."""
+
+from collections.abc import Iterator
+import os
+import resource
+import sys
+from typing import Any
+
+import jax
+
+from dm_jax.config.fields import differences
+from dm_jax.config.sections import NetworkConfig
+from dm_jax.errors import InputError
+from dm_jax.networks.labels import label
+from dm_jax.networks.registry import unused_fields
+from dm_jax.run.config import RunConfig
+from dm_jax.run.job import Job
+from dm_jax.synthetic_set import package_versions
+
+
+def notes(job: Job) -> list[str]:
+  """Returns what a person should know before the run: what was set, to what.
+
+  A preset sets more than it was asked for, e.g. the paper's learning rate for
+  large sets.
+  """
+  config = job.config
+  default, given = RunConfig().to_dict(), config.to_dict()
+  for settings in (default, given):
+    del settings['output'], settings['data']
+  changed = [
+    line.replace(': ', ' ').replace(' ->', ', not', 1)
+    for line in differences(given, default)
+  ]
+  lines = []
+  if changed:
+    lines.append(f'settings of this run: {"; ".join(changed)}')
+  unused = [
+    f'network.{field}'
+    for field in unused_fields(config.network.name)
+    if getattr(config.network, field) != getattr(NetworkConfig(), field)
+  ]
+  if unused:
+    lines.append(f'{config.network.name} does not use {", ".join(unused)}')
+  if job.synthetic is not None or config.method != 'dm':
+    return lines
+  lines.append(job.plan.describe())
+  low, high = job.split.train.held_range
+  spare = jax.local_device_count() - (high - low)
+  if spare > 0:
+    lines.append(
+      f'warning: {spare} of {jax.local_device_count()} devices do not condense:'
+      f' there are {high - low} classes'
+    )
+  return [*lines, *_tested_settings(job)]
+
+
+def _tested_settings(job: Job) -> Iterator[str]:
+  """Says where a network's own settings are taken, and where they are not."""
+  name = job.config.network.name
+  for field, paper in {'learning_rate': 1, 'smoothing': 0}.items():
+    tested = getattr(job.network, field)
+    given = getattr(job.config.condense, field)
+    if tested == paper:
+      continue
+    if given is None:
+      yield (
+        f'condense.{field} is {tested}, which was tested with {name}; the paper'
+        f' has {paper}, for its ConvNet'
+      )
+    elif given != tested:
+      yield f'condense.{field} is {given}, but {tested} was tested with {name}'
+
+
+def _condensing_network(job: Job) -> str | None:
+  """The label of the network that the set was made with, if it is known."""
+  if job.synthetic is None:
+    return label(job.config.network)
+  settings = job.synthetic.provenance.get('config', {}).get('network')
+  try:
+    return None if settings is None else label(NetworkConfig(**settings))
+  except (TypeError, InputError):
+    return None  # Of another version.
+
+
+def facts(job: Job) -> dict[str, Any]:
+  """Returns what `results.json` says before anything is measured."""
+  train = job.dataset.train
+  return {
+    'mode': job.mode,
+    'application': job.config.application,
+    'method': job.method,
+    'seed': job.config.seed,
+    'command': job.command,
+    'sets': job.sets,
+    'images_per_class': job.sizes[-1],
+    'sizes': list(job.sizes),
+    'networks': list(job.pool),
+    'condensing_network': _condensing_network(job),
+    'data': {
+      'name': job.config.data.name,
+      'classes': train.classes,
+      'class_names': list(train.class_names),
+      'train_images': int(job.split.train.counts.sum()),
+      'validation_images': len(job.split.labels),
+      'test_images': len(job.dataset.test_labels),
+      'image_shape': list(train.image_shape),
+      'mean': list(train.mean),
+      'std': list(train.std),
+    },
+    'versions': package_versions(),
+  }
+
+
+def describe_machine(earlier_peak: int = 0) -> dict[str, Any]:
+  """Returns `device` and the `peak_bytes` that this process has used so far.
+
+  Args:
+    earlier_peak: of the run before it was resumed.
+  """
+  devices = jax.local_devices()
+  first = devices[0]
+  if first.platform == 'cpu':
+    name = f'CPU, {os.cpu_count()} cores'
+  else:
+    name = f'{len(devices)} × {first.device_kind}'
+  if jax.process_count() > 1:
+    name = f'{jax.process_count()} processes, each {name}'
+  peaks = [(d.memory_stats() or {}).get('peak_bytes_in_use') for d in devices]
+  peak = max((p for p in peaks if p), default=0)
+  if not peak:
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = used if sys.platform == 'darwin' else used * 1024
+  return {'device': name, 'peak_bytes': max(peak, earlier_peak)}

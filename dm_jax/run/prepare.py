@@ -1,0 +1,230 @@
+"""Loads what a run needs and refuses whatever can be refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dm_jax.condensing.plan import check_condensable, check_network
+from dm_jax.config.fields import differences
+from dm_jax.config.sections import NetworkConfig
+from dm_jax.data import load as data
+from dm_jax.data.class_data import Dataset
+from dm_jax.data.split import hold_out
+from dm_jax.errors import InputError, choose
+from dm_jax.images import augment
+from dm_jax.matching.discrepancy import get_discrepancy
+from dm_jax.networks.labels import label, parse_pool
+from dm_jax.networks.registry import make_network
+from dm_jax.run import processes
+from dm_jax.run.config import RunConfig
+from dm_jax.run.job import MODES, Job, own_part, whole_batches
+from dm_jax.selection.select import check_selection, needs_training
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.embedders import check_pool
+from dm_jax.training.evaluate import check_batches
+from dm_jax.types import Network
+
+
+def prepare(
+  config: RunConfig,
+  mode: str,
+  folder: Path,
+  synthetic: Path | None,
+  command: str,
+  say: Callable[[str], None],
+) -> Job:
+  """Loads the data and refuses whatever can be refused.
+
+  Args:
+    config: all settings.
+    mode: one of `MODES`.
+    folder: the workdir; not touched.
+    synthetic: in mode evaluate, the file of the set.
+    command: how the run was started.
+    say: gets each line for the person who watches.
+
+  Raises:
+    InputError: something given cannot be used; the message says why.
+  """
+  choose('mode', mode, MODES)
+  _check_application(config, mode)
+  _check_processes(config, mode)
+  if mode == 'evaluate' and synthetic is None:
+    raise InputError('mode evaluate needs a set: --synthetic=FILE')
+  if mode != 'evaluate' and synthetic is not None:
+    raise InputError(f'--synthetic goes with --mode=evaluate, not {mode}')
+  for section in (config.condense, config.evaluate, config.pretrain):
+    augment.parse(section.augment)
+  get_discrepancy(config.condense.discrepancy)
+  # Of networks that do not exist it is told before the data are read.
+  pool = parse_pool(config.evaluate.pool, config.evaluation_network)
+  loaded = None
+  if synthetic is not None:  # Only the lead need have the file.
+    own = SyntheticSet.load(synthetic) if processes.is_lead() else None
+    loaded = processes.broadcast(own)
+  dataset = data.load(config.data, own_part(config))
+  classes = dataset.train.classes
+  _check_shares(classes, whole_batches(config, classes))
+  split = hold_out(dataset.train, config.data.validation, config.seed)
+
+  def make(network: NetworkConfig) -> Network:
+    return make_network(
+      network,
+      image_shape=dataset.train.image_shape,
+      classes=dataset.train.classes,
+    )
+
+  job = Job(
+    config=config,
+    mode=mode,
+    dataset=dataset,
+    split=split,
+    network=make(config.network if loaded is None else pool[0]),
+    pool={label(network): make(network) for network in pool},
+    synthetic=loaded,
+    folder=folder,
+    command=command,
+    say=say,
+  )
+  if loaded is None:
+    _check_making(job)
+  else:
+    _check_fits(loaded, dataset)
+  # A stream is checked step by step.
+  if mode != 'condense' and config.application != 'continual':
+    _check_evaluation(job)
+  if processes.count() > 1:
+    _check_inputs(job)
+  return job
+
+
+def _check_inputs(job: Job) -> None:
+  """Raises InputError if a process reads other data than the lead."""
+  changed = differences(job.inputs, processes.broadcast(job.inputs))
+  if changed:
+    raise InputError(
+      f'process {processes.index()} reads other data than process 0'
+      f' ({"; ".join(changed)}): give all the same'
+    )
+
+
+def _check_application(config: RunConfig, mode: str) -> None:
+  """Raises InputError if an application cannot be run so."""
+  name = config.application
+  if name == 'none':
+    return
+  wrong = {
+    f'--mode={mode}': mode != 'run',
+    f'sets {config.sets}': config.sets != 1,
+    f'method {config.method}': config.method == 'whole',
+    'evaluate.baselines whole': 'whole' in config.evaluate.selections,
+    f'evaluate.pool {config.evaluate.pool}': config.evaluate.pool != 'same',
+    'several condense.images_per_class': len(config.condense.sizes) > 1,
+    'several processes': processes.count() > 1,
+  }
+  for what, given in wrong.items():
+    if given:
+      raise InputError(
+        f'application {name} does not go with {what}: leave that out, or set'
+        ' application none'
+      )
+
+
+def _check_processes(config: RunConfig, mode: str) -> None:
+  """Raises InputError if several processes cannot do such a run together."""
+  count = processes.count()
+  if count == 1:
+    return
+  settings = {**config.settings(), 'mode': mode}
+  changed = differences(settings, processes.broadcast(settings))
+  if changed:
+    raise InputError(
+      f'process {processes.index()} has other settings than process 0'
+      f' ({"; ".join(changed)}): start all with the same'
+    )
+  selected = config.evaluate.selections if mode == 'run' else ()
+  baselines = [m for m in selected if m != 'random']
+  alone = {
+    f'method {config.method}': config.method not in ('dm', 'random'),
+    f'evaluate.baselines {",".join(baselines)}': bool(baselines),
+    'embedder.name pool': config.embedder.name != 'random',
+    'evaluate.validation_every': config.evaluate.validation_every > 0,
+  }
+  for what, given in alone.items():
+    if given:
+      raise InputError(
+        f'{what} needs the images of all classes, and each of {count} processes'
+        ' holds only its own: leave it out, or run it in one process'
+      )
+
+
+def _check_shares(classes: int, together: int) -> None:
+  """Raises InputError if a process would have nothing to do."""
+  most = classes // together
+  if processes.count() > most:
+    what = 'classes' if together == 1 else f'batches of {together} classes'
+    raise InputError(
+      f'{processes.count()} processes are more than the {most} {what}:'
+      f' start at most {most}'
+    )
+
+
+def _check_making(job: Job) -> None:
+  config, train = job.config, job.split.train
+  if config.method != 'dm':
+    check_selection(train, config.method, config.condense.largest)
+    if needs_training(config.method):
+      _check_pretraining(job)
+    return
+  check_condensable(config.condense, train)
+  check_network(config.condense, train, job.network)
+  _ = job.plan  # Refuses what fits nowhere.
+  if config.embedder.name == 'pool':
+    held_out = len(job.split.labels)
+    check_pool(train, held_out, config.embedder, config.pretrain)
+    _check_pretraining(job)
+
+
+def _check_pretraining(job: Job) -> None:
+  size = min(job.config.pretrain.batch_size, int(job.split.train.counts.sum()))
+  if job.network.mixes_images and size == 1:
+    raise InputError(
+      'batch norm needs more than one image in a batch: raise'
+      f' pretrain.batch_size, got {job.config.pretrain.batch_size}'
+    )
+
+
+def _check_evaluation(job: Job) -> None:
+  config, train = job.config.evaluate, job.split.train
+  counts = {size * train.classes for size in job.sizes}
+  if job.synthetic is not None:
+    counts = {len(job.synthetic.labels)}
+  elif 'whole' in (job.method, *config.selections):
+    counts.add(int(train.counts.sum()))
+  for network in job.pool.values():
+    for count in counts:
+      check_batches(network, count, config.batch_size)
+  if job.mode != 'run':
+    return
+  if any(map(needs_training, config.selections)):
+    _check_pretraining(job)
+  largest = job.config.condense.largest
+  for method in config.selections:
+    try:
+      check_selection(job.split.train, method, largest)
+    except InputError as error:
+      raise InputError(
+        f'{error}; or leave {method} out of evaluate.baselines'
+      ) from error
+
+
+def _check_fits(synthetic: SyntheticSet, dataset: Dataset) -> None:
+  train = dataset.train
+  old = (synthetic.image_shape, synthetic.class_names)
+  new = (train.image_shape, train.class_names)
+  if old != new:
+    raise InputError(
+      f'the synthetic set does not fit the data: it has {synthetic.classes}'
+      f' classes of {synthetic.image_shape}, the data {train.classes} of'
+      f' {train.image_shape}, names {synthetic.class_names[:3]} against'
+      f' {train.class_names[:3]}: give the --config it was made with'
+    )
