@@ -25,6 +25,16 @@ class Request:
 
   number: int = 0
 
+  def meet(self, doing: str) -> None:
+    """Raises Interrupted if a signal has come.
+
+    Args:
+      doing: what the run stops in, e.g. 'training the pool'.
+    """
+    if self.number:
+      message = f'stopped ({doing}); the same command goes on'
+      raise Interrupted(message, self.number)
+
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Request]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import enum
 import functools
 from pathlib import Path
 
@@ -19,9 +20,25 @@ from dm_jax.types import Key, Network
 
 MODES = ('run', 'condense', 'evaluate')
 
-# What the keys of a run are for: each is the seed's, folded with its number and
-# with that of the set.
-MAKE, EVALUATE, BASELINE, VALIDATE, EMBED, PRETRAIN = range(6)
+
+class Purpose(enum.IntEnum):
+  """What a key of a run is for; the seed's key is folded with its number.
+
+  The numbers stay: another one would draw other images. The images that are
+  held out for validation have no purpose, see `split_seed`.
+  """
+
+  MAKE = 0
+  EVALUATE = 1
+  BASELINE = 2
+  VALIDATE = 3
+  EMBED = 4
+  PRETRAIN = 5
+  EARLY_STOPPING = 6
+  WHOLE_RANKING = 7
+
+
+MAKE, EVALUATE, BASELINE, VALIDATE, EMBED, PRETRAIN, *_ = Purpose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +73,8 @@ class Job:
   first_set: int = 0
   first_class: int = 0
 
-  def key(self, purpose: int, number: int = 0) -> Key:
-    """Returns the key for a purpose of this module and a set, 0 to K - 1."""
+  def key(self, purpose: Purpose, number: int = 0) -> Key:
+    """Returns the key for a purpose and a set, 0 to K - 1."""
     fold = jax.random.fold_in
     return fold(fold(jax.random.key(self.config.seed), purpose), number)
 
@@ -104,6 +121,15 @@ class Job:
     """K; there is one whole set."""
     alone = self.synthetic is not None or self.config.method == 'whole'
     return 1 if alone else self.config.sets
+
+
+def split_seed(config: RunConfig) -> int:
+  """Returns the seed of NumPy's draw of the images held out for validation.
+
+  It is the run's own: one that is folded with a purpose would hold out other
+  images than earlier versions did.
+  """
+  return config.seed
 
 
 def own_part(config: RunConfig) -> Part:

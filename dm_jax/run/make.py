@@ -18,7 +18,15 @@ from dm_jax.networks.labels import label
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.report.grid import draw_grid, save_png
 from dm_jax.run.interrupts import Interrupted, Request
-from dm_jax.run.job import BASELINE, EMBED, MAKE, PRETRAIN, VALIDATE, Job
+from dm_jax.run.job import (
+  BASELINE,
+  EMBED,
+  MAKE,
+  PRETRAIN,
+  VALIDATE,
+  Job,
+  Purpose,
+)
 from dm_jax.run.progress import Progress
 from dm_jax.run.recorder import Recorder, Saved
 from dm_jax.run.team import Team
@@ -79,7 +87,7 @@ class Maker:
     return chosen[method]
 
   def _selected(
-    self, method: str, number: int, purpose: int, path: Path
+    self, method: str, number: int, purpose: Purpose, path: Path
   ) -> SyntheticSet:
     job = self.job
     if path.exists():

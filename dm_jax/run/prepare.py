@@ -16,7 +16,7 @@ from dm_jax.networks.labels import label, parse_pool
 from dm_jax.networks.registry import make_network
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
-from dm_jax.run.job import MODES, Job, own_part, whole_batches
+from dm_jax.run.job import MODES, Job, own_part, split_seed, whole_batches
 from dm_jax.selection.select import check_selection, needs_training
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.embedders import check_pool
@@ -64,7 +64,7 @@ def prepare(
   dataset = data.load(config.data, own_part(config))
   classes = dataset.train.classes
   _check_shares(classes, whole_batches(config, classes))
-  split = hold_out(dataset.train, config.data.validation, config.seed)
+  split = hold_out(dataset.train, config.data.validation, split_seed(config))
 
   def make(network: NetworkConfig) -> Network:
     return make_network(

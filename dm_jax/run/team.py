@@ -26,7 +26,7 @@ from dm_jax.devices import layout as parallel
 from dm_jax.errors import Diverged, InputError, one_line
 from dm_jax.run import interrupts, processes
 from dm_jax.run.interrupts import Interrupted, Request
-from dm_jax.run.job import MAKE, Job
+from dm_jax.run.job import Job, Purpose
 from dm_jax.selection.select import select_classes
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import EvalResult, evaluate
@@ -94,7 +94,7 @@ class Team:
     return self._ask('condense', (number, state), callback, embedder)
 
   def select(
-    self, method: str, number: int, purpose: int, trained: Trained | None
+    self, method: str, number: int, purpose: Purpose, trained: Trained | None
   ) -> SyntheticSet:
     """Selects set 0 to K - 1, see `select_classes`.
 
@@ -111,7 +111,7 @@ class Team:
     synthetic: SyntheticSet,
     config: EvalConfig,
     *,
-    purpose: int,
+    purpose: Purpose,
     number: int,
     network: str,
     first: int = 0,
@@ -147,7 +147,7 @@ class Team:
 
   def _begin(self, number: int) -> CondenseState:
     job, train = self._job, self._job.split.train
-    first, key = train.held_range[0] + job.first_class, job.key(MAKE, number)
+    first, key = train.held_range[0] + job.first_class, job.key(Purpose.MAKE, number)
     state = init_state(train.own, job.config.condense, key, first=first)
     return self._crew.share(np.zeros(0), state)[1]
 
@@ -162,7 +162,7 @@ class Team:
     return condense_classes(
       job.split.train,
       job.config.condense,
-      key=job.key(MAKE, number),
+      key=job.key(Purpose.MAKE, number),
       network=job.network,
       state=state,
       callback=callback,
@@ -176,7 +176,7 @@ class Team:
     self,
     method: str,
     number: int,
-    purpose: int,
+    purpose: Purpose,
     trained: Trained | None = None,
   ) -> SyntheticSet:
     job, train = self._job, self._job.split.train
@@ -202,7 +202,7 @@ class Team:
     self,
     synthetic: SyntheticSet,
     config: EvalConfig,
-    purpose: int,
+    purpose: Purpose,
     number: int,
     network: str,
     first: int,
@@ -229,12 +229,7 @@ class Team:
 
   def _stop_if_asked(self, *_: int) -> None:
     """Ends the run; the networks in training are trained anew."""
-    if self._request.number:
-      raise Interrupted(
-        f'process {processes.index()} was told to stop while evaluating; the'
-        ' same command goes on after the last network that was finished',
-        self._request.number,
-      )
+    self._request.meet(f'evaluating, in process {processes.index()}')
 
 
 class _Crew(loop.Crew):

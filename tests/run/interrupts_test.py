@@ -53,7 +53,11 @@ def test_one_run_after_another_can_be_interrupted(received):
   assert received == []
 
 
-def test_an_interruption_knows_its_signal():
-  error = interrupts.Interrupted('stopped at step 5', signal.SIGTERM)
-  assert str(error) == 'stopped at step 5'
-  assert 128 + error.signal == 143
+def test_a_request_is_met_only_after_a_signal(received):
+  with interrupts.deferred() as request:
+    request.meet('training the pool')
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(interrupts.Interrupted) as stop:
+      request.meet('training the pool')
+  assert 'training the pool' in str(stop.value)
+  assert 128 + stop.value.signal == 143
