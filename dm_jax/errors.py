@@ -21,10 +21,20 @@ def one_line(error: Exception) -> str:
 
 
 class InputError(ValueError):
-  """A value that a person gave cannot be used; the message names the remedy."""
+  """A value that a person gave cannot be used; the message names the remedy.
+
+  Attributes:
+    setting: dotted name of the config field it was given in, or None.
+  """
+
+  def __init__(self, message: str, *, setting: str | None = None):
+    super().__init__(message)
+    self.setting = setting
 
 
-def choose(what: str, value: Any, known: Iterable[str]) -> None:
+def choose(
+  what: str, value: Any, known: Iterable[str], *, setting: str | None = None
+) -> None:
   """Raises InputError, naming near ones, if `value` is not in `known`."""
   known = tuple(known)
   if value in known:
@@ -32,7 +42,8 @@ def choose(what: str, value: Any, known: Iterable[str]) -> None:
   near = difflib.get_close_matches(str(value), known, n=3)
   hint = f'did you mean {" or ".join(near)}? ' if near else ''
   raise InputError(
-    f'unknown {what} {value!r}: {hint}known are {", ".join(known)}'
+    f'unknown {what} {value!r}: {hint}known are {", ".join(known)}',
+    setting=setting,
   )
 
 

@@ -2,15 +2,14 @@
 
 import dataclasses
 
-from dm_jax.config.fields import at_least, check_types
-from dm_jax.errors import choose
+from dm_jax.config.fields import Section, setting
 
 STORES = ('uint8', 'float32')
 SPACES = ('paper', 'small')
 
 
 @dataclasses.dataclass(frozen=True)
-class ContinualConfig:
+class ContinualConfig(Section, prefix='continual.'):
   """Class-incremental learning: classes arrive in groups, a memory grows.
 
   Attributes:
@@ -23,22 +22,14 @@ class ContinualConfig:
       byte a value: synthetic ones are rounded and clipped to it) or float32.
   """
 
-  steps: int = 10
-  orders: int = 5
-  budget_bytes: int = 0
-  store: str = 'uint8'
-
-  def __post_init__(self):
-    check_types(self)
-    at_least(
-      1, **{'continual.steps': self.steps, 'continual.orders': self.orders}
-    )
-    at_least(0, **{'continual.budget_bytes': self.budget_bytes})
-    choose('continual.store', self.store, STORES)
+  steps: int = setting(10, at_least=1)
+  orders: int = setting(5, at_least=1)
+  budget_bytes: int = setting(0, at_least=0)
+  store: str = setting('uint8', choices=STORES)
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(Section, prefix='search.'):
   """Architecture search: a small set ranks networks in place of the whole one.
 
   Attributes:
@@ -47,9 +38,5 @@ class SearchConfig:
       set for no more steps than on the small one.
   """
 
-  space: str = 'paper'
+  space: str = setting('paper', choices=SPACES)
   early_stopping: bool = True
-
-  def __post_init__(self):
-    check_types(self)
-    choose('search.space', self.space, SPACES)

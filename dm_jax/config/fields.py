@@ -1,60 +1,117 @@
-"""What every section of settings needs: types, ranges, nested dicts."""
+"""Declares settings at their fields: type, default, range, what they change."""
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 import types
 import typing
-from typing import Any
+from typing import Any, ClassVar
 
 from dm_jax.errors import InputError, choose
 from dm_jax.types import Json
 
 
-def at_least(minimum: float, **values) -> None:
-  """Raises InputError, naming it, for a value below the minimum."""
-  for name, value in values.items():
-    if not value >= minimum:
-      raise InputError(f'{name} must be at least {minimum}, got {value}')
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """What is declared of a setting. None passes where the type allows it.
+
+  Attributes:
+    at_least: the least value.
+    below: with `at_least`, the least value that is too large.
+    above: the largest value that is too small; the value must be finite.
+    choices: the only values.
+    changes_result: False where it decides on speed, memory, places or output
+      alone, so that a run may resume with another value. Results may then
+      differ by the rounding of another order of summation.
+  """
+
+  at_least: float | None = None
+  below: float | None = None
+  above: float | None = None
+  choices: tuple[str, ...] = ()
+  changes_result: bool = True
+
+  def check(self, name: str, value: Any) -> None:
+    """Raises InputError for a value out of range. NaN is in none."""
+    if self.choices:
+      choose(name, value, self.choices, setting=name)
+    low, high, above = self.at_least, self.below, self.above
+    if low is not None and high is not None:
+      expected, good = f'in [{low}, {high})', low <= value < high
+    elif low is not None:
+      expected, good = f'at least {low}', value >= low
+    elif above is not None:
+      expected = f'above {above} and finite'
+      good = above < value < float('inf')
+    else:
+      return
+    if not good:
+      raise InputError(f'{name} must be {expected}, got {value}', setting=name)
 
 
-def within(low: float, high: float, **values) -> None:
-  """Raises InputError, naming it, for a value outside [low, high)."""
-  for name, value in values.items():
-    if not low <= value < high:
-      raise InputError(f'{name} must be in [{low}, {high}), got {value}')
+def setting(default: Any, **rule: Any) -> Any:
+  """Returns a field of a `Section` with a default and what `Rule` declares."""
+  return dataclasses.field(default=default, metadata={'rule': Rule(**rule)})
 
 
-def check_types(config: Any) -> None:
-  """Raises InputError for a field of another type; makes ints floats."""
-  for name, hint in typing.get_type_hints(type(config)).items():
-    if not dataclasses.is_dataclass(hint):
-      value = _typed(name, getattr(config, name), hint)
-      object.__setattr__(config, name, value)
+class Section:
+  """Base of a frozen dataclass of settings: checks types and ranges.
+
+  Attributes:
+    prefix: of its fields' names in messages, e.g. 'data.'.
+  """
+
+  prefix: ClassVar[str] = ''
+
+  def __init_subclass__(cls, prefix: str = ''):
+    cls.prefix = prefix
+
+  def __post_init__(self):
+    for field, hint in _fields(type(self)).items():
+      if dataclasses.is_dataclass(hint):
+        continue
+      name = self.prefix + field.name
+      value = _typed(name, getattr(self, field.name), hint)
+      object.__setattr__(self, field.name, value)
+      if value is not None:
+        _rule(field).check(name, value)
 
 
-def build(cls, values: Json, prefix: str):
-  """Builds a dataclass from nested dicts; missing fields are defaults.
+def build(cls: Any, values: Json) -> Any:
+  """Builds a section from nested dicts; missing fields are defaults.
 
   Args:
-    cls: a frozen dataclass, whose fields may be such themselves.
+    cls: its class; fields may be sections themselves.
     values: by field.
-    prefix: of the names in messages, e.g. 'data.'.
 
   Raises:
-    InputError: an unknown field (naming near ones) or a wrong type.
+    InputError: an unknown field (naming near ones) or a wrong value.
   """
   if not isinstance(values, Mapping):
-    where = prefix.rstrip('.') or 'the config'
-    raise InputError(f'{where} must be a dict of its fields, got {values!r}')
-  hints = typing.get_type_hints(cls)
-  fields = {}
+    where = cls.prefix.rstrip('.')
+    raise InputError(
+      f'{where or "the config"} must be a dict of its fields, got {values!r}',
+      setting=where or None,
+    )
+  hints = {field.name: hint for field, hint in _fields(cls).items()}
+  known = [cls.prefix + name for name in hints]
+  given = {}
   for name, value in values.items():
-    choose('config field', prefix + name, (prefix + n for n in hints))
-    if dataclasses.is_dataclass(hints[name]):
-      fields[name] = build(hints[name], value, f'{prefix}{name}.')
-    else:
-      fields[name] = _typed(prefix + name, value, hints[name])
-  return cls(**fields)
+    full = f'{cls.prefix}{name}'
+    choose('config field', full, known, setting=full)
+    nested = dataclasses.is_dataclass(hints[name])
+    given[name] = build(hints[name], value) if nested else value
+  return cls(**given)
+
+
+def binding(section: Any) -> dict[str, Any]:
+  """Returns the settings that can change a result, as nested dicts."""
+  return {
+    field.name: binding(value) if dataclasses.is_dataclass(value) else value
+    for field in _fields(type(section))
+    if _rule(field).changes_result
+    for value in [getattr(section, field.name)]
+  }
 
 
 def differences(old: Json, new: Json, prefix: str = '') -> list[str]:
@@ -67,6 +124,17 @@ def differences(old: Json, new: Json, prefix: str = '') -> list[str]:
     elif a != b:
       lines.append(f'{prefix}{name}: {a!r} -> {b!r}')
   return lines
+
+
+@functools.cache
+def _fields(cls: type) -> dict[dataclasses.Field, Any]:
+  """The types of a section's fields, by field."""
+  hints = typing.get_type_hints(cls)
+  return {field: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _rule(field: dataclasses.Field) -> Rule:
+  return field.metadata.get('rule', Rule())
 
 
 def _typed(name: str, value: Any, hint) -> Any:
@@ -82,5 +150,7 @@ def _typed(name: str, value: Any, hint) -> Any:
     return tuple(value)
   if type(value) not in allowed:
     expected = ' or '.join(t.__name__ for t in allowed)
-    raise InputError(f'{name} must be of type {expected}, got {value!r}')
+    raise InputError(
+      f'{name} must be of type {expected}, got {value!r}', setting=name
+    )
   return value

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from dm_jax.config.fields import at_least, check_types, within
+from dm_jax.config.fields import Section, setting
 from dm_jax.errors import InputError, choose
 
 ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'
@@ -23,23 +23,8 @@ def split_names(text: str) -> tuple[str, ...]:
   return () if names == ('none',) else names
 
 
-def _check_learning_rate(name: str, value: float) -> None:
-  if not 0 < value < float('inf'):
-    raise InputError(f'{name} must be above 0 and finite, got {value}')
-
-
-def _check_training(
-  section: str, config: 'PretrainConfig | EvalConfig'
-) -> None:
-  """Checks how SGD trains a network."""
-  at_least(1, **{f'{section}.batch_size': config.batch_size})
-  at_least(0, **{f'{section}.weight_decay': config.weight_decay})
-  _check_learning_rate(f'{section}.learning_rate', config.learning_rate)
-  within(0, 1, **{f'{section}.momentum': config.momentum})
-
-
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Section, prefix='data.'):
   """Which images.
 
   Attributes:
@@ -62,27 +47,28 @@ class DataConfig:
   """
 
   name: str = 'cifar10'
-  dir: str | None = None
-  resize: int | None = None
+  dir: str | None = setting(None, changes_result=False)
+  resize: int | None = setting(None, at_least=1)
   statistics: str | None = None
-  cache: str | None = None
-  validation: float = 0.0
-  placement: str = 'auto'
+  cache: str | None = setting(None, changes_result=False)
+  validation: float = setting(0.0, at_least=0, below=1)
+  placement: str = setting('auto', choices=PLACEMENTS, changes_result=False)
 
   def __post_init__(self):
-    check_types(self)
-    choose('data.placement', self.placement, PLACEMENTS)
-    within(0, 1, **{'data.validation': self.validation})
+    super().__post_init__()
     if not self.name:
-      raise InputError('data.name is empty: name a dataset, e.g. cifar10')
+      raise InputError(
+        'data.name is empty: name a dataset, e.g. cifar10', setting='data.name'
+      )
     if self.cache == '':
-      raise InputError('data.cache is empty: name a folder, or leave it out')
-    if self.resize is not None:
-      at_least(1, **{'data.resize': self.resize})
+      raise InputError(
+        'data.cache is empty: name a folder, or leave it out',
+        setting='data.cache',
+      )
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Section, prefix='network.'):
   """A network. `dm_jax.networks.make_network` checks name and image size.
 
   Attributes:
@@ -97,22 +83,15 @@ class NetworkConfig:
   """
 
   name: str = 'convnet'
-  width: int = 128
-  depth: int = 3
-  norm: str = 'instance'
-  activation: str = 'relu'
-  pooling: str = 'avg'
-
-  def __post_init__(self):
-    check_types(self)
-    at_least(1, **{'network.width': self.width, 'network.depth': self.depth})
-    choose('network.norm', self.norm, NORMS)
-    choose('network.activation', self.activation, ACTIVATIONS)
-    choose('network.pooling', self.pooling, POOLINGS)
+  width: int = setting(128, at_least=1)
+  depth: int = setting(3, at_least=1)
+  norm: str = setting('instance', choices=NORMS)
+  activation: str = setting('relu', choices=ACTIVATIONS)
+  pooling: str = setting('avg', choices=POOLINGS)
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkChoice:
+class NetworkChoice(Section, prefix='evaluate.network.'):
   """Changes to a `NetworkConfig`; a field left None is taken from it.
 
   Another network takes over only width and norm.
@@ -125,9 +104,6 @@ class NetworkChoice:
   activation: str | None = None
   pooling: str | None = None
 
-  def __post_init__(self):
-    check_types(self)
-
   def resolve(self, base: NetworkConfig) -> NetworkConfig:
     changes = {k: v for k, v in vars(self).items() if v is not None}
     if changes.get('name', base.name) != base.name:
@@ -136,7 +112,7 @@ class NetworkChoice:
 
 
 @dataclasses.dataclass(frozen=True)
-class CondenseConfig:
+class CondenseConfig(Section, prefix='condense.'):
   """How images are condensed. The defaults are the paper's.
 
   Attributes:
@@ -170,47 +146,24 @@ class CondenseConfig:
   """
 
   images_per_class: int | tuple = 10
-  steps: int = 20_000
-  batch_real: int = 256
-  learning_rate: float | None = None
-  momentum: float = 0.5
-  smoothing: float | None = None
-  init: str = 'real'
+  steps: int = setting(20_000, at_least=0)
+  batch_real: int = setting(256, at_least=1)
+  learning_rate: float | None = setting(None, above=0)
+  momentum: float = setting(0.5, at_least=0, below=1)
+  smoothing: float | None = setting(None, at_least=0, below=float('inf'))
+  init: str = setting('real', choices=INITS)
   augment: str = ALL_OPERATIONS
   discrepancy: str = 'mean'
-  micro_batch: int = 0
-  batch_norm_classes: int = 0
-  classes_at_once: int = 0
-  precision: str = 'float32'
-  rematerialise: bool = False
-  log_every: int = 100
+  micro_batch: int = setting(0, at_least=0, changes_result=False)
+  batch_norm_classes: int = setting(0, at_least=0)
+  classes_at_once: int = setting(0, at_least=0, changes_result=False)
+  precision: str = setting('float32', choices=PRECISIONS)
+  rematerialise: bool = setting(False, changes_result=False)
+  log_every: int = setting(100, at_least=1, changes_result=False)
 
   def __post_init__(self):
-    check_types(self)
+    super().__post_init__()
     _check_sizes(self.sizes)
-    at_least(
-      1,
-      **{
-        'condense.batch_real': self.batch_real,
-        'condense.log_every': self.log_every,
-      },
-    )
-    at_least(
-      0,
-      **{
-        'condense.steps': self.steps,
-        'condense.micro_batch': self.micro_batch,
-        'condense.batch_norm_classes': self.batch_norm_classes,
-        'condense.classes_at_once': self.classes_at_once,
-      },
-    )
-    if self.learning_rate is not None:
-      _check_learning_rate('condense.learning_rate', self.learning_rate)
-    if self.smoothing is not None:
-      within(0, float('inf'), **{'condense.smoothing': self.smoothing})
-    within(0, 1, **{'condense.momentum': self.momentum})
-    choose('condense.init', self.init, INITS)
-    choose('condense.precision', self.precision, PRECISIONS)
 
   @property
   def sizes(self) -> tuple[int, ...]:
@@ -229,12 +182,13 @@ def _check_sizes(sizes: tuple) -> None:
   if not sizes or not whole or list(sizes) != sorted(set(sizes)):
     raise InputError(
       'condense.images_per_class must be at least 1, or several such numbers'
-      f' that ascend, got {sizes if len(sizes) != 1 else sizes[0]}'
+      f' that ascend, got {sizes if len(sizes) != 1 else sizes[0]}',
+      setting='condense.images_per_class',
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Section, prefix='pretrain.'):
   """How networks are trained on the real images.
 
   They give the features that herding and k-center select in, the forgetting
@@ -249,21 +203,16 @@ class PretrainConfig:
     augment: operations joined by _, or none.
   """
 
-  epochs: int = 20
-  batch_size: int = 256
-  learning_rate: float = 0.01
-  momentum: float = 0.9
-  weight_decay: float = 5e-4
+  epochs: int = setting(20, at_least=1)
+  batch_size: int = setting(256, at_least=1)
+  learning_rate: float = setting(0.01, above=0)
+  momentum: float = setting(0.9, at_least=0, below=1)
+  weight_decay: float = setting(5e-4, at_least=0)
   augment: str = ALL_OPERATIONS
-
-  def __post_init__(self):
-    check_types(self)
-    at_least(1, **{'pretrain.epochs': self.epochs})
-    _check_training('pretrain', self)
 
 
 @dataclasses.dataclass(frozen=True)
-class EmbedderConfig:
+class EmbedderConfig(Section, prefix='embedder.'):
   """Where the network that embeds a step's images comes from.
 
   Attributes:
@@ -277,32 +226,25 @@ class EmbedderConfig:
       `pool`.
   """
 
-  name: str = 'random'
+  name: str = setting('random', choices=EMBEDDERS)
   low: float = 0.0
   high: float = 1.0
-  networks: int = 10
-  snapshots: int = 20
-  dir: str | None = None
+  networks: int = setting(10, at_least=1)
+  snapshots: int = setting(20, at_least=1)
+  dir: str | None = setting(None, changes_result=False)
 
   def __post_init__(self):
-    check_types(self)
-    choose('embedder.name', self.name, EMBEDDERS)
-    at_least(
-      1,
-      **{
-        'embedder.networks': self.networks,
-        'embedder.snapshots': self.snapshots,
-      },
-    )
+    super().__post_init__()
     if not 0 <= self.low < self.high <= 1:
       raise InputError(
         'embedder.low must be at least 0 and below embedder.high, which must be'
-        f' at most 1, got {self.low} and {self.high}'
+        f' at most 1, got {self.low} and {self.high}',
+        setting='embedder.low',
       )
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(Section, prefix='evaluate.'):
   """How a synthetic set is judged. The defaults are the original protocol's.
 
   Attributes:
@@ -328,42 +270,26 @@ class EvalConfig:
     validation_networks: networks trained for each of those.
   """
 
-  networks: int = 20
-  epochs: int = 1000
-  batch_size: int = 256
-  learning_rate: float = 0.01
-  momentum: float = 0.9
-  weight_decay: float = 5e-4
+  networks: int = setting(20, at_least=1)
+  epochs: int = setting(1000, at_least=0)
+  batch_size: int = setting(256, at_least=1)
+  learning_rate: float = setting(0.01, above=0)
+  momentum: float = setting(0.9, at_least=0, below=1)
+  weight_decay: float = setting(5e-4, at_least=0)
   augment: str = ALL_OPERATIONS
   network: NetworkChoice = NetworkChoice()
   pool: str = 'same'
   baselines: str = 'random'
-  whole_set_epochs: int = 100
-  whole_set_networks: int = 1
-  validation_every: int = 0
-  validation_networks: int = 3
+  whole_set_epochs: int = setting(100, at_least=0)
+  whole_set_networks: int = setting(1, at_least=1)
+  validation_every: int = setting(0, at_least=0)
+  validation_networks: int = setting(3, at_least=1)
 
   def __post_init__(self):
-    check_types(self)
-    at_least(
-      1,
-      **{
-        'evaluate.networks': self.networks,
-        'evaluate.whole_set_networks': self.whole_set_networks,
-        'evaluate.validation_networks': self.validation_networks,
-      },
-    )
-    at_least(
-      0,
-      **{
-        'evaluate.epochs': self.epochs,
-        'evaluate.whole_set_epochs': self.whole_set_epochs,
-        'evaluate.validation_every': self.validation_every,
-      },
-    )
-    _check_training('evaluate', self)
+    super().__post_init__()
     for name in self.selections:
-      choose('evaluate.baselines', name, SELECTIONS)
+      field = 'evaluate.baselines'
+      choose(field, name, SELECTIONS, setting=field)
 
   @property
   def selections(self) -> tuple[str, ...]:

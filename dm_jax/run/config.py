@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Self
 
 from dm_jax.applications.config import ContinualConfig, SearchConfig
-from dm_jax.config.fields import at_least, build, check_types, within
+from dm_jax.config.fields import Section, binding, build, setting
 from dm_jax.config.sections import (
   METHODS,
   CondenseConfig,
@@ -14,14 +14,14 @@ from dm_jax.config.sections import (
   NetworkConfig,
   PretrainConfig,
 )
-from dm_jax.errors import InputError, choose
+from dm_jax.errors import InputError
 from dm_jax.types import Json
 
 APPLICATIONS = ('none', 'continual', 'search')
 
 
 @dataclasses.dataclass(frozen=True)
-class OutputConfig:
+class OutputConfig(Section, prefix='output.'):
   """What a run writes and how often. Changes no result.
 
   Attributes:
@@ -31,24 +31,13 @@ class OutputConfig:
     pictures: grids drawn between the start and the end.
   """
 
-  checkpoint_seconds: float = 60.0
-  checkpoints_kept: int = 3
-  pictures: int = 3
-
-  def __post_init__(self):
-    check_types(self)
-    at_least(1, **{'output.checkpoints_kept': self.checkpoints_kept})
-    at_least(
-      0,
-      **{
-        'output.pictures': self.pictures,
-        'output.checkpoint_seconds': self.checkpoint_seconds,
-      },
-    )
+  checkpoint_seconds: float = setting(60.0, at_least=0)
+  checkpoints_kept: int = setting(3, at_least=1)
+  pictures: int = setting(3, at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Section):
   """Everything that `launch.py` takes, as one immutable value.
 
   Attributes:
@@ -68,10 +57,10 @@ class RunConfig:
     output: what is written.
   """
 
-  seed: int = 0
-  method: str = 'dm'
-  sets: int = 1
-  application: str = 'none'
+  seed: int = setting(0, at_least=0, below=2**32)
+  method: str = setting('dm', choices=METHODS)
+  sets: int = setting(1, at_least=1)
+  application: str = setting('none', choices=APPLICATIONS)
   data: DataConfig = DataConfig()
   network: NetworkConfig = NetworkConfig()
   condense: CondenseConfig = CondenseConfig()
@@ -80,24 +69,22 @@ class RunConfig:
   evaluate: EvalConfig = EvalConfig()
   continual: ContinualConfig = ContinualConfig()
   search: SearchConfig = SearchConfig()
-  output: OutputConfig = OutputConfig()
+  output: OutputConfig = setting(OutputConfig(), changes_result=False)
 
   def __post_init__(self):
-    check_types(self)
-    within(0, 2**32, seed=self.seed)
-    at_least(1, sets=self.sets)
-    choose('method', self.method, METHODS)
-    choose('application', self.application, APPLICATIONS)
+    super().__post_init__()
     every, log = self.evaluate.validation_every, self.condense.log_every
     if every % log:
       raise InputError(
         f'evaluate.validation_every {every} must be a multiple of'
-        f' condense.log_every {log}'
+        f' condense.log_every {log}',
+        setting='evaluate.validation_every',
       )
     if every and not self.data.validation:
       raise InputError(
         'evaluate.validation_every needs validation images: set'
-        ' data.validation, e.g. 0.1'
+        ' data.validation, e.g. 0.1',
+        setting='evaluate.validation_every',
       )
 
   @property
@@ -111,14 +98,11 @@ class RunConfig:
     Raises:
       InputError: on an unknown field (naming near ones) or a wrong type.
     """
-    return build(cls, values, '')
+    return build(cls, values)
 
   def to_dict(self) -> dict[str, Any]:
     return dataclasses.asdict(self)
 
   def settings(self) -> dict[str, Any]:
-    """Returns what determines the result: not where data lie, nor output."""
-    settings = self.to_dict()
-    del settings['output'], settings['data']['dir'], settings['data']['cache']
-    del settings['condense']['log_every'], settings['embedder']['dir']
-    return settings
+    """Returns the settings that can change a result; a workdir keeps them."""
+    return binding(self)

@@ -1,6 +1,7 @@
 """Loads what a run needs and refuses whatever can be refused."""
 
 from collections.abc import Callable
+import dataclasses
 from pathlib import Path
 
 from dm_jax.condensing.plan import check_condensable, check_network
@@ -134,7 +135,13 @@ def _check_processes(config: RunConfig, mode: str) -> None:
   count = processes.count()
   if count == 1:
     return
-  settings = {**config.settings(), 'mode': mode}
+  # One program may span the processes: what it computes at a time, too.
+  settings = {
+    **config.settings(),
+    'condense': dataclasses.asdict(config.condense),
+    'data.placement': config.data.placement,
+    'mode': mode,
+  }
   changed = differences(settings, processes.broadcast(settings))
   if changed:
     raise InputError(

@@ -147,7 +147,10 @@ class Team:
 
   def _begin(self, number: int) -> CondenseState:
     job, train = self._job, self._job.split.train
-    first, key = train.held_range[0] + job.first_class, job.key(Purpose.MAKE, number)
+    first, key = (
+      train.held_range[0] + job.first_class,
+      job.key(Purpose.MAKE, number),
+    )
     state = init_state(train.own, job.config.condense, key, first=first)
     return self._crew.share(np.zeros(0), state)[1]
 

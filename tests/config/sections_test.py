@@ -67,56 +67,138 @@ def test_a_misspelt_field_brings_near_ones(values, near):
     RunConfig.from_dict(values)
 
 
-@pytest.mark.parametrize(
-  ('values', 'message'),
-  [
-    ({'seed': '1'}, "seed must be of type int, got '1'"),
-    ({'seed': True}, 'seed must be of type int, got True'),
-    ({'seed': 1.0}, 'seed must be of type int'),
-    ({'condense': {'steps': 1e3}}, 'condense.steps must be of type int'),
-    ({'condense': {'momentum': None}}, 'condense.momentum must be of type'),
-    ({'evaluate': {'baselines': 1}}, 'must be of type str, got 1'),
-    ({'data': {'dir': 3}}, 'data.dir must be of type str or NoneType'),
-    ({'network': {'name': None}}, 'network.name must be of type str'),
-    ({'condense': 5}, 'condense'),
-    ({'condense': None}, 'condense'),
-  ],
-)
-def test_a_value_of_the_wrong_type_is_refused(values, message):
-  with pytest.raises(InputError, match=message):
-    RunConfig.from_dict(values)
+def nest(name, value):
+  """Returns {'a': {'b': value}} for 'a.b'."""
+  for part in reversed(name.split('.')):
+    value = {part: value}
+  return value
+
+
+def refusal(name, value):
+  """Returns why a setting is refused; the error must name it."""
+  with pytest.raises(InputError) as error:
+    RunConfig.from_dict(nest(name, value))
+  assert error.value.setting == name
+  assert name in str(error.value)
+  return str(error.value)
 
 
 @pytest.mark.parametrize(
-  ('values', 'message'),
+  ('name', 'value', 'types'),
   [
-    ({'seed': -1}, 'seed must be in'),
-    ({'seed': 2**32}, 'seed must be in'),
-    ({'data': {'name': ''}}, 'data.name is empty'),
-    ({'data': {'cache': ''}}, 'data.cache is empty: name a folder'),
-    ({'data': {'resize': 0}}, 'data.resize must be at least 1'),
-    ({'network': {'width': 0}}, 'network.width must be at least 1'),
-    ({'network': {'norm': 'batchnorm'}}, 'did you mean batch'),
-    ({'network': {'pooling': 'mean'}}, 'known are avg, max, none'),
-    ({'condense': {'images_per_class': 0}}, 'images_per_class must be'),
-    ({'condense': {'steps': -1}}, 'condense.steps must be at least 0'),
-    ({'condense': {'learning_rate': 0}}, 'above 0 and finite, got 0'),
-    ({'condense': {'learning_rate': float('inf')}}, 'finite, got inf'),
-    ({'condense': {'learning_rate': float('nan')}}, 'finite, got nan'),
-    ({'condense': {'momentum': 1}}, r'condense.momentum must be in \[0, 1\)'),
-    ({'condense': {'momentum': float('nan')}}, 'got nan'),
-    ({'condense': {'init': 'reel'}}, 'did you mean real'),
-    ({'condense': {'log_every': 0}}, 'condense.log_every must be'),
-    ({'evaluate': {'networks': 0}}, 'evaluate.networks must be at least 1'),
-    ({'evaluate': {'epochs': -1}}, 'evaluate.epochs must be at least 0'),
-    ({'evaluate': {'weight_decay': -1}}, 'evaluate.weight_decay must be'),
-    ({'output': {'checkpoints_kept': 0}}, 'output.checkpoints_kept must be'),
-    ({'output': {'pictures': -1}}, 'output.pictures must be at least 0'),
+    ('seed', '1', 'int'),
+    ('seed', True, 'int'),
+    ('seed', 1.0, 'int'),
+    ('condense.steps', 1e3, 'int'),
+    ('condense.momentum', None, 'float'),
+    ('evaluate.baselines', 1, 'str'),
+    ('evaluate.network.depth', '3', 'int or NoneType'),
+    ('data.dir', 3, 'str or NoneType'),
+    ('network.name', None, 'str'),
+    ('output.pictures', 1.5, 'int'),
   ],
 )
-def test_a_value_out_of_range_is_refused(values, message):
-  with pytest.raises(InputError, match=message):
-    RunConfig.from_dict(values)
+def test_a_value_of_the_wrong_type_is_refused(name, value, types):
+  expected = f'{name} must be of type {types}, got {value!r}'
+  assert refusal(name, value) == expected
+
+
+@pytest.mark.parametrize('value', [5, None])
+def test_a_section_is_a_dict(value):
+  assert refusal('condense', value).endswith(f'got {value}')
+
+
+@pytest.mark.parametrize(
+  ('name', 'value', 'range_'),
+  [
+    ('seed', -1, 'in [0, 4294967296)'),
+    ('seed', 2**32, 'in [0, 4294967296)'),
+    ('sets', 0, 'at least 1'),
+    ('data.resize', 0, 'at least 1'),
+    ('data.validation', 1.0, 'in [0, 1)'),
+    ('network.width', 0, 'at least 1'),
+    ('network.depth', 0, 'at least 1'),
+    ('condense.images_per_class', 0, 'at least 1'),
+    ('condense.steps', -1, 'at least 0'),
+    ('condense.batch_real', 0, 'at least 1'),
+    ('condense.learning_rate', 0.0, 'above 0 and finite'),
+    ('condense.learning_rate', float('inf'), 'above 0 and finite'),
+    ('condense.learning_rate', float('nan'), 'above 0 and finite'),
+    ('condense.momentum', 1.0, 'in [0, 1)'),
+    ('condense.momentum', float('nan'), 'in [0, 1)'),
+    ('condense.smoothing', float('inf'), 'in [0, inf)'),
+    ('condense.micro_batch', -1, 'at least 0'),
+    ('condense.batch_norm_classes', -1, 'at least 0'),
+    ('condense.classes_at_once', -1, 'at least 0'),
+    ('condense.log_every', 0, 'at least 1'),
+    ('embedder.networks', 0, 'at least 1'),
+    ('embedder.snapshots', 0, 'at least 1'),
+    ('pretrain.epochs', 0, 'at least 1'),
+    ('pretrain.batch_size', 0, 'at least 1'),
+    ('pretrain.learning_rate', 0.0, 'above 0 and finite'),
+    ('pretrain.momentum', 1.0, 'in [0, 1)'),
+    ('pretrain.weight_decay', -1.0, 'at least 0'),
+    ('evaluate.networks', 0, 'at least 1'),
+    ('evaluate.epochs', -1, 'at least 0'),
+    ('evaluate.batch_size', 0, 'at least 1'),
+    ('evaluate.learning_rate', -0.1, 'above 0 and finite'),
+    ('evaluate.momentum', -0.1, 'in [0, 1)'),
+    ('evaluate.weight_decay', float('nan'), 'at least 0'),
+    ('evaluate.whole_set_epochs', -1, 'at least 0'),
+    ('evaluate.whole_set_networks', 0, 'at least 1'),
+    ('evaluate.validation_every', -1, 'at least 0'),
+    ('evaluate.validation_networks', 0, 'at least 1'),
+    ('continual.steps', 0, 'at least 1'),
+    ('continual.orders', 0, 'at least 1'),
+    ('continual.budget_bytes', -1, 'at least 0'),
+    ('output.checkpoint_seconds', -1.0, 'at least 0'),
+    ('output.checkpoints_kept', 0, 'at least 1'),
+    ('output.pictures', -1, 'at least 0'),
+  ],
+)
+def test_a_value_out_of_range_is_refused(name, value, range_):
+  message = refusal(name, value)
+  assert message.startswith(f'{name} must be {range_}')
+  assert message.endswith(f'got {value}')
+
+
+@pytest.mark.parametrize(
+  ('name', 'value', 'hint'),
+  [
+    ('method', 'herdin', 'did you mean herding'),
+    ('application', 'serch', 'did you mean search'),
+    ('data.placement', 'hots', 'did you mean host'),
+    ('network.norm', 'batchnorm', 'did you mean batch'),
+    ('network.activation', 'rely', 'did you mean relu'),
+    ('network.pooling', 'mean', 'known are avg, max, none'),
+    ('condense.init', 'reel', 'did you mean real'),
+    ('condense.precision', 'float16', 'did you mean bfloat16'),
+    ('embedder.name', 'trained', 'known are random, pool'),
+    ('evaluate.baselines', 'random,kcenter', 'did you mean k_center'),
+    ('continual.store', 'int8', 'did you mean uint8'),
+    ('search.space', 'papers', 'did you mean paper'),
+  ],
+)
+def test_an_unknown_choice_brings_near_ones(name, value, hint):
+  message = refusal(name, value)
+  assert message.startswith(f'unknown {name} ')
+  assert hint in message
+
+
+@pytest.mark.parametrize('name', ['data.name', 'data.cache'])
+def test_an_empty_name_is_refused(name):
+  assert 'is empty' in refusal(name, '')
+
+
+def test_settings_in_range_pass():
+  for name, value in {
+    'seed': 2**32 - 1,
+    'condense.learning_rate': None,
+    'condense.smoothing': 0.0,
+    'condense.momentum': 0.0,
+    'data.resize': None,
+  }.items():
+    RunConfig.from_dict(nest(name, value))
 
 
 def test_the_evaluated_network_differs_where_it_says_so():
@@ -184,24 +266,54 @@ def test_nested_sizes_survive_json():
   assert read == config
 
 
+def test_a_pool_takes_a_range_of_accuracies():
+  for low, high in [(0.5, 0.4), (30, 40), (-0.1, 1)]:
+    with pytest.raises(InputError, match=f'got {low:.1f} and {high}') as error:
+      RunConfig.from_dict({'embedder': {'low': low, 'high': high}})
+    assert error.value.setting == 'embedder.low'
+
+
 @pytest.mark.parametrize(
-  ('values', 'message'),
+  ('every', 'message'),
+  [(150, 'multiple of condense.log_every'), (100, 'set data.validation')],
+)
+def test_validation_needs_images_and_lines_of_metrics(every, message):
+  assert message in refusal('evaluate.validation_every', every)
+
+
+def test_what_cannot_change_a_result_binds_no_run():
+  free = RunConfig.from_dict(
+    {
+      'data': {'dir': 'a', 'cache': 'b', 'placement': 'host'},
+      'condense': {
+        'micro_batch': 8,
+        'classes_at_once': 1,
+        'rematerialise': True,
+        'log_every': 5,
+      },
+      'embedder': {'dir': 'c'},
+      'output': {'pictures': 0},
+    }
+  )
+  assert free.settings() == RunConfig().settings()
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
   [
-    ({'method': 'herdin'}, 'did you mean herding'),
-    ({'sets': 0}, 'sets must be at least 1'),
-    ({'evaluate': {'baselines': 'random,kcenter'}}, 'did you mean k_center'),
-    ({'evaluate': {'validation_every': 150}}, 'multiple of condense.log_every'),
-    ({'evaluate': {'validation_every': 100}}, 'set data.validation'),
-    ({'data': {'validation': 1.0}}, r'data.validation must be in \[0, 1\)'),
-    ({'embedder': {'name': 'trained'}}, 'unknown embedder.name'),
-    ({'embedder': {'low': 0.5, 'high': 0.4}}, 'below embedder.high'),
-    ({'embedder': {'low': 30, 'high': 40}}, 'at most 1, got 30.0 and 40.0'),
-    ({'pretrain': {'epochs': 0}}, 'pretrain.epochs must be at least 1'),
+    ('seed', 1),
+    ('data.validation', 0.1),
+    ('network.width', 64),
+    ('condense.precision', 'bfloat16'),
+    ('condense.batch_norm_classes', 5),
+    ('evaluate.network.depth', 2),
+    ('search.early_stopping', False),
   ],
 )
-def test_a_protocol_that_cannot_be_is_refused(values, message):
-  with pytest.raises(InputError, match=message):
-    RunConfig.from_dict(values)
+def test_what_can_change_a_result_binds_a_run(name, value):
+  changed = RunConfig.from_dict(nest(name, value)).settings()
+  told = differences(RunConfig().settings(), changed)
+  assert [line.split(':')[0] for line in told] == [name]
 
 
 def test_baselines_are_names():
