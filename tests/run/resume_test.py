@@ -9,7 +9,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+
+from dm_jax.synthetic_set import SyntheticSet
 
 STEPS = 3000
 RANDOM = 'train convnet:width=4:depth=1 on random, 2 per class'
@@ -231,6 +234,32 @@ def test_results_name_every_step_that_a_run_went_on_from(stopped):
   workdir, stops = stopped
   results = json.loads((workdir / 'results.json').read_text())
   assert results['resumed_from'] == stops
+
+
+def test_a_killed_run_goes_on_with_less_memory(start, straight, tmp_path):
+  process = start(tmp_path, '--config.output.checkpoint_seconds=0')
+  wait_until(process, lambda: newest(tmp_path) > 100)
+  kill(process)
+  begun = newest(tmp_path)
+  assert begun < STEPS
+  out = finish(
+    start(
+      tmp_path,
+      '--config.condense.micro_batch=4',
+      '--config.condense.classes_at_once=3',
+      '--config.condense.rematerialise=True',
+      '--config.data.placement=host',
+    )
+  )
+  assert resumed_at(out) == begun
+  # The note on the plan tells that they were taken.
+  assert '3 classes at a time' in out
+  ours, theirs = (
+    SyntheticSet.load(folder / 'synthetic.npz')
+    for folder in (tmp_path, straight)
+  )
+  assert ours.provenance == theirs.provenance
+  np.testing.assert_allclose(ours.images, theirs.images, atol=1e-3)
 
 
 def test_a_signal_while_evaluating_keeps_what_is_done(
