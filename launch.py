@@ -1,20 +1,12 @@
 """Condenses a labelled image set: flags and a config in, one run out.
 
-python launch.py --config=configs/digits.py --workdir=runs/digits
+python launch.py --config=configs/digits.py
 """
-
-import shlex
-import sys
-from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dm_jax.errors import Diverged, InputError, one_line
-from dm_jax.report import compare as comparison
-from dm_jax.run import processes, run
-from dm_jax.run.config import RunConfig
-from dm_jax.run.job import MODES
+from dm_jax.run import command
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -22,12 +14,15 @@ _CONFIG = config_flags.DEFINE_config_file(
   ' (configs/cifar10.py:ipc=50). Set fields by --config.condense.steps=1000.',
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', '', 'The folder of the run. The same command resumes in it.'
+  'workdir',
+  '',
+  'The folder of the run, by default runs/NAME of the config. The same command'
+  ' resumes in it.',
 )
 _MODE = flags.DEFINE_enum(
   'mode',
   'run',
-  (*MODES, 'table'),
+  command.COMMANDS,
   'run: make the sets, then evaluate; condense: make them; evaluate: judge the'
   ' set in --synthetic; table: lay finished runs beside the paper.',
 )
@@ -43,48 +38,27 @@ _PROCESS = flags.DEFINE_integer('process', -1, 'The number of this one.')
 
 
 def _parse(argv: list[str]) -> list[str]:
-  """Parses the flags; a config that cannot be read becomes one line."""
-  try:
+  # A config file is a program: any kind of error may come.
+  with command.exit_in_one_line(Exception):
     rest = flags.FLAGS(argv)
-    if len(rest) > 1:
-      raise InputError(f'unexpected argument {rest[1]!r}: flags begin with --')
-    if _MODE.value == 'table':
-      return rest
-    if _CONFIG.value is None:
-      raise InputError('give --config=FILE, e.g. --config=configs/digits.py')
-    _CONFIG.value.lock()  # A file that could not be read says so here.
-    if not _WORKDIR.value:
-      raise InputError('give --workdir=FOLDER, where the run is kept')
-  except Exception as error:  # A config file is a program: any kind may come.
-    _fail(error)
+    command.check_arguments(rest, _MODE.value, _CONFIG.present)
+    if _CONFIG.present:
+      _CONFIG.value.lock()  # A file that could not be read says so here.
   return rest
 
 
-def _fail(error: Exception) -> NoReturn:
-  sys.exit(f'error: {one_line(error)}')
-
-
 def main(_: list[str]) -> None:
-  try:
-    if _MODE.value == 'table':
-      comparison.show(_WORKDIRS.value, _WORKDIR.value)
-      return
-    config = RunConfig.from_dict(_CONFIG.value.to_dict())
-    where = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    if _DISTRIBUTED.value or where != ('', 0, -1):
-      processes.start(*where)
-    run.run(
-      config,
-      mode=_MODE.value,
-      folder=_WORKDIR.value,
-      synthetic=_SYNTHETIC.value,
-      command=shlex.join(['python', *sys.argv]),
-    )
-  except (InputError, Diverged, OSError) as error:
-    _fail(error)
-  except (run.Interrupted, KeyboardInterrupt) as stop:
-    print(str(stop) or 'stopped; the same command goes on', file=sys.stderr)
-    sys.exit(128 + getattr(stop, 'signal', 2))
+  given = _CONFIG.present
+  command.execute(
+    _CONFIG.value.to_dict() if given else {},
+    config_flags.get_config_filename(flags.FLAGS['config']) if given else '',
+    mode=_MODE.value,
+    workdir=_WORKDIR.value,
+    workdirs=_WORKDIRS.value,
+    synthetic=_SYNTHETIC.value,
+    cluster=(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value),
+    distributed=_DISTRIBUTED.value,
+  )
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import fcntl
 from pathlib import Path
+import re
 
 from dm_jax.config.fields import differences
 from dm_jax.errors import InputError
@@ -20,6 +21,17 @@ _UNWRITABLE = (
   errno.EACCES,
   errno.EIO,
 )
+
+
+def default_folder(config_file: str) -> Path:
+  """Returns runs/NAME of a config file and its argument.
+
+  Args:
+    config_file: e.g. configs/cifar10.py:ipc=1,10, for runs/cifar10_ipc=1-10.
+  """
+  file, _, argument = config_file.partition(':')
+  names = filter(None, (Path(file).stem, argument))
+  return Path('runs', re.sub(r'[^\w=.-]+', '-', '_'.join(names)))
 
 
 @contextlib.contextmanager

@@ -475,7 +475,6 @@ SMOKE = '--config=configs/smoke.py'
   ('arguments', 'message'),
   [
     (['--workdir=WORKDIR'], 'give --config=FILE'),
-    ([SMOKE], 'give --workdir=FOLDER'),
     (['--config=configs/none.py', '--workdir=WORKDIR'], 'configs/none.py'),
     (
       [SMOKE + ':ipc=0', '--workdir=WORKDIR'],

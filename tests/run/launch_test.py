@@ -58,18 +58,21 @@ class Finished:
 
 @pytest.fixture(scope='module')
 def launch(root, environment):
-  """A function that runs the command with one device, in a workdir."""
+  """A function that runs the command with one device, in a workdir.
 
-  def launch(workdir, *arguments):
-    command = [sys.executable, 'launch.py', *arguments]
-    if workdir is not None:
+  Where `below` is a folder, the command runs there and chooses the workdir.
+  """
+
+  def launch(workdir, *arguments, below=None):
+    command = [sys.executable, str(root / 'launch.py'), *arguments]
+    if workdir is not None and below is None:
       command.append(f'--workdir={workdir}')
     started = time.monotonic()
     process = subprocess.run(
       command,
       check=False,
       timeout=120,
-      cwd=root,
+      cwd=below or root,
       env=environment,
       capture_output=True,
       text=True,
@@ -83,19 +86,24 @@ SMOKE = '--config=configs/smoke.py:ipc=3'
 
 
 @pytest.fixture(scope='module')
-def smoke(launch, tmp_path_factory):
-  """The smoke run, with 3 images per class."""
-  finished = launch(tmp_path_factory.mktemp('smoke') / 'new' / 'run', SMOKE)
+def smoke(launch, root, tmp_path_factory):
+  """The smoke run, with 3 images per class, which chose its workdir."""
+  finished = launch_smoke(launch, root, tmp_path_factory.mktemp('smoke'))
   assert finished.code == 0, finished.err
   return finished
 
 
+def launch_smoke(launch, root, below):
+  command = f'--config={root}/configs/smoke.py:ipc=3'
+  return launch(below / 'runs' / 'smoke_ipc=3', command, below=below)
+
+
 @pytest.fixture(scope='module')
-def again(launch, smoke):
+def again(launch, root, smoke):
   """The same command in the same workdir, with what was there before it."""
   before = {n: smoke.read(n) for n in ('synthetic.npz', 'metrics.jsonl')}
   before['results'] = smoke.results
-  return launch(smoke.workdir, SMOKE), before
+  return launch_smoke(launch, root, smoke.workdir.parents[1]), before
 
 
 def names_in(folder):
@@ -159,7 +167,7 @@ def test_results_have_the_fixed_names(smoke):
   assert results['peak_bytes'] > 10**7
   assert results['seed'] == 0
   assert results['device'].startswith('CPU, ')
-  assert f'{SMOKE} --workdir={smoke.workdir}' in results['command']
+  assert 'configs/smoke.py:ipc=3' in results['command']
 
 
 def test_the_report_shows_every_picture(smoke):
@@ -176,10 +184,11 @@ def test_the_output_has_a_line_for_each_result(smoke):
   ):
     pattern = rf'{name} +{NUMBER} +% +{sort}'
     assert len([s for s in lines if re.fullmatch(pattern, s)]) == 1, lines
-  assert lines[-1] == f'report: {smoke.workdir / "report.html"}'
-  assert lines[0].startswith('settings of this run: ')
-  assert 'condense.images_per_class 3, not 10' in lines[0]
-  assert len(lines) <= 8  # With a warning and its advice, perhaps.
+  assert lines[0] == 'workdir: runs/smoke_ipc=3'
+  assert lines[1].startswith('settings of this run: ')
+  assert 'condense.images_per_class 3, not 10' in lines[1]
+  assert lines[-1] == 'report: runs/smoke_ipc=3/report.html'
+  assert len(lines) <= 9  # With a warning and its advice, perhaps.
 
 
 def test_progress_is_plain_lines_where_nobody_watches(smoke):
@@ -221,7 +230,8 @@ def test_condensing_and_evaluating_may_be_two_commands(launch, smoke, tmp_path):
   names = ('accuracies', 'baseline_random_accuracies', 'whole_set_accuracies')
   for name in names:
     assert second.results[name] == smoke.results[name]
-  assert second.out.splitlines()[:-1] == smoke.out.splitlines()[:-1]
+  # The other one tells first which workdir it chose.
+  assert second.out.splitlines()[:-1] == smoke.out.splitlines()[1:-1]
 
 
 def test_a_set_is_evaluated_with_another_network(launch, smoke, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
-from dm_jax.run import run
+from dm_jax.run import run, workdir
 from dm_jax.run.config import RunConfig
 
 SETTINGS = {
@@ -141,9 +141,13 @@ def test_another_config_is_refused_naming_the_fields(
     {'output.checkpoints_kept': 1},
     {'output.pictures': 0},
     {'condense.log_every': 1},
+    {'condense.micro_batch': 2},
+    {'condense.classes_at_once': 1},
+    {'condense.rematerialise': True},
+    {'data.placement': 'host'},
   ],
 )
-def test_what_is_written_how_often_may_change(finished, changes):
+def test_what_changes_no_result_may_change(finished, changes):
   pixels = finished.pixels()
   finished.again(**changes)
   np.testing.assert_array_equal(finished.pixels(), pixels)
@@ -178,10 +182,11 @@ def test_changed_data_are_refused(finished, name):
 
 HOLD = """
 import pathlib, sys, time
-from dm_jax import workdir
-from dm_jax.config import RunConfig
+from dm_jax.files import read_json
+from dm_jax.run import workdir
+from dm_jax.run.config import RunConfig
 path = pathlib.Path(sys.argv[1])
-identity = workdir.read_json(path / 'config.json')
+identity = read_json(path / 'config.json')
 inputs = identity.pop('inputs')
 with workdir.claim(path, RunConfig.from_dict(identity), inputs):
   print('held', flush=True)
@@ -275,3 +280,17 @@ def test_a_deleted_file_is_no_obstacle(original, finished, name):
   np.testing.assert_array_equal(finished.pixels(), original.pixels())
   assert (finished.workdir / 'results.json').exists()
   assert (finished.workdir / 'report.html').exists()
+
+
+@pytest.mark.parametrize(
+  ('config_file', 'folder'),
+  [
+    ('configs/cifar100.py', 'runs/cifar100'),
+    ('configs/cifar100.py:ipc=10', 'runs/cifar100_ipc=10'),
+    ('/a/b/mine.v2.py:ipc=1,10', 'runs/mine.v2_ipc=1-10'),
+    ('mine.py:accuracy=30-40', 'runs/mine_accuracy=30-40'),
+    ('mine.py:dir=../a b', 'runs/mine_dir=..-a-b'),
+  ],
+)
+def test_a_workdir_is_named_as_the_config(config_file, folder):
+  assert str(workdir.default_folder(config_file)) == folder
