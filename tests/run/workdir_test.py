@@ -6,48 +6,12 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
 from dm_jax.run import run, workdir
-from dm_jax.run.config import RunConfig
-
-SETTINGS = {
-  'data.name': 'npz',
-  'network.width': 4,
-  'network.depth': 1,
-  'condense.images_per_class': 1,
-  'condense.steps': 4,
-  'condense.batch_real': 4,
-  'condense.log_every': 2,
-  'condense.augment': 'none',
-  'output.pictures': 1,
-}
-
-
-def make_config(changes):
-  """Returns the settings of the finished run, with changes by dotted name."""
-  nested: dict[str, Any] = {}
-  for name, value in (SETTINGS | changes).items():
-    *groups, field = name.split('.')
-    target = nested
-    for group in groups:
-      target = target.setdefault(group, {})
-    target[field] = value
-  return RunConfig.from_dict(nested)
-
-
-def make_arrays():
-  rng = np.random.default_rng(0)
-  return {
-    'train_images': rng.integers(0, 256, (12, 8, 8, 1), np.uint8),
-    'train_labels': np.arange(12) % 3,
-    'test_images': rng.integers(0, 256, (6, 8, 8, 1), np.uint8),
-    'test_labels': np.arange(6) % 3,
-  }
 
 
 def snapshot(folder):
@@ -64,7 +28,8 @@ def snapshot(folder):
 class Run:
   """A finished run: its data and workdir, to be run again with changes."""
 
-  def __init__(self, root):
+  def __init__(self, root, make_config):
+    self._make_config = make_config
     self.data = root / 'data.npz'
     self.workdir = root / 'workdir'
 
@@ -72,7 +37,7 @@ class Run:
     """Runs it again; returns what it said."""
     lines = []
     run.run(
-      make_config({'data.dir': str(self.data)} | changes),
+      self._make_config(**{'data.dir': str(self.data)} | changes),
       mode='condense',
       folder=self.workdir,
       say=lines.append,
@@ -95,16 +60,16 @@ class Run:
 
 
 @pytest.fixture(scope='module')
-def original(tmp_path_factory):
-  finished = Run(tmp_path_factory.mktemp('original'))
-  np.savez(finished.data, **make_arrays())
+def original(tmp_path_factory, make_config, save_arrays):
+  finished = Run(tmp_path_factory.mktemp('original'), make_config)
+  save_arrays(finished.data)
   finished.again()
   return finished
 
 
 @pytest.fixture
-def finished(original, tmp_path):
-  copy = Run(tmp_path)
+def finished(original, tmp_path, make_config):
+  copy = Run(tmp_path, make_config)
   shutil.copytree(original.workdir, copy.workdir)
   shutil.copy(original.data, copy.data)
   return copy
@@ -170,10 +135,8 @@ def test_decoded_images_may_be_kept(finished, tmp_path):
 @pytest.mark.parametrize(
   'name', ['train_images', 'train_labels', 'test_images', 'test_labels']
 )
-def test_changed_data_are_refused(finished, name):
-  arrays = make_arrays()
-  arrays[name] = arrays[name][::-1]
-  np.savez(finished.data, **arrays)
+def test_changed_data_are_refused(finished, arrays, save_arrays, name):
+  save_arrays(finished.data, **{name: arrays[name][::-1]})
   message = finished.refused()
   assert f'{finished.workdir} belongs to another config (inputs.data: ' in (
     message

@@ -1,0 +1,67 @@
+"""A run of seconds, for the tests that start many."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dm_jax.run.config import RunConfig
+
+SETTINGS = {
+  'data.name': 'npz',
+  'network.width': 4,
+  'network.depth': 1,
+  'condense.images_per_class': 1,
+  'condense.steps': 4,
+  'condense.batch_real': 4,
+  'condense.log_every': 2,
+  'condense.augment': 'none',
+  'evaluate.networks': 1,
+  'evaluate.epochs': 1,
+  'output.pictures': 1,
+}
+
+
+def _make_config(**changes: Any) -> RunConfig:
+  nested: dict[str, Any] = {}
+  for name, value in (SETTINGS | changes).items():
+    *groups, field = name.split('.')
+    target = nested
+    for group in groups:
+      target = target.setdefault(group, {})
+    target[field] = value
+  return RunConfig.from_dict(nested)
+
+
+@pytest.fixture(scope='session')
+def make_config() -> Callable[..., RunConfig]:
+  """A function of changes by dotted name -> a small run's settings."""
+  return _make_config
+
+
+@pytest.fixture
+def arrays() -> dict[str, np.ndarray]:
+  """Twelve images in three classes, and six to test on; free to be changed."""
+  return _make_arrays()
+
+
+@pytest.fixture(scope='session')
+def save_arrays() -> Callable[..., None]:
+  """A function of a path that writes `arrays`, with changes by name."""
+
+  def save(path, **changes):
+    arrays: dict[str, Any] = _make_arrays() | changes
+    np.savez(path, **arrays)
+
+  return save
+
+
+def _make_arrays() -> dict[str, np.ndarray]:
+  rng = np.random.default_rng(0)
+  return {
+    'train_images': rng.integers(0, 256, (12, 8, 8, 1), np.uint8),
+    'train_labels': np.arange(12) % 3,
+    'test_images': rng.integers(0, 256, (6, 8, 8, 1), np.uint8),
+    'test_labels': np.arange(6) % 3,
+  }
