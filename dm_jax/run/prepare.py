@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 from pathlib import Path
 
 from dm_jax.condensing.plan import check_condensable, check_network
 from dm_jax.config.fields import differences
-from dm_jax.config.sections import NetworkConfig
 from dm_jax.data import load as data
 from dm_jax.data.class_data import Dataset
 from dm_jax.data.split import hold_out
@@ -22,7 +22,6 @@ from dm_jax.selection.select import check_selection, needs_training
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.embedders import check_pool
 from dm_jax.training.evaluate import check_batches
-from dm_jax.types import Network
 
 
 def prepare(
@@ -35,6 +34,8 @@ def prepare(
 ) -> Job:
   """Loads the data and refuses whatever can be refused.
 
+  What an application asks beyond that is its own, see `dm_jax.run.run`.
+
   Args:
     config: all settings.
     mode: one of `MODES`.
@@ -46,6 +47,40 @@ def prepare(
   Raises:
     InputError: something given cannot be used; the message says why.
   """
+  _check_settings(config, mode, synthetic)
+  # Networks that do not exist are refused before the data are read.
+  pool = parse_pool(config.evaluate.pool, config.evaluation_network)
+  given = _load_synthetic(synthetic)
+  dataset = _load_dataset(config)
+  make = functools.partial(
+    make_network,
+    image_shape=dataset.train.image_shape,
+    classes=dataset.train.classes,
+  )
+  job = Job(
+    config=config,
+    mode=mode,
+    dataset=dataset,
+    split=hold_out(dataset.train, config.data.validation, split_seed(config)),
+    network=make(config.network if given is None else pool[0]),
+    pool={label(network): make(network) for network in pool},
+    synthetic=given,
+    folder=folder,
+    command=command,
+    say=say,
+  )
+  if given is None:
+    _check_making(job)
+  else:
+    _check_fits(given, dataset)
+  _check_inputs(job)
+  return job
+
+
+def _check_settings(
+  config: RunConfig, mode: str, synthetic: Path | None
+) -> None:
+  """Raises InputError for what can be refused before anything is read."""
   choose('mode', mode, MODES)
   _check_application(config, mode)
   _check_processes(config, mode)
@@ -56,50 +91,29 @@ def prepare(
   for section in (config.condense, config.evaluate, config.pretrain):
     augment.parse(section.augment)
   get_discrepancy(config.condense.discrepancy)
-  # Of networks that do not exist it is told before the data are read.
-  pool = parse_pool(config.evaluate.pool, config.evaluation_network)
-  loaded = None
-  if synthetic is not None:  # Only the lead need have the file.
-    own = SyntheticSet.load(synthetic) if processes.is_lead() else None
-    loaded = processes.broadcast(own)
+
+
+def _load_synthetic(file: Path | None) -> SyntheticSet | None:
+  """Loads the set to evaluate; only the lead need have the file."""
+  if file is None:
+    return None
+  return processes.broadcast(
+    SyntheticSet.load(file) if processes.is_lead() else None
+  )
+
+
+def _load_dataset(config: RunConfig) -> Dataset:
+  """Loads this process's classes, of which there must be some."""
   dataset = data.load(config.data, own_part(config))
   classes = dataset.train.classes
   _check_shares(classes, whole_batches(config, classes))
-  split = hold_out(dataset.train, config.data.validation, split_seed(config))
-
-  def make(network: NetworkConfig) -> Network:
-    return make_network(
-      network,
-      image_shape=dataset.train.image_shape,
-      classes=dataset.train.classes,
-    )
-
-  job = Job(
-    config=config,
-    mode=mode,
-    dataset=dataset,
-    split=split,
-    network=make(config.network if loaded is None else pool[0]),
-    pool={label(network): make(network) for network in pool},
-    synthetic=loaded,
-    folder=folder,
-    command=command,
-    say=say,
-  )
-  if loaded is None:
-    _check_making(job)
-  else:
-    _check_fits(loaded, dataset)
-  # A stream is checked step by step.
-  if mode != 'condense' and config.application != 'continual':
-    _check_evaluation(job)
-  if processes.count() > 1:
-    _check_inputs(job)
-  return job
+  return dataset
 
 
 def _check_inputs(job: Job) -> None:
   """Raises InputError if a process reads other data than the lead."""
+  if processes.count() == 1:
+    return  # Digests take a while; they are made when they are needed.
   changed = differences(job.inputs, processes.broadcast(job.inputs))
   if changed:
     raise InputError(
@@ -200,7 +214,10 @@ def _check_pretraining(job: Job) -> None:
     )
 
 
-def _check_evaluation(job: Job) -> None:
+def check_evaluation(job: Job) -> None:
+  """Raises InputError if the job's sets cannot be judged."""
+  if job.mode == 'condense':
+    return
   config, train = job.config.evaluate, job.split.train
   counts = {size * train.classes for size in job.sizes}
   if job.synthetic is not None:

@@ -3,31 +3,41 @@
 from collections.abc import Callable
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dm_jax.files import read_json
 from dm_jax.report.page import summary_lines, write_report
-from dm_jax.run import continual as continual_run
-from dm_jax.run import interrupts, processes, workdir
-from dm_jax.run import search as search_run
+from dm_jax.run import continual, interrupts, processes, search, workdir
 from dm_jax.run.config import RunConfig
 from dm_jax.run.facts import describe_machine, facts, notes
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import Job
 from dm_jax.run.make import Maker
-from dm_jax.run.prepare import prepare
+from dm_jax.run.prepare import check_evaluation, prepare
 from dm_jax.run.team import Team, serve
 from dm_jax.run.trials import run_trials
 
 __all__ = ['Interrupted', 'run']
 
-# By `RunConfig.application`: what it does, and what it asks of the data.
-_LEAD = {
-  'none': run_trials,
-  'continual': continual_run.lead,
-  'search': search_run.lead,
+
+class Application(NamedTuple):
+  """What a run does with its sets.
+
+  Attributes:
+    lead: does it, on the lead.
+    checks: raise InputError for what cannot be, before anything is written.
+  """
+
+  lead: Callable[[Maker], None]
+  checks: tuple[Callable[[Job], None], ...]
+
+
+# By `RunConfig.application`. A stream checks each evaluation on its way.
+APPLICATIONS = {
+  'none': Application(run_trials, (check_evaluation,)),
+  'continual': Application(continual.lead, (continual.check,)),
+  'search': Application(search.lead, (check_evaluation, search.check)),
 }
-_CHECK = {'continual': continual_run.check, 'search': search_run.check}
 
 
 def run(
@@ -62,8 +72,8 @@ def run(
   with processes.shared_fate():
     say = say if processes.is_lead() else _say_nothing
     job = prepare(config, mode, Path(folder), file, command, say)
-    if config.application in _CHECK:
-      _CHECK[config.application](job)
+    for check in APPLICATIONS[config.application].checks:
+      check(job)
     if not processes.is_lead():
       serve(job)
       return {}
@@ -78,7 +88,7 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
     results = read_json(job.folder / 'results.json')
     results |= facts(job)
     maker = Maker(job, request, team, results)
-    _LEAD[job.config.application](maker)
+    APPLICATIONS[job.config.application].lead(maker)
     results |= describe_machine(results.get('peak_bytes', 0))
     maker.save_results()
     page = write_report(job.folder, results, job.config.to_dict())

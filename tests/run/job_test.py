@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from dm_jax.run import facts
-from dm_jax.run.config import RunConfig
+from dm_jax.run import facts, run
+from dm_jax.run.config import APPLICATIONS, RunConfig
 from dm_jax.run.prepare import prepare
 
 TAKEN = (
@@ -65,3 +65,7 @@ def test_devices_without_a_class_are_told_of(notes, classes, idle):
     f'warning: {idle} of 8 devices do not condense: there are {classes} classes'
   )
   assert told == ([expected] if idle else [])
+
+
+def test_every_application_of_a_config_can_be_run():
+  assert tuple(run.APPLICATIONS) == APPLICATIONS
