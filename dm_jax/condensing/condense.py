@@ -121,7 +121,7 @@ def condense_classes(
   decode: Decoder = keep,
   optimizer: optax.GradientTransformation | None = None,
   place: str = 'auto',
-  crew: loop.Crew = loop.ALONE,
+  peers: loop.Peers = loop.ALONE,
   first: int = 0,
 ) -> SyntheticSet:
   """`condense`, for images that are grouped by class already.
@@ -139,7 +139,7 @@ def condense_classes(
     decode: as for `make_step`.
     optimizer: as for `make_step`.
     place: where the real images lie, see `DataConfig.placement`.
-    crew: the processes that share the classes, each with those that its `data`
+    peers: the processes that share the classes, each with those that its `data`
       holds.
     first: number of the first class. The draws for a class depend on its number
       and the key alone: where no norm mixes images, two calls of three classes
@@ -158,7 +158,7 @@ def condense_classes(
   )
   check_network(config, data, made)
   fits = make_plan(config, data, made, place, devices)
-  layout = lay_out_classes(config, data, made, devices, fits.at_once, crew)
+  layout = lay_out_classes(config, data, made, devices, fits.at_once, peers)
   resolved = resolve(config, data, made, layout.platform)
   own, low = data.own, first + data.held_range[0]
   if state is None:
@@ -180,7 +180,7 @@ def condense_classes(
     describe=f'condense.learning_rate {resolved.learning_rate}',
     callback=callback,
     resident=fits.placement == 'device',
-    crew=crew,
+    peers=peers,
   )
   provenance = {
     'config': {'condense': dataclasses.asdict(config)},

@@ -70,7 +70,7 @@ class Released(Exception):
   """Another process, the lead, ended the run that this one takes part in."""
 
 
-class Crew:
+class Peers:
   """How the processes of one run keep in step; this one is alone.
 
   Every process calls both methods once after each compiled call.
@@ -90,7 +90,7 @@ class Crew:
     return count
 
 
-ALONE = Crew()
+ALONE = Peers()
 
 
 class _Supply:
@@ -153,7 +153,7 @@ def run(
   describe: str,
   callback: Callable[[Any, Metrics], None] | None,
   resident: bool = True,
-  crew: Crew = ALONE,
+  peers: Peers = ALONE,
 ) -> Any:
   """Steps from `state` until `steps` are done.
 
@@ -171,17 +171,17 @@ def run(
     callback: gets (state, metrics); the state is its to keep.
     resident: whether all of the problem is kept on the devices, or brought
       there chunk by chunk.
-    crew: the processes that share the classes.
+    peers: the processes that share the classes.
 
   Returns:
     The state after the last step, of all classes.
 
   Raises:
     Diverged: a loss or image is not finite; holds the last good state.
-    Released: the lead of the crew ended the run.
+    Released: the lead ended the run.
   """
   own, done = state, int(state.step)
-  _, state = crew.share(np.zeros(0, np.float32), own)
+  _, state = peers.share(np.zeros(0, np.float32), own)
   if done >= steps:
     return state
   advance = _Advance(step, own, problem, axes, layout, resident)
@@ -196,7 +196,7 @@ def run(
       computed = time.perf_counter() - started
       copied, waited = advance.supply.seconds()
       good = state
-      losses, state = crew.share(losses, own)
+      losses, state = peers.share(losses, own)
       seconds = time.perf_counter() - started
       try:
         _check_finite(losses, done, good, state, describe)
@@ -205,14 +205,14 @@ def run(
           metrics = Metrics(done, losses, seconds, compile_seconds, waited)
           callback(state, metrics)
       except BaseException:
-        crew.agree(None)
+        peers.agree(None)
         raise
       # Longer calls where that hides the copying, with something to spare.
       aim = max(_SECONDS, 2 * copied)
       affordable = int(aim * count / max(computed - waited, 1e-9))
       # The last one agrees on 0, that all of them are through.
       ahead = _next_count(affordable, done, steps, every)
-      agreed = crew.agree(ahead if done < steps else 0)
+      agreed = peers.agree(ahead if done < steps else 0)
       if agreed is None:
         raise Released
       count = agreed

@@ -140,10 +140,10 @@ def lay_out_classes(
   network: Network,
   devices: Sequence[Any] | None,
   at_once: int | None,
-  crew: loop.Crew,
+  peers: loop.Peers,
 ) -> parallel.ClassLayout:
-  if crew.classes and spans_all(network, config):
-    return parallel.lay_out_crew(crew.classes)
+  if peers.classes and spans_all(network, config):
+    return parallel.lay_out_peers(peers.classes)
   if network.mixes_images and network.embed_batch is None:
     # It knows of no padding and no axis: all classes are one batch, here.
     devices = (devices or jax.local_devices())[:1]

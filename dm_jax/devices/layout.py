@@ -54,14 +54,14 @@ class ClassLayout:
       the same speed.
     per_device: classes that each computes at a time, with padding. Where that
       is not all of them, they pass in chunks, one after the other.
-    crew: devices of all processes, where one program spans them; else empty.
+    peers: devices of all processes, where one program spans them; else empty.
     present: classes that each device of the program really has.
   """
 
   classes: int
   devices: tuple[Any, ...]
   per_device: int
-  crew: tuple[Any, ...] = ()
+  peers: tuple[Any, ...] = ()
   present: tuple[int, ...] = ()
 
   @property
@@ -150,7 +150,7 @@ class ClassLayout:
 
   @property
   def _mapped(self) -> tuple[Any, ...]:
-    return self.crew or self.devices
+    return self.peers or self.devices
 
   def _span(self, chunk: int) -> tuple[int, int]:
     """The classes of a chunk, a half-open range."""
@@ -301,7 +301,7 @@ def lay_out(
   return ClassLayout(classes, devices[:used], share * together)
 
 
-def lay_out_crew(shares: Sequence[int]) -> ClassLayout:
+def lay_out_peers(shares: Sequence[int]) -> ClassLayout:
   """Deals classes to the devices of all processes, for one program on them.
 
   Args:
@@ -310,9 +310,9 @@ def lay_out_crew(shares: Sequence[int]) -> ClassLayout:
   Returns:
     This process's layout; it uses every device.
   """
-  crew = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+  peers = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
   devices = [
-    [d for d in crew if d.process_index == i] for i in range(len(shares))
+    [d for d in peers if d.process_index == i] for i in range(len(shares))
   ]
   per_device = max(
     math.ceil(share / len(own))
@@ -325,7 +325,7 @@ def lay_out_crew(shares: Sequence[int]) -> ClassLayout:
   )
   own = jax.process_index()
   return ClassLayout(
-    shares[own], tuple(devices[own]), per_device, tuple(crew), present
+    shares[own], tuple(devices[own]), per_device, tuple(peers), present
   )
 
 

@@ -1,7 +1,8 @@
-"""Several processes of one run: how they start, and what they tell each other.
+"""Several processes of one run: how they start, and their collectives.
 
-The only module that knows of JAX's multi-process runtime. Everything here does
-nothing, at no cost, where a process is alone.
+The only module that knows of JAX's multi-process runtime. A collective is a
+call that every process must make, in the same order; where a process is alone,
+it returns at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,11 +26,10 @@ import numpy as np
 from dm_jax.errors import InputError, one_line
 from dm_jax.run.interrupts import Interrupted
 
-_PATIENCE = 45.0  # Seconds to wait for a coordinator that does not answer.
-_PAUSE = 0.5
-_HEARTBEAT = 30  # Seconds after which a host that says nothing is lost.
-_LEAST = 1024  # Bytes of a message.
-_settled = False  # Whether all know that the run is over.
+PATIENCE = 45.0  # Seconds to wait for a coordinator that does not answer.
+_HEARTBEAT = 30  # Seconds without a heartbeat after which a host is lost.
+_LAST_WORDS = 2.0  # Seconds in which other processes may say what they know.
+_LEAST = 1024  # Bytes of a message, padded.
 
 # What JAX finds out by itself on TPU pods, under Slurm and Open MPI.
 _REMEDY = (
@@ -38,7 +38,13 @@ _REMEDY = (
 )
 
 
-def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
+def start(
+  coordinator: str = '',
+  processes: int = 0,
+  process: int = -1,
+  *,
+  patience: float = PATIENCE,
+) -> None:
   """Joins this process to the others of its run.
 
   Must come before anything else asks JAX for its devices.
@@ -47,6 +53,7 @@ def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
     coordinator: HOST:PORT of process 0; '' lets JAX find all three.
     processes: how many there are.
     process: number of this one, from 0.
+    patience: seconds to wait for the coordinator.
 
   Raises:
     InputError: the three are not given together, or no coordinator answers.
@@ -62,7 +69,7 @@ def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
       f'--process={process} must be below --processes={processes}'
     )
   if coordinator and process:
-    _await(coordinator)
+    await_coordinator(coordinator, patience)
   try:
     jax.distributed.initialize(
       coordinator or None,
@@ -76,12 +83,23 @@ def start(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
     ) from error
 
 
-def _await(coordinator: str) -> None:
-  """Waits for a listener; JAX would abort the process without a word."""
-  host, _, port = coordinator.rpartition(':')
+def await_coordinator(
+  address: str, patience: float = PATIENCE, pause: float = 0.5
+) -> None:
+  """Waits until the coordinator listens; JAX would abort without a word.
+
+  Args:
+    address: HOST:PORT.
+    patience: seconds to wait.
+    pause: seconds between two attempts.
+
+  Raises:
+    InputError: another address, or nobody listens there in time.
+  """
+  host, _, port = address.rpartition(':')
   if not (host and port.isdigit()):
-    raise InputError(f'--coordinator must be HOST:PORT, got {coordinator!r}')
-  until = time.monotonic() + _PATIENCE
+    raise InputError(f'--coordinator must be HOST:PORT, got {address!r}')
+  until = time.monotonic() + patience
   while True:
     try:
       socket.create_connection((host.strip('[]'), int(port)), timeout=5).close()
@@ -89,10 +107,10 @@ def _await(coordinator: str) -> None:
     except OSError as error:
       if time.monotonic() > until:
         raise InputError(
-          f'no coordinator answers at {coordinator} ({error}): start process 0'
+          f'no coordinator answers at {address} ({error}): start process 0'
           ' there first, and see that this host can reach it'
         ) from error
-    time.sleep(_PAUSE)
+    time.sleep(pause)
 
 
 def count() -> int:
@@ -122,7 +140,7 @@ class PeerLost(Exception):
 
 
 def gather(value: Any) -> list[Any]:
-  """Returns what each process gives, in their order; all must call it.
+  """Gathers the value of each process, in their order. A collective.
 
   Args:
     value: anything that can be pickled.
@@ -142,7 +160,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def broadcast(value: Any) -> Any:
-  """Returns what the lead gives; all must call it, what others give is lost."""
+  """Broadcasts process 0's value. A collective; others' values are ignored."""
   if count() == 1:
     return value
   packed = _packed(value if is_lead() else None)
@@ -152,7 +170,7 @@ def broadcast(value: Any) -> Any:
 
 
 def total(sums: np.ndarray) -> np.ndarray:
-  """Adds integers over all processes; all must call it.
+  """Adds integers over all processes. A collective.
 
   Raises:
     InputError: they give arrays of different shapes.
@@ -168,23 +186,27 @@ def total(sums: np.ndarray) -> np.ndarray:
   return np.sum(parts, axis=0)
 
 
-def settle() -> None:
-  """Notes that all processes know that the run is over."""
-  global _settled
-  _settled = True
+class Fate:
+  """Whether all processes know that the run is over."""
+
+  settled: bool = False
+
+  def settle(self) -> None:
+    self.settled = True
 
 
 @contextlib.contextmanager
-def shared_fate() -> Iterator[None]:
+def shared_fate() -> Iterator[Fate]:
   """Lets no process wait for one that an error ended.
 
   Unless all know of it, the process ends at once: an ordinary exit would wait
   for the others, who wait for it. They notice that it is gone within seconds.
   """
+  fate = Fate()
   try:
-    yield
+    yield fate
   except BaseException as error:
-    if count() == 1 or _settled:
+    if count() == 1 or fate.settled:
       raise
     if isinstance(error, InputError | PeerLost | Interrupted | OSError):
       print(f'error: {one_line(error)}', file=sys.stderr, flush=True)
@@ -192,8 +214,8 @@ def shared_fate() -> Iterator[None]:
       traceback.print_exc()
     sys.stdout.flush()
     if is_lead():
-      # The others end with it: first let them say what they know.
-      time.sleep(_PAUSE * 4)
+      # The coordinator takes the others along: first let them say why.
+      time.sleep(_LAST_WORDS)
     os._exit(128 + getattr(error, 'signal', -127))
 
 
@@ -202,16 +224,16 @@ def _packed(value: Any) -> np.ndarray:
 
 
 def _padded(packed: np.ndarray, size: int) -> np.ndarray:
-  """Pads to one of few lengths, for each of which JAX compiles anew."""
+  """Pads to one of few lengths: JAX compiles a collective for each."""
   step = max(_LEAST, 1 << max(size.bit_length() - 4, 0))
   row = np.zeros(math.ceil(size / step) * step, np.uint8)
   row[: len(packed)] = packed
   return row
 
 
-def _exchange(how: Callable, row: np.ndarray) -> np.ndarray:
+def _exchange(collective: Callable, row: np.ndarray) -> np.ndarray:
   try:
-    return np.asarray(how(row))
+    return np.asarray(collective(row))
   except RuntimeError as error:  # JaxRuntimeError and its older names.
     raise PeerLost(
       'another process of this run has ended: see what it printed; the same'

@@ -10,14 +10,12 @@ from dm_jax.report.page import summary_lines, write_report
 from dm_jax.run import continual, interrupts, processes, search, workdir
 from dm_jax.run.config import RunConfig
 from dm_jax.run.facts import describe_machine, facts, notes
-from dm_jax.run.interrupts import Interrupted, Request
+from dm_jax.run.interrupts import Request
 from dm_jax.run.job import Job
 from dm_jax.run.make import Maker
 from dm_jax.run.prepare import check_evaluation, prepare
 from dm_jax.run.team import Team, serve
 from dm_jax.run.trials import run_trials
-
-__all__ = ['Interrupted', 'run']
 
 
 class Application(NamedTuple):
@@ -69,15 +67,18 @@ def run(
     Interrupted: by a signal; the state was saved.
   """
   file = None if synthetic is None else Path(synthetic)
-  with processes.shared_fate():
+  with processes.shared_fate() as fate:
     say = say if processes.is_lead() else _say_nothing
     job = prepare(config, mode, Path(folder), file, command, say)
     for check in APPLICATIONS[config.application].checks:
       check(job)
     if not processes.is_lead():
-      serve(job)
+      serve(job, fate)
       return {}
-    with interrupts.deferred() as request, Team(job, request) as team:
+    with (
+      interrupts.deferred() as request,
+      Team(job, request, fate) as team,
+    ):
       return _lead(job, request, team)
 
 

@@ -8,8 +8,10 @@ method is a plain call.
 from collections.abc import Callable
 import contextlib
 import dataclasses
+import functools
+import inspect
 import itertools
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import jax
 import numpy as np
@@ -33,20 +35,58 @@ from dm_jax.training.evaluate import EvalResult, evaluate
 from dm_jax.training.pretrain import Trained
 from dm_jax.types import Embedder
 
+_P = ParamSpec('_P')
+_R = TypeVar('_R')
+_TASKS: dict[str, Callable] = {}
 
-class Team:
+
+def _task(*own: str) -> Callable:
+  """Makes a method one that every process does when the lead calls it.
+
+  Args:
+    own: arguments that stay with the lead; the others take the defaults.
+  """
+
+  def decorate(
+    method: Callable[Concatenate['Team', _P], _R],
+  ) -> Callable[Concatenate['Team', _P], _R]:
+    name, signature = method.__name__, inspect.signature(method)
+    _TASKS[name] = method
+
+    @functools.wraps(method)
+    def ask(team: 'Team', *args: _P.args, **kwargs: _P.kwargs) -> _R:
+      given = signature.bind(team, *args, **kwargs).arguments
+      del given['self']
+      sent = {key: value for key, value in given.items() if key not in own}
+      with team._together(name, sent):
+        return method(team, *args, **kwargs)
+
+    return ask
+
+  return decorate
+
+
+class Team(loop.Peers):
   """What the processes of a job do together; enter it on the lead."""
 
-  def __init__(self, job: Job, request: Request):
+  def __init__(
+    self, job: Job, request: Request, fate: processes.Fate | None = None
+  ):
     """Takes a job that every process has prepared.
 
     Args:
       job: of the run.
       request: ends the run when it may. A signal to any process reaches it.
+      fate: is settled when all know that the run is over.
     """
     self._job, self._request = job, request
-    self._crew = _Crew(request, job.split.train.classes)
+    self._fate = fate or processes.Fate()
     self._apart = False  # Whether the others may be waiting in a task.
+    self._released = False  # Whether the lead has called them out of the loop.
+    everybody = range(processes.count()) if processes.count() > 1 else ()
+    train = job.split.train
+    ranges = [processes.share(train.classes, number) for number in everybody]
+    self.classes = tuple(high - low for low, high in ranges)
 
   def __enter__(self) -> Self:
     return self
@@ -56,8 +96,8 @@ class Team:
       return
     number = getattr(error, 'signal', 0)
     message = None if error is None else one_line(error)
-    processes.broadcast(('dismiss', (message, number)))
-    processes.settle()
+    processes.broadcast((None, (message, number)))
+    self._fate.settle()
 
   def serve(self) -> None:
     """Does what the lead asks until it dismisses this process.
@@ -66,35 +106,71 @@ class Team:
       InputError, Interrupted: the lead ended the run so.
     """
     while True:
-      task, arguments = processes.broadcast(None)
-      if task == 'dismiss':
+      task, given = processes.broadcast(None)
+      if task is None:
         break
       # The lead has seen it, too, and goes on as it likes.
       with contextlib.suppress(loop.Released, Diverged):
-        getattr(self, f'_{task}')(*arguments)
-    processes.settle()
-    message, number = arguments
+        _TASKS[task](self, **given)
+    self._fate.settle()
+    message, number = given
     if number:
       raise Interrupted(f'process 0: {message}', number)
     if message is not None:
       raise InputError(f'process 0 ended the run: {message}')
 
+  @contextlib.contextmanager
+  def _together(self, task: str, given: dict[str, Any]):
+    """Has the other processes do a task while the lead does it in here."""
+    if processes.count() > 1:
+      self._apart, self._released = True, False
+      processes.broadcast((task, jax.device_get(given)))
+    try:
+      yield
+    except BaseException:
+      self._apart = not self._released
+      raise
+    self._apart = False
+
+  @_task()
   def begin(self, number: int) -> CondenseState:
     """Returns the state that set 0 to K - 1 starts from."""
-    return self._ask('begin', (number,))
+    job, train = self._job, self._job.split.train
+    first = train.held_range[0] + job.first_class
+    key = job.key(Purpose.MAKE, number)
+    state = init_state(train.own, job.config.condense, key, first=first)
+    return self.share(np.zeros(0), state)[1]
 
+  @_task('callback', 'embedder')
   def condense(
     self,
     number: int,
     state: CondenseState,
-    callback: Callable[[CondenseState, loop.Metrics], None],
-    embedder: Embedder | None,
+    callback: Callable[[CondenseState, loop.Metrics], None] | None = None,
+    embedder: Embedder | None = None,
   ) -> SyntheticSet:
     """Condenses set 0 to K - 1 from a state on, see `condense_classes`."""
-    return self._ask('condense', (number, state), callback, embedder)
+    job = self._job
+    return condense_classes(
+      job.split.train,
+      job.config.condense,
+      key=job.key(Purpose.MAKE, number),
+      network=job.network,
+      state=state,
+      callback=callback,
+      embedder=embedder,
+      place=job.config.data.placement,
+      peers=self if processes.count() > 1 else loop.ALONE,
+      first=job.first_class,
+    )
 
+  @_task('trained')
   def select(
-    self, method: str, number: int, purpose: Purpose, trained: Trained | None
+    self,
+    method: str,
+    number: int,
+    purpose: Purpose,
+    trained: Trained | None = None,
   ) -> SyntheticSet:
     """Selects set 0 to K - 1, see `select_classes`.
 
@@ -104,8 +180,26 @@ class Team:
       purpose: of the key, see `Job.key`.
       trained: of `select_classes`, in a process that is alone.
     """
-    return self._ask('select', (method, number, purpose), trained)
+    job, train = self._job, self._job.split.train
+    size = job.config.condense.largest
+    chosen = select_classes(
+      train,
+      method,
+      size,
+      key=job.key(purpose, number),
+      network=job.network,
+      config=job.config.pretrain,
+      trained=trained,
+      first=job.first_class,
+    )
+    if train.held is None:
+      return chosen
+    low, high = train.held
+    own = np.asarray(chosen.images[low * size : high * size])
+    images = np.concatenate(processes.gather(own))
+    return dataclasses.replace(chosen, images=jax.numpy.asarray(images))
 
+  @_task('callback')
   def evaluate(
     self,
     synthetic: SyntheticSet,
@@ -128,89 +222,6 @@ class Team:
       first: number of the first network.
       callback: see `evaluate`; tells of this process's networks.
     """
-    task = (synthetic, config, purpose, number, network, first)
-    return self._ask('evaluate', task, callback)
-
-  def _ask(self, task: str, arguments: tuple, *own: Any) -> Any:
-    """Has every process do a task; `own` is for this one alone."""
-    if processes.count() > 1:
-      self._apart, self._crew.stopped = True, False
-      processes.broadcast((task, jax.device_get(arguments)))
-    try:
-      result = getattr(self, f'_{task}')(*arguments, *own)
-    except BaseException:
-      # Where the loop has told the others to stop, they have come back.
-      self._apart = not self._crew.stopped
-      raise
-    self._apart = False
-    return result
-
-  def _begin(self, number: int) -> CondenseState:
-    job, train = self._job, self._job.split.train
-    first, key = (
-      train.held_range[0] + job.first_class,
-      job.key(Purpose.MAKE, number),
-    )
-    state = init_state(train.own, job.config.condense, key, first=first)
-    return self._crew.share(np.zeros(0), state)[1]
-
-  def _condense(
-    self,
-    number: int,
-    state: CondenseState,
-    callback: Callable | None = None,
-    embedder: Embedder | None = None,
-  ) -> SyntheticSet:
-    job = self._job
-    return condense_classes(
-      job.split.train,
-      job.config.condense,
-      key=job.key(Purpose.MAKE, number),
-      network=job.network,
-      state=state,
-      callback=callback,
-      embedder=embedder,
-      place=job.config.data.placement,
-      crew=self._crew if processes.count() > 1 else loop.ALONE,
-      first=job.first_class,
-    )
-
-  def _select(
-    self,
-    method: str,
-    number: int,
-    purpose: Purpose,
-    trained: Trained | None = None,
-  ) -> SyntheticSet:
-    job, train = self._job, self._job.split.train
-    size = job.config.condense.largest
-    chosen = select_classes(
-      train,
-      method,
-      size,
-      key=job.key(purpose, number),
-      network=job.network,
-      config=job.config.pretrain,
-      trained=trained,
-      first=job.first_class,
-    )
-    if train.held is None:
-      return chosen
-    low, high = train.held
-    own = np.asarray(chosen.images[low * size : high * size])
-    images = np.concatenate(processes.gather(own))
-    return dataclasses.replace(chosen, images=jax.numpy.asarray(images))
-
-  def _evaluate(
-    self,
-    synthetic: SyntheticSet,
-    config: EvalConfig,
-    purpose: Purpose,
-    number: int,
-    network: str,
-    first: int,
-    callback: Callable[[int, int], None] | None = None,
-  ) -> EvalResult:
     job = self._job
     low, high = processes.share(config.networks)
     own = EvalResult(())
@@ -225,30 +236,15 @@ class Team:
         callback=callback or self._stop_if_asked,
         first=first + low,
       )
-    every = self._crew.gather((own.accuracies, own.correct))
+    every = self._gather((own.accuracies, own.correct))
     accuracies, correct = zip(*every, strict=True)
     chain = itertools.chain.from_iterable
     return EvalResult(tuple(chain(accuracies)), tuple(chain(correct)))
 
-  def _stop_if_asked(self, *_: int) -> None:
-    """Ends the run; the networks in training are trained anew."""
-    self._request.meet(f'evaluating, in process {processes.index()}')
-
-
-class _Crew(loop.Crew):
-  """Keeps the processes in step, and brings signals to the lead."""
-
-  def __init__(self, request: Request, classes: int):
-    self._request = request
-    self.stopped = False
-    numbers = range(processes.count()) if processes.count() > 1 else ()
-    shares = [processes.share(classes, number) for number in numbers]
-    self.classes = tuple(high - low for low, high in shares)
-
   def share(self, losses: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
     if processes.count() == 1:
       return losses, state
-    parts = self.gather((losses, jax.device_get(state)))
+    parts = self._gather((losses, jax.device_get(state)))
     states = [state for _, state in parts]
     return (
       np.sum([losses for losses, _ in parts], axis=0),
@@ -257,18 +253,22 @@ class _Crew(loop.Crew):
 
   def agree(self, count: int | None) -> int | None:
     agreed = processes.broadcast(count)
-    self.stopped = agreed is None
+    self._released = agreed is None
     return agreed
 
-  def gather(self, value: Any) -> list[Any]:
+  def _gather(self, value: Any) -> list[Any]:
     """Gathers, and hands on a signal that any process got."""
     parts = processes.gather((value, self._request.number))
     # A signal may have come to this one since it gave its own.
     self._request.number = self._request.number or max(n for _, n in parts)
     return [value for value, _ in parts]
 
+  def _stop_if_asked(self, *_: int) -> None:
+    """Ends the run; the networks in training are trained anew."""
+    self._request.meet(f'evaluating, in process {processes.index()}')
 
-def serve(job: Job) -> None:
+
+def serve(job: Job, fate: processes.Fate) -> None:
   """Takes part in a run whose lead is another process."""
   with interrupts.deferred() as request:
-    Team(job, request).serve()
+    Team(job, request, fate).serve()

@@ -385,22 +385,17 @@ def free_port():
     return free.getsockname()[1]
 
 
-def test_a_coordinator_that_does_not_answer_is_waited_for_some_time(
-  monkeypatch,
-):
-  assert processes._PATIENCE <= 60
-  monkeypatch.setattr(processes, '_PATIENCE', 0.3)
-  monkeypatch.setattr(processes, '_PAUSE', 0.01)
+def test_a_coordinator_that_does_not_answer_is_waited_for_some_time():
+  assert processes.PATIENCE <= 60
   address = f'localhost:{free_port()}'
   started = time.monotonic()
   with pytest.raises(InputError, match=f'answers at {address}') as error:
-    processes.start(address, 2, 1)
+    processes.start(address, 2, 1, patience=0.3)
   assert 0.3 <= time.monotonic() - started < 10
   assert '\n' not in str(error.value)
 
 
-def test_a_coordinator_that_comes_later_is_found(monkeypatch):
-  monkeypatch.setattr(processes, '_PAUSE', 0.01)
+def test_a_coordinator_that_comes_later_is_found():
   port = free_port()
 
   def listen():
@@ -411,7 +406,7 @@ def test_a_coordinator_that_comes_later_is_found(monkeypatch):
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     listening = pool.submit(listen)
-    processes._await(f'localhost:{port}')
+    processes.await_coordinator(f'localhost:{port}', pause=0.01)
     listening.result(timeout=30)
 
 
