@@ -1,8 +1,7 @@
 """Ablation: one augmentation alone, or none, on CIFAR-10, 10 per class.
 
   for op in none color crop cutout flip scale rotate; do
-    python launch.py --config=configs/ablation_augment.py:augment=$op \\
-        --workdir=runs/augment_$op
+    python launch.py --config=configs/ablation_augment.py:augment=$op
   done
 
 The operation is used for condensing and for training alike, as in the original.

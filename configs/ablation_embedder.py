@@ -1,9 +1,8 @@
 """Ablation: networks of a given accuracy instead of random ones, CIFAR-10.
 
   python launch.py --config=configs/ablation_embedder.py:accuracy=30-40 \\
-      --config.embedder.dir=runs/pool --workdir=runs/embedder_30_40
-  python launch.py --config=configs/ablation_embedder.py:accuracy=random \\
-      --workdir=runs/embedder_random
+      --config.embedder.dir=runs/pool
+  python launch.py --config=configs/ablation_embedder.py:accuracy=random
 
 The pool is trained once and shared through --config.embedder.dir; each step
 draws one of its networks whose accuracy, in %, on a tenth of the training

@@ -1,9 +1,7 @@
 """Ablation: where the synthetic images start, on CIFAR-10, 10 per class.
 
-  python launch.py --config=configs/ablation_init.py:init=noise \\
-      --workdir=runs/init_noise
-  python launch.py --config=configs/ablation_init.py:init=real \\
-      --workdir=runs/init_real
+  python launch.py --config=configs/ablation_init.py:init=noise
+  python launch.py --config=configs/ablation_init.py:init=real
 
 `noise` starts from standard normal pixels, `real` from random real images.
 Needs what configs/cifar10.py needs. Ours at this budget: not measured.

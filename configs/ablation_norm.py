@@ -1,9 +1,7 @@
 """Ablation: instance against batch norm, on CIFAR-10, 50 images per class.
 
-  python launch.py --config=configs/ablation_norm.py:norm=batch \\
-      --workdir=runs/norm_batch
-  python launch.py --config=configs/ablation_norm.py:norm=instance \\
-      --workdir=runs/norm_instance
+  python launch.py --config=configs/ablation_norm.py:norm=batch
+  python launch.py --config=configs/ablation_norm.py:norm=instance
 
 Both are evaluated on networks with batch norm, as in the paper: with ConvNet,
 AlexNet, VGG-11 and ResNet-18 it reaches 65.2±0.4, 61.3±0.6, 59.9±0.8 and

@@ -1,6 +1,6 @@
 """CIFAR-10, a cell of the paper's Table 1 and Table 6.
 
-  python launch.py --config=configs/cifar10.py:ipc=10 --workdir=runs/cifar10
+  python launch.py --config=configs/cifar10.py:ipc=10
 
 Needs CIFAR-10 as a prepared tfds dataset under --config.data.dir; preparing it
 once takes the extra [tf] and a network.

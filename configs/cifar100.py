@@ -1,6 +1,6 @@
 """CIFAR-100, a cell of the paper's Table 1.
 
-  python launch.py --config=configs/cifar100.py:ipc=10 --workdir=runs/cifar100
+  python launch.py --config=configs/cifar100.py:ipc=10
 
 Needs CIFAR-100 as a prepared tfds dataset under --config.data.dir; preparing it
 once takes the extra [tf] and a network.

@@ -1,7 +1,6 @@
 """Class-incremental CIFAR-100: 20 classes at a time, as the paper's Sec. 4.3.
 
-  python launch.py --config=configs/continual_cifar100.py:steps=5 \\
-      --workdir=runs/continual
+  python launch.py --config=configs/continual_cifar100.py:steps=5
 
 Each step condenses the images of the new classes into 20 per class; the
 memory is their union. After each step 3 networks are trained from scratch on

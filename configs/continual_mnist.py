@@ -1,6 +1,6 @@
 """A small class-incremental stream on MNIST, for a laptop.
 
-  python launch.py --config=configs/continual_mnist.py --workdir=runs/stream
+  python launch.py --config=configs/continual_mnist.py
 
 Five steps of two classes, 10 images of each class in memory: condensed, random
 and herded ones. Needs what configs/mnist.py needs. docs/applications.md has the

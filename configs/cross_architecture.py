@@ -1,7 +1,6 @@
 """The paper's cross-architecture table on CIFAR-10, beside two baselines.
 
-  python launch.py --config=configs/cross_architecture.py:ipc=50 \\
-      --workdir=runs/cross
+  python launch.py --config=configs/cross_architecture.py:ipc=50
 
 Condenses with the ConvNet, and trains MLP, ConvNet, LeNet, AlexNet, VGG-11 and
 ResNet-18 on the result, on random and on herded real images. Needs what

@@ -1,9 +1,10 @@
 """Every setting at its default: the paper's protocol on CIFAR-10.
 
-  python launch.py --config=configs/default.py --workdir=runs/default
+  python launch.py --config=configs/default.py
 
-The defaults themselves stand in dm_jax/config.py, with their meaning. A config
-starts from `get_config` here and sets only what differs.
+The defaults themselves stand in dm_jax/config/sections.py and dm_jax/run/
+config.py, with their meaning. A config starts from `get_config` here and sets
+only what differs.
 """
 
 import dataclasses
@@ -45,13 +46,13 @@ def set_augment(config: ConfigDict, operations: str) -> None:
   config.pretrain.augment = operations
 
 
-def set_ipc(config: ConfigDict, argument: str | None, default: int) -> int:
+def set_ipc(config: ConfigDict, argument: str | None, *default: int) -> int:
   """Sets images per class by the argument of a config file.
 
   Args:
     config: is changed.
     argument: 'ipc=50'; 'ipc=1,10,50' for nested sets; or nothing.
-    default: where it is nothing.
+    default: where it is nothing; several are nested sets.
 
   Returns:
     The largest number.
@@ -59,7 +60,7 @@ def set_ipc(config: ConfigDict, argument: str | None, default: int) -> int:
   Raises:
     InputError: anything else.
   """
-  sizes = (default,)
+  sizes = default
   if argument:
     value = read_argument(argument, 'ipc')
     numbers = value.split(',')

@@ -1,7 +1,6 @@
 """FashionMNIST.
 
-  python launch.py --config=configs/fashion_mnist.py:ipc=10 \\
-      --workdir=runs/fashion_mnist
+  python launch.py --config=configs/fashion_mnist.py:ipc=10
 
 Needs FashionMNIST as a prepared tfds dataset under --config.data.dir; preparing
 it once takes the extra [tf] and a network.

@@ -1,6 +1,6 @@
 """MNIST.
 
-  python launch.py --config=configs/mnist.py:ipc=10 --workdir=runs/mnist
+  python launch.py --config=configs/mnist.py:ipc=10
 
 Needs MNIST as a prepared tfds dataset under --config.data.dir; preparing it
 once takes the extra [tf] and a network.

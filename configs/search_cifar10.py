@@ -1,7 +1,6 @@
 """Architecture search on CIFAR-10: what a small set's ranking is worth.
 
-  python launch.py --config=configs/search_cifar10.py:space=paper \\
-      --workdir=runs/search
+  python launch.py --config=configs/search_cifar10.py:space=paper
 
 Trains every network of the space (paper: 720 ConvNets, small: 24) for 200
 epochs on 10 images per class that are condensed, random or herded, and on the

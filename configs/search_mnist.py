@@ -1,6 +1,6 @@
 """A small architecture search on MNIST, for a laptop.
 
-  python launch.py --config=configs/search_mnist.py --workdir=runs/search
+  python launch.py --config=configs/search_mnist.py
 
 24 small ConvNets, trained on 10 condensed or random images per class and, for
 the ranking that these should foretell, once over the whole set. Needs

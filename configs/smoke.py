@@ -1,6 +1,6 @@
 """A run of seconds that touches everything; its figures mean nothing.
 
-python launch.py --config=configs/smoke.py --workdir=runs/smoke
+python launch.py --config=configs/smoke.py
 """
 
 from configs import default

@@ -1,6 +1,6 @@
 """SVHN, cropped digits.
 
-  python launch.py --config=configs/svhn.py:ipc=10 --workdir=runs/svhn
+  python launch.py --config=configs/svhn.py:ipc=10
 
 Needs svhn_cropped as a prepared tfds dataset under --config.data.dir; preparing
 it once takes the extra [tf] and a network.

@@ -1,7 +1,7 @@
 """Tiny ImageNet at 64×64, a cell of the paper's Table 1.
 
   python launch.py --config=configs/tiny_imagenet.py:ipc=10 \\
-      --config.data.dir=tiny-imagenet-200 --workdir=runs/tiny_imagenet
+      --config.data.dir=tiny-imagenet-200
 
 Needs the data set's own folder (train/WNID/images/, val/val_annotations.txt).
 A set that tfds has prepared works as well: --config.data.name=NAME.

@@ -475,14 +475,9 @@ SMOKE = '--config=configs/smoke.py'
       "condense.steps=many: .*'many'$",
     ),
     (
-      [SMOKE, '--workdir=WORKDIR', '--config.network.norm=bach'],
-      "unknown network.norm 'bach': did you mean batch",
-    ),
-    (
       [SMOKE, '--workdir=WORKDIR', '--config.condense.images_per_class=1000'],
       'more than the 139 images of class',
     ),
-    ([SMOKE, '--workdir=/dev/null/run'], '/dev/null/run is not a folder'),
   ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(
