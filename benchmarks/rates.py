@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dm_jax.types import Batch
+
 _SIDE = 2048  # Of the matrices that are multiplied.
 
 
@@ -35,7 +37,12 @@ def embed_flops(network, image_shape) -> float:
   """Operations of one image's forward pass, as XLA counts them."""
   variables = network.init(jax.random.key(0))
   image = jnp.zeros((1, *image_shape), jnp.float32)
-  compiled = jax.jit(network.embed).lower(variables, image).compile()
+
+  @jax.jit
+  def embed(variables, image):
+    return network.apply(variables, image, Batch(train=True)).features
+
+  compiled = embed.lower(variables, image).compile()
   costs = compiled.cost_analysis() or {}
   return float(costs['flops'])
 

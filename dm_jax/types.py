@@ -19,7 +19,7 @@ Value ranges, part of every contract:
 
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import numpy as np
@@ -49,34 +49,107 @@ class TrainableLogits(Protocol):
     ...
 
 
+class Batch(NamedTuple):
+  """How a network passes over a batch of images.
+
+  Attributes:
+    train: batch norm uses the batch's statistics and moves its running averages
+      on; otherwise it uses the running averages.
+    weights: [N], 0 for the images that are padding; None is 1 for all.
+    axis: name of the mapped axis that the batch is sharded over, or None.
+  """
+
+  train: bool
+  weights: Array | None = None
+  axis: str | None = None
+
+
+class Outputs(NamedTuple):
+  """What a network makes of a batch; under jit, what is not read costs nothing.
+
+  Attributes:
+    features: [N, F], the layer before the classifier.
+    layers: the feature maps after each block, [N, h, w, d], or [N, d] where the
+      block is dense; empty for a network that does not show them.
+    logits: [N, C].
+    variables: in training those with moved running statistics, else as given.
+  """
+
+  features: Array
+  layers: tuple[Array, ...]
+  logits: Array
+  variables: Variables
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """A network as three pure functions.
+  """A network as two pure functions.
 
   Attributes:
     init: key -> variables, a pytree. If it is a dict with `params`, those are
       trained and the rest is kept (batch statistics); else all of it is.
-    embed: (variables, images [N, H, W, D]) -> features [N, F], the layer before
-      the classifier, in training mode.
-    logits: see `TrainableLogits`.
+    apply: (variables, images [N, H, W, D], batch) -> `Outputs`.
     mixes_images: True if an image's features depend on the batch around it
       (batch norm): then all classes are embedded as one batch.
-    embed_batch: for such a network, (variables, images, batch) -> features,
-      where `networks.Batch` names the images that are padding and the devices
-      that the batch is spread over. None keeps it to one device and to batches
-      without padding.
-    learning_rate: of the pixels, tested with this network.
-    smoothing: of the pixels' gradients, tested with this learning rate; see
-      `CondenseConfig.smoothing`.
+    takes_padding: for such a network, whether it reads the batch's `weights`
+      and `axis`.
+    name: the one that the registry made it by; empty for one of your own.
+
+  Example:
+    network = dm_jax.Network.from_functions(init, embed, logits)
   """
 
   init: Callable[[Key], Variables]
+  apply: Callable[[Variables, Array, Batch], Outputs]
+  mixes_images: bool = False
+  takes_padding: bool = False
+  name: str = ''
+
+  def __post_init__(self):
+    if not isinstance(self.mixes_images, bool):
+      raise TypeError(
+        'a Network takes init and apply: make one of init, embed and logits by'
+        ' Network.from_functions(init, embed, logits)'
+      )
+
+  @property
+  def needs_whole_batch(self) -> bool:
+    """True if its batch must be on one device and must hold no padding."""
+    return self.mixes_images and not self.takes_padding
+
+  @classmethod
+  def from_functions(
+    cls,
+    init: Callable[[Key], Variables],
+    embed: Callable[[Variables, Array], Array],
+    logits: TrainableLogits,
+    *,
+    mixes_images: bool = False,
+  ) -> Self:
+    """Makes a network of functions; the same ones share what is compiled.
+
+    Args:
+      init: as in `Network`.
+      embed: (variables, images [N, H, W, D]) -> features [N, F], the layer
+        before the classifier, in training mode.
+      logits: see `TrainableLogits`.
+      mixes_images: as in `Network`.
+    """
+    return cls(init, _Apply(embed, logits), mixes_images)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Apply:
+  """`Network.apply` of two functions; equal to another one of the same two."""
+
   embed: Callable[[Variables, Array], Array]
   logits: TrainableLogits
-  mixes_images: bool = False
-  embed_batch: Callable[[Variables, Array, Any], Array] | None = None
-  learning_rate: float = 1.0
-  smoothing: float = 0.0
+
+  def __call__(
+    self, variables: Variables, images: Array, batch: Batch
+  ) -> Outputs:
+    logits, moved = self.logits(variables, images, train=batch.train)
+    return Outputs(self.embed(variables, images), (), logits, moved)
 
 
 class Discrepancy(Protocol):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.matching.objective import AT_ONCE
-from dm_jax.types import ImageShape, Network
+from dm_jax.types import Batch, ImageShape, Network
 
 _FLOAT = 4  # Bytes.
 
@@ -89,7 +89,11 @@ def activations(
   """
   variables = jax.eval_shape(network.init, jax.random.key(0))
   image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-  traced = jax.make_jaxpr(network.embed)(variables, image)
+
+  def embed(variables, image):
+    return network.apply(variables, image, Batch(train=True)).features
+
+  traced = jax.make_jaxpr(embed)(variables, image)
   sizes = [_bytes(v) for v in _results(traced.jaxpr)]
   share = 1 if precision == 'float32' else 2
   return Activations(

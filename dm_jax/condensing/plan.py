@@ -107,7 +107,7 @@ def check_network(
   classes, together = data.classes, config.batch_norm_classes
   if not network.mixes_images:
     return
-  if together and network.embed_batch is None:
+  if together and network.needs_whole_batch:
     raise InputError(
       f'condense.batch_norm_classes {together} needs one of the built-in'
       ' networks: leave it at 0 for one of your own'
@@ -144,7 +144,7 @@ def lay_out_classes(
 ) -> parallel.ClassLayout:
   if peers.classes and spans_all(network, config):
     return parallel.lay_out_peers(peers.classes)
-  if network.mixes_images and network.embed_batch is None:
+  if network.needs_whole_batch:
     # It knows of no padding and no axis: all classes are one batch, here.
     devices = (devices or jax.local_devices())[:1]
   together = config.batch_norm_classes if network.mixes_images else 0
@@ -161,7 +161,7 @@ def resolve(
   """
   default = CondenseConfig()
   batch = config.batch_real
-  if network.mixes_images and network.embed_batch is None:
+  if network.needs_whole_batch:
     # Padding would enter the batch's statistics: no class may need it.
     batch = min(batch, int(data.counts.min()))
   automatic = _cached(data, network) if platform == 'cpu' else batch
@@ -209,7 +209,7 @@ def fit_into_memory(
   devices = devices or jax.local_devices()
   needs = count_needs(config, data, network)
   free = memory.free_bytes(devices[0])
-  if network.mixes_images and network.embed_batch is None:
+  if network.needs_whole_batch:
     devices = devices[:1]  # It knows no batch that spans devices.
   # What fewer classes would split: one batch of a batch norm.
   together = _together(config, data.classes, network, len(devices))
@@ -281,7 +281,7 @@ def _remedy(config: CondenseConfig, placement: str, network: Network) -> str:
     remedy += ', set data.placement=auto'
   if not network.mixes_images:
     more = '' if config.rematerialise else 'set condense.rematerialise=True'
-  elif network.embed_batch is None:  # Its classes are one batch.
+  elif network.needs_whole_batch:  # Its classes are one batch.
     more = ''
   else:
     more = 'set condense.batch_norm_classes, or lower it'

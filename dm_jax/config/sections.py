@@ -121,12 +121,12 @@ class CondenseConfig(Section, prefix='condense.'):
     steps: optimiser steps.
     batch_real: real images per class and step, B, drawn without replacement.
     learning_rate: of SGD on the normalised pixels; None takes the one that was
-      tested with the network, `Network.learning_rate`, the paper's 1 for its
+      tested with the network (`matching/optimizer.py`), the paper's 1 for its
       ConvNet.
     momentum: of the same.
     smoothing: deviation, in pixels, of a Gaussian that smooths each step's
       gradient; 0 leaves it, as in the paper. None takes the one that was tested
-      with the network, `Network.smoothing`: 0 for all but ResNets.
+      with the network: 0 for all but ResNets.
     init: real (random training images) or noise (standard normal).
     augment: operations joined by _, or none; one is drawn per class and step.
     discrepancy: how two sets of features are compared.

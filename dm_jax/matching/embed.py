@@ -7,26 +7,21 @@ from jax import lax
 import jax.numpy as jnp
 
 from dm_jax.matching.objective import Objective
-from dm_jax.networks.batch_norm import Batch
-from dm_jax.types import (
-  Array,
-)
+from dm_jax.types import Array, Batch
+
+_TRAINING = Batch(train=True)
 
 
 def make_embed(objective: Objective) -> Callable[..., Array]:
-  return _at_precision(objective, objective.network.embed)
+  """Returns (variables, images, batch) -> features; both ends are float32."""
 
+  def embed(variables, images, batch: Batch = _TRAINING) -> Array:
+    if objective.precision != 'float32':
+      variables, images = jax.tree.map(_lowered, (variables, images))
+    outputs = objective.network.apply(variables, images, batch)
+    return outputs.features.astype(jnp.float32)
 
-def _at_precision(objective: Objective, embed) -> Callable[..., Array]:
-  """Wraps (variables, images, ...) -> features; both ends stay float32."""
-  if objective.precision == 'float32':
-    return embed
-
-  def lower(variables, images, *rest) -> Array:
-    variables, images = jax.tree.map(_lowered, (variables, images))
-    return embed(variables, images, *rest).astype(jnp.float32)
-
-  return lower
+  return embed
 
 
 def _lowered(leaf: Array) -> Array:
@@ -64,14 +59,12 @@ def embed_together(
     Features [C, K, F].
   """
   axis = objective.axis
-  if (
-    objective.network.embed_batch is None
-  ):  # It knows no weights: the caller gives it no padding.
+  if objective.network.needs_whole_batch:  # The caller gives it no padding.
     return embed_flat(objective, variables, images)
   if axis is not None:
     weights = weights * axis.present(len(images))[:, None]
 
-  embed = _at_precision(objective, objective.network.embed_batch)
+  embed = make_embed(objective)
 
   def one_batch(args) -> Array:
     images, weights = args

@@ -36,8 +36,8 @@ def make_step(
 
   Args:
     network: what embeds; its variables come from `Problem.embedder`.
-    config: batch size, augmentation and discrepancy. For a network that mixes
-      images and has no `embed_batch`, `batch_real` must not be above the
+    config: batch size, augmentation and discrepancy. For a network that
+      `needs_whole_batch`, `batch_real` must not be above the
       smallest class: padding would enter the statistics. (`condense` sees to
       that.)
     decode: stored images -> images to train on, for one class.

@@ -1,31 +1,14 @@
 """Batch norm whose batch may hold padding and may be spread over devices."""
 
-from typing import NamedTuple
-
 import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from dm_jax.types import Array
+from dm_jax.types import Array, Batch
 
 _EPSILON = 1e-5  # PyTorch's.
 _MOMENTUM = 0.1  # PyTorch's: the share of the new batch.
-
-
-class Batch(NamedTuple):
-  """How a network passes over a batch of images.
-
-  Attributes:
-    train: batch norm uses the batch's statistics and moves its running averages
-      on; otherwise it uses the running averages.
-    weights: [N], 0 for the images that are padding; None is 1 for all.
-    axis: name of the mapped axis that the batch is spread over, or None.
-  """
-
-  train: bool
-  weights: Array | None = None
-  axis: str | None = None
 
 
 class BatchNorm(nn.Module):

@@ -7,16 +7,16 @@ import flax.linen as nn
 import jax
 
 from dm_jax.config.sections import NetworkConfig
-from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.layers import (
   Convolution,
+  Forward,
   Linear,
   Norm,
   flatten,
   max_pool,
   pad_digits,
 )
-from dm_jax.types import Array
+from dm_jax.types import Array, Batch
 
 relu = jax.nn.relu
 
@@ -33,13 +33,12 @@ class MLP(nn.Module):
   classes: int
 
   @nn.compact
-  def __call__(self, images: Array, batch: Batch) -> tuple[Array, Array]:
-    """Returns (features [N, F], logits [N, C])."""
+  def __call__(self, images: Array, batch: Batch) -> Forward:
     del batch
     hidden = scaled(self.config, 128)
-    features = relu(Linear(hidden)(flatten(images)))
-    features = relu(Linear(hidden)(features))
-    return features, Linear(self.classes)(features)
+    first = relu(Linear(hidden)(flatten(images)))
+    second = relu(Linear(hidden)(first))
+    return second, (first, second), Linear(self.classes)(second)
 
 
 class LeNet(nn.Module):
@@ -49,17 +48,18 @@ class LeNet(nn.Module):
   classes: int
 
   @nn.compact
-  def __call__(self, images: Array, batch: Batch) -> tuple[Array, Array]:
-    """Returns (features [N, F], logits [N, C])."""
+  def __call__(self, images: Array, batch: Batch) -> Forward:
     del batch
-    images = pad_digits(images)
+    images, layers = pad_digits(images), []
     for channels in (6, 16):
       layer = Convolution(scaled(self.config, channels), size=5, padding=0)
       images = max_pool(relu(layer(images)))
+      layers.append(images)
     features = flatten(images)
     for hidden in (120, 84):
       features = relu(Linear(scaled(self.config, hidden))(features))
-    return features, Linear(self.classes)(features)
+      layers.append(features)
+    return features, tuple(layers), Linear(self.classes)(features)
 
 
 class AlexNet(nn.Module):
@@ -69,9 +69,8 @@ class AlexNet(nn.Module):
   classes: int
 
   @nn.compact
-  def __call__(self, images: Array, batch: Batch) -> tuple[Array, Array]:
-    """Returns (features [N, F], logits [N, C])."""
-    images = pad_digits(images)
+  def __call__(self, images: Array, batch: Batch) -> Forward:
+    images, layers = pad_digits(images), []
     for channels, size, pooled in (
       (128, 5, True),
       (192, 5, True),
@@ -83,8 +82,9 @@ class AlexNet(nn.Module):
       images = Convolution(width, size=size, padding=size // 2)(images)
       images = relu(Norm(self.config.norm)(images, batch))
       images = max_pool(images) if pooled else images
+      layers.append(images)
     features = flatten(images)
-    return features, Linear(self.classes)(features)
+    return features, tuple(layers), Linear(self.classes)(features)
 
 
 class VGG11(nn.Module):
@@ -94,13 +94,13 @@ class VGG11(nn.Module):
   classes: int
 
   @nn.compact
-  def __call__(self, images: Array, batch: Batch) -> tuple[Array, Array]:
-    """Returns (features [N, F], logits [N, C])."""
-    images = pad_digits(images)
+  def __call__(self, images: Array, batch: Batch) -> Forward:
+    images, layers = pad_digits(images), []
     for stage in ((64,), (128,), (256, 256), (512, 512), (512, 512)):
       for channels in stage:
         images = Convolution(scaled(self.config, channels))(images)
         images = relu(Norm(self.config.norm)(images, batch))
       images = max_pool(images)
+      layers.append(images)
     features = flatten(images)
-    return features, Linear(self.classes)(features)
+    return features, tuple(layers), Linear(self.classes)(features)

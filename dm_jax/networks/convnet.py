@@ -9,18 +9,18 @@ import jax.numpy as jnp
 
 from dm_jax.config.sections import NetworkConfig
 from dm_jax.errors import InputError
-from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.layers import (
   ACTIVATIONS,
   POOLINGS,
   Convolution,
+  Forward,
   Linear,
   Norm,
   flatten,
   pad_digits,
   padded_shape,
 )
-from dm_jax.types import Array, ImageShape
+from dm_jax.types import Array, Batch, ImageShape
 
 # The collection that says which of several variants a network is.
 VARIANT = 'variant'
@@ -42,17 +42,17 @@ class ConvNet(nn.Module):
   variants: tuple[tuple[str, str], ...] = ()
 
   @nn.compact
-  def __call__(self, images: Array, batch: Batch) -> tuple[Array, Array]:
-    """Returns (features [N, F], logits [N, C])."""
+  def __call__(self, images: Array, batch: Batch) -> Forward:
     config = self.config
     ends = self._ends()
-    images = pad_digits(images)
+    images, layers = pad_digits(images), []
     for _ in range(config.depth):
       images = Convolution(config.width)(images)
       images = Norm(config.norm)(images, batch)
       images = ends(images)
+      layers.append(images)
     features = flatten(images)
-    return features, Linear(self.classes)(features)
+    return features, tuple(layers), Linear(self.classes)(features)
 
   def _ends(self) -> Callable[[Array], Array]:
     """Returns what ends each layer: activation, then pooling."""

@@ -44,7 +44,7 @@ class Family:
     variants = tuple(map(_variant, self.members))
     module: nn.Module = ConvNet(config, classes, variants)
     return built_in(
-      module, tuple(image_shape), config.norm == 'batch', 1.0, 0.0
+      module, tuple(image_shape), config.norm == 'batch', config.name
     )
 
   def choose(self, members: Iterable[NetworkConfig]) -> dict[str, Array | dict]:

@@ -4,9 +4,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dm_jax.networks.batch_norm import Batch, BatchNorm
+from dm_jax.networks.batch_norm import BatchNorm
 from dm_jax.networks.convolution import convolve, convolve_by_two
-from dm_jax.types import Array, ImageShape
+from dm_jax.types import Array, Batch, ImageShape
+
+# (features [N, F], layers, logits [N, C]) of a module, see `Outputs`.
+Forward = tuple[Array, tuple[Array, ...], Array]
 
 _EPSILON = 1e-5  # PyTorch's, for every norm.
 _PADDED = (28, 28, 1)  # Images that the original pads to 32×32.

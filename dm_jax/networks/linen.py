@@ -11,9 +11,15 @@ import jax
 import jax.numpy as jnp
 
 from dm_jax.errors import InputError
-from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.layers import Linear, flatten
-from dm_jax.types import Array, ImageShape, Network, Variables
+from dm_jax.types import (
+  Array,
+  Batch,
+  ImageShape,
+  Network,
+  Outputs,
+  Variables,
+)
 
 AnyNetwork = Network | nn.Module
 
@@ -31,45 +37,22 @@ _TRAIN_NAMES = {
 
 @functools.lru_cache
 def built_in(
-  module: nn.Module,
-  image_shape: ImageShape,
-  mixes_images: bool,
-  learning_rate: float,
-  smoothing: float,
+  module: nn.Module, image_shape: ImageShape, mixes_images: bool, name: str
 ) -> Network:
-  """Wraps a module whose call (images, batch) gives (features, logits)."""
+  """Wraps a module whose call (images, batch) gives a `layers.Forward`."""
 
   def init(key) -> Variables:
     images = jnp.zeros((1, *image_shape), jnp.float32)
     return module.init(key, images, Batch(train=False))
 
-  def embed_batch(variables, images, batch: Batch) -> Array:
-    (features, _), _ = module.apply(
-      variables, images, batch, mutable=[_STATISTICS]
+  def apply(variables, images, batch: Batch) -> Outputs:
+    mutable = [_STATISTICS] if batch.train else []
+    (features, layers, logits), updated = module.apply(
+      variables, images, batch, mutable=mutable
     )
-    return features
+    return Outputs(features, layers, logits, {**variables, **updated})
 
-  def embed(variables, images) -> Array:
-    return embed_batch(variables, images, Batch(train=True))
-
-  def logits(variables, images, *, train) -> tuple[Array, Variables]:
-    (_, logits), updated = module.apply(
-      variables,
-      images,
-      Batch(train=train),
-      mutable=[_STATISTICS] if train else [],
-    )
-    return logits, {**variables, **updated}
-
-  return Network(
-    init,
-    embed,
-    logits,
-    mixes_images=mixes_images,
-    embed_batch=embed_batch if mixes_images else None,
-    learning_rate=learning_rate,
-    smoothing=smoothing,
-  )
+  return Network(init, apply, mixes_images, takes_padding=True, name=name)
 
 
 def as_network(network: AnyNetwork, image_shape: ImageShape) -> Network:
@@ -118,7 +101,7 @@ def _wrap(module: Any, image_shape: ImageShape) -> Network:
     images = jnp.zeros((1, *image_shape), jnp.float32)
     return module.init(key, images, **argument(False))
 
-  def call(variables, images, train):
+  def apply(variables, images, batch: Batch) -> Outputs:
     last_inputs = []
 
     def keep(function, args, kwargs, context):
@@ -130,27 +113,22 @@ def _wrap(module: Any, image_shape: ImageShape) -> Network:
       outputs, updated = module.apply(
         variables,
         images,
-        **argument(train),
-        mutable=[_STATISTICS] if train else [],
+        **argument(batch.train),
+        mutable=[_STATISTICS] if batch.train else [],
       )
-    return *_split(outputs, last_inputs), {**variables, **updated}
-
-  def embed(variables, images) -> Array:
-    return call(variables, images, True)[0]
-
-  def logits(variables, images, *, train) -> tuple[Array, Variables]:
-    return call(variables, images, train)[1:]
+    features, logits = _split(outputs, last_inputs)
+    return Outputs(features, (), logits, {**variables, **updated})
 
   try:
     shapes = jax.eval_shape(init, jax.random.key(0))
     images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-    jax.eval_shape(lambda v, x: call(v, x, True)[:2], shapes, images)
+    jax.eval_shape(lambda v, x: apply(v, x, Batch(True)), shapes, images)
   except flax.errors.InvalidRngError as error:
     raise InputError(
       f'{type(module).__name__} draws random numbers, as dropout does: pass one'
       ' that does not'
     ) from error
-  return Network(init, embed, logits, mixes_images=_STATISTICS in shapes)
+  return Network(init, apply, mixes_images=_STATISTICS in shapes)
 
 
 def _train_argument(module: nn.Module) -> Callable[[bool], dict[str, Any]]:

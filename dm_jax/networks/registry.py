@@ -15,12 +15,6 @@ from dm_jax.networks.linen import as_network, built_in
 from dm_jax.networks.resnet import ResNet18
 from dm_jax.types import ImageShape, Network
 
-# Gradients through random ResNets have little in common from step to step but
-# for their coarse parts: of the whole of them images wander off at the paper's
-# rate. BUILD_NOTES.md has the figures.
-_RESNET_SMOOTHING = 2.0
-_RESNET_AP_RATE = 0.04
-
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -31,8 +25,6 @@ class Architecture:
     smallest: least height and width of an image, in pixels.
     options: the fields of `NetworkConfig` that it reads.
     norms: the norms that it takes -> the ones that it then has.
-    learning_rate: see `Network`.
-    smoothing: see `Network`.
   """
 
   make: Callable[[NetworkConfig, int], nn.Module]
@@ -41,8 +33,6 @@ class Architecture:
   norms: dict[str, str] = dataclasses.field(
     default_factory=lambda: {norm: norm for norm in NORMS}
   )
-  learning_rate: float = 1.0
-  smoothing: float = 0.0
 
 
 def _resnet(pooled: bool) -> Callable[[NetworkConfig, int], nn.Module]:
@@ -57,13 +47,8 @@ ARCHITECTURES = {
   'lenet': Architecture(LeNet, 16, norms=_NO_NORM),
   'alexnet': Architecture(AlexNet, 8, norms={**_NO_NORM, 'batch': 'batch'}),
   'vgg11': Architecture(VGG11, 32),
-  'resnet18': Architecture(_resnet(False), 1, smoothing=_RESNET_SMOOTHING),
-  'resnet18_ap': Architecture(
-    _resnet(True),
-    8,
-    learning_rate=_RESNET_AP_RATE,
-    smoothing=_RESNET_SMOOTHING,
-  ),
+  'resnet18': Architecture(_resnet(False), 1),
+  'resnet18_ap': Architecture(_resnet(True), 8),
 }
 
 # (config, image_shape, classes) -> a Network or a Linen module.
@@ -173,13 +158,7 @@ def make_network(
   norm = architecture.norms[network.norm]
   config = dataclasses.replace(network, norm=norm, **unused)
   module = architecture.make(config, classes)
-  return built_in(
-    module,
-    image_shape,
-    norm == 'batch',
-    architecture.learning_rate,
-    architecture.smoothing,
-  )
+  return built_in(module, image_shape, norm == 'batch', network.name)
 
 
 def _from_options(name: str, options: dict[str, Any]) -> NetworkConfig:

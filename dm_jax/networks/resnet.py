@@ -4,16 +4,16 @@ import flax.linen as nn
 import jax
 
 from dm_jax.config.sections import NetworkConfig
-from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.classic import scaled
 from dm_jax.networks.layers import (
   Convolution,
+  Forward,
   Linear,
   Norm,
   average_pool,
   flatten,
 )
-from dm_jax.types import Array
+from dm_jax.types import Array, Batch
 
 relu = jax.nn.relu
 
@@ -64,15 +64,15 @@ class ResNet18(nn.Module):
   pooled: bool = False
 
   @nn.compact
-  def __call__(self, images: Array, batch: Batch) -> tuple[Array, Array]:
-    """Returns (features [N, F], logits [N, C])."""
+  def __call__(self, images: Array, batch: Batch) -> Forward:
     norm = self.config.norm
     images = Convolution(scaled(self.config, 64), bias=False)(images)
-    images = relu(Norm(norm)(images, batch))
+    images, layers = relu(Norm(norm)(images, batch)), []
     for stage, channels in enumerate((64, 128, 256, 512)):
       for block in range(2):
         halve = stage > 0 and block == 0
         wide = scaled(self.config, channels)
         images = _Block(wide, halve, self.pooled, norm)(images, batch)
+      layers.append(images)
     features = flatten(images) if self.pooled else images.mean((1, 2))
-    return features, Linear(self.classes)(features)
+    return features, tuple(layers), Linear(self.classes)(features)

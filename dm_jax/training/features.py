@@ -8,7 +8,7 @@ import numpy as np
 from dm_jax.devices.layout import on_one_device
 from dm_jax.images.normalise import normalise
 from dm_jax.training import step as training
-from dm_jax.types import AnyArray, Array, Network, Variables
+from dm_jax.types import AnyArray, Array, Batch, Network, Variables
 
 _EMBED_BATCH = 256  # Images embedded at a time.
 
@@ -90,6 +90,7 @@ def _count_program(network: Network, statistics):
 @functools.lru_cache(maxsize=8)
 def _embed_program(network: Network, statistics):
   def embed(variables, images, rows) -> Array:
-    return network.embed(variables, normalise(images[rows], *statistics))
+    batch = normalise(images[rows], *statistics)
+    return network.apply(variables, batch, Batch(train=True)).features
 
   return jax.jit(embed)

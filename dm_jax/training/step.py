@@ -20,7 +20,15 @@ from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.images.normalise import normalise
 from dm_jax.networks.convnet import VARIANT
-from dm_jax.types import AnyArray, Array, ImageShape, Key, Network, Variables
+from dm_jax.types import (
+  AnyArray,
+  Array,
+  Batch,
+  ImageShape,
+  Key,
+  Network,
+  Variables,
+)
 
 _TEST_BATCH = 256  # Images classified at a time.
 _CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.
@@ -50,12 +58,13 @@ def check_outputs(
   """Raises InputError if a network cannot tell as many classes apart."""
   images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
   variables = jax.eval_shape(network.init, jax.random.key(0))
-  logits, _ = jax.eval_shape(
-    functools.partial(network.logits, train=True), variables, images
+  outputs = jax.eval_shape(
+    lambda v, x: network.apply(v, x, Batch(train=True)), variables, images
   )
-  if logits.shape[-1] < classes:
+  known = outputs.logits.shape[-1]
+  if known < classes:
     raise InputError(
-      f'the network has {logits.shape[-1]} outputs, the images are of {classes}'
+      f'the network has {known} outputs, the images are of {classes}'
       ' classes: make it with at least as many'
     )
 
@@ -149,7 +158,7 @@ def count_correct(
   def one_batch(args) -> Array:
     images, labels = args
     normalised = normalise(images, mean, std)
-    logits, _ = network.logits(variables, normalised, train=False)
+    logits = network.apply(variables, normalised, Batch(train=False)).logits
     # Padding is never right, so its label may count from the end.
     right = (logits.argmax(-1) == labels).astype(jnp.int32)
     return jnp.zeros(logits.shape[-1], jnp.int32).at[labels].add(right)
@@ -232,9 +241,11 @@ def _gradient(network: Network, params, rest, images: Array, labels: Array):
   """
 
   def total(params, images, labels):
-    logits, variables = network.logits(_join(params, rest), images, train=True)
+    variables = _join(params, rest)
+    outputs = network.apply(variables, images, Batch(train=True))
+    logits = outputs.logits
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return losses.sum() / count, (_split(variables)[1], logits)
+    return losses.sum() / count, (_split(outputs.variables)[1], logits)
 
   def whole(params, images, labels):
     gradient, (rest, logits) = jax.grad(total, has_aux=True)(

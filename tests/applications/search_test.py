@@ -22,6 +22,7 @@ from dm_jax.networks.family import split_families
 from dm_jax.networks.registry import make_network
 from dm_jax.selection.select import select_classes
 from dm_jax.training.evaluate import evaluate
+from dm_jax.types import Batch
 
 KEY = jax.random.key(0)
 CONFIG = EvalConfig(networks=1, epochs=6, learning_rate=0.05, batch_size=16)
@@ -158,7 +159,7 @@ def test_members_give_the_logits_of_the_networks_they_are(digits):
 
     def loss(params, network, variables):
       variables = {**variables, 'params': params}
-      logits, _ = network.logits(variables, batch, train=True)
+      logits = network.apply(variables, batch, Batch(train=True)).logits
       return (logits**2).sum(), logits
 
     gradient = jax.grad(loss, has_aux=True)

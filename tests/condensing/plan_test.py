@@ -21,14 +21,14 @@ GB = 10**9
 ONE = jax.devices()[:1]
 
 
-def unused(*args, **options):
-  raise AssertionError('condensing needs no classifier')
+def no_logits(variables, images, *, train):
+  return images.reshape(len(images), -1), variables
 
 
-LINEAR = Network(
+LINEAR = Network.from_functions(
   init=lambda key: jax.random.normal(key, (64, 5)) / 8,
   embed=lambda weights, images: images.reshape(len(images), -1) @ weights,
-  logits=unused,
+  logits=no_logits,
 )
 CONFIG = CondenseConfig(
   images_per_class=2,

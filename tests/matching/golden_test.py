@@ -29,6 +29,7 @@ from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import lay_out
 from dm_jax.images import augment
 from dm_jax.networks.registry import make_network
+from dm_jax.types import Batch
 
 FOLDER = Path(
   os.environ.get('DM_JAX_GOLDEN', Path(__file__).parents[1] / 'golden')
@@ -186,8 +187,8 @@ def test_features_and_logits(name):
 
   @jax.jit
   def outputs(variables, images):
-    logits, _ = network.logits(variables, images, train=True)
-    return network.embed(variables, images), logits
+    outputs = network.apply(variables, images, Batch(train=True))
+    return outputs.features, outputs.logits
 
   features, logits = outputs(variables, images)
   arrays = golden('networks')

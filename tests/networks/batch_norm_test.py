@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax.networks.batch_norm import Batch, BatchNorm, batch_statistics
+from dm_jax.networks.batch_norm import BatchNorm, batch_statistics
+from dm_jax.types import Batch
 
 LAYER = BatchNorm()
 # Two images of one pixel row, two pixels, one channel.

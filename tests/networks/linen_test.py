@@ -6,6 +6,7 @@ import pytest
 from dm_jax.errors import InputError
 from dm_jax.networks.linen import as_network, network_from_linen
 from dm_jax.networks.registry import make_network
+from dm_jax.types import Batch
 
 KEY = jax.random.key(0)
 SHAPE = (4, 4, 1)
@@ -47,8 +48,7 @@ class NoClassifier(nn.Module):
 def test_features_are_what_the_last_dense_layer_was_given():
   network = network_from_linen(Plain(), SHAPE)
   variables = network.init(KEY)
-  features = network.embed(variables, IMAGES)
-  logits, same = network.logits(variables, IMAGES, train=True)
+  features, _, logits, same = network.apply(variables, IMAGES, Batch(True))
   assert features.shape == (5, 6)
   last = variables['params']['Dense_1']
   np.testing.assert_allclose(
@@ -61,17 +61,19 @@ def test_features_are_what_the_last_dense_layer_was_given():
 def test_batch_norm_is_noticed_and_told_of_training():
   network = network_from_linen(Normalised(), SHAPE)
   assert network.mixes_images
-  assert network.embed_batch is None
+  assert network.needs_whole_batch
   variables = network.init(KEY)
-  assert network.embed(variables, IMAGES).shape == (5, 4 * 4 * 2)
-  _, trained = network.logits(variables, 3 + IMAGES, train=True)
-  _, tested = network.logits(variables, 3 + IMAGES, train=False)
+  trained, tested = (
+    network.apply(variables, 3 + IMAGES, Batch(train))
+    for train in (True, False)
+  )
+  assert trained.features.shape == (5, 4 * 4 * 2)
 
   def mean(variables):
     return variables['batch_stats']['BatchNorm_0']['mean']
 
-  assert (mean(trained) != mean(variables)).all()
-  assert (mean(tested) == mean(variables)).all()
+  assert (mean(trained.variables) != mean(variables)).all()
+  assert (mean(tested.variables) == mean(variables)).all()
 
 
 def test_equal_modules_share_one_network():

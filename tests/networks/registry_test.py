@@ -7,10 +7,10 @@ import pytest
 
 from dm_jax.config.sections import ACTIVATIONS, NORMS, POOLINGS, NetworkConfig
 from dm_jax.errors import InputError
-from dm_jax.networks.batch_norm import Batch
 from dm_jax.networks.labels import label
 from dm_jax.networks.layers import Norm, average_pool, max_pool
 from dm_jax.networks.registry import make_network, register_network
+from dm_jax.types import Batch
 
 KEY = jax.random.key(0)
 
@@ -37,6 +37,13 @@ def some_variables(network):
   )
 
 
+def shapes(network, variables, images):
+  """What the network makes of a batch, without computing it."""
+  return jax.eval_shape(
+    lambda v, x: network.apply(v, x, Batch(train=True)), variables, images
+  )
+
+
 def test_parameters_are_uniform_within_one_over_the_root_of_the_fan_in(
   many_parameters,
 ):
@@ -56,12 +63,6 @@ def test_norms_start_as_the_identity(many_parameters):
   norm = many_parameters['Norm_0']['InstanceNorm_0']
   assert (norm['scale'] == 1).all()
   assert (norm['bias'] == 0).all()
-
-
-@pytest.mark.parametrize('name', ['convnet', 'mlp', 'alexnet'])
-def test_all_but_resnets_are_condensed_with_as_in_the_paper(name):
-  network = make_network(name, image_shape=(16, 16, 3), classes=2, width=4)
-  assert (network.learning_rate, network.smoothing) == (1.0, 0.0)
 
 
 def test_a_key_decides_the_network():
@@ -95,8 +96,8 @@ def test_every_option_takes_images_of_every_size(options):
 
       def outputs(images, network=network):
         variables = network.init(KEY)
-        logits, _ = network.logits(variables, images, train=False)
-        return network.embed(variables, images), logits
+        outputs = network.apply(variables, images, Batch(train=False))
+        return outputs.features, outputs.logits
 
       images = jax.ShapeDtypeStruct((5, side, side, channels), jnp.float32)
       features, logits = jax.eval_shape(outputs, images)
@@ -115,7 +116,7 @@ def test_features_are_finite_and_only_batch_norm_mixes_images(options):
   @jax.jit
   @functools.partial(jax.value_and_grad, has_aux=True)
   def outputs(images):
-    features = network.embed(variables, images)
+    features = network.apply(variables, images, Batch(train=True)).features
     return features.var(), features
 
   images = jax.random.normal(KEY, (4, 9, 7, 3))
@@ -146,8 +147,7 @@ def test_size_of_the_features(image_shape, depth, pooling, features):
   network = make(image_shape, depth=depth, pooling=pooling)
   images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
   variables = jax.eval_shape(network.init, KEY)
-  embedded = jax.eval_shape(network.embed, variables, images)
-  assert embedded.shape == (2, features)
+  assert shapes(network, variables, images).features.shape == (2, features)
 
 
 def test_instance_norm_by_hand():
@@ -183,8 +183,8 @@ def test_batch_norm_moves_its_averages_on_in_training_alone():
   network = make(norm='batch', activation='swish')
   images = 2 + jax.random.normal(KEY, (6, 8, 8, 1))
   start = some_variables(network)
-  logits, trained = network.logits(start, images, train=True)
-  tested, same = network.logits(trained, images, train=False)
+  *_, logits, trained = network.apply(start, images, Batch(train=True))
+  *_, tested, same = network.apply(trained, images, Batch(train=False))
   mean, before = (
     variables['batch_stats']['Norm_0']['BatchNorm_0']['mean']
     for variables in (trained, start)
@@ -263,7 +263,7 @@ def test_networks_take_images_from_their_smallest_size_on(name, smallest):
       network = make_network(name, image_shape=shape, classes=7, width=16)
       variables = jax.eval_shape(network.init, KEY)
       images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-      features = jax.eval_shape(network.embed, variables, images)
+      features = shapes(network, variables, images).features
       assert features.shape[0] == 2
       assert features.shape[1] > 0
   if smallest > 1:
@@ -301,8 +301,7 @@ def test_width_32_is_a_quarter_of_every_network(name, first, features):
   layer = 'Linear_0' if name == 'mlp' else 'Convolution_0'
   assert variables['params'][layer]['kernel'].shape[-1] == first
   images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-  embedded = jax.eval_shape(network.embed, variables, images)
-  assert embedded.shape == (2, features)
+  assert shapes(network, variables, images).features.shape == (2, features)
 
 
 @pytest.mark.parametrize(

@@ -67,13 +67,13 @@ def make(number):
   )
 
 
-def refuse(*args, **options):
-  raise AssertionError('evaluation takes logits alone')
+def no_features(variables, images):
+  return images.reshape(len(images), -1)
 
 
-LINEAR = Network(
+LINEAR = Network.from_functions(
   init=lambda key: jax.random.normal(key, (64, 3), jnp.float32),
-  embed=refuse,
+  embed=no_features,
   logits=logits,
 )
 

@@ -33,7 +33,11 @@ def flat(images):
 
 
 # The trained network of the tests: its features are the pixels.
-PIXELS = Network(init=unused, embed=lambda _, x: flat(x), logits=unused)
+PIXELS = Network.from_functions(
+  init=unused,
+  embed=lambda variables, images: flat(images),
+  logits=lambda variables, images, *, train: (flat(images), variables),
+)
 TRAINED = Trained(
   variables={},
   # Five of class 0, six of class 1, four of class 2.
@@ -41,7 +45,7 @@ TRAINED = Trained(
   learned=np.array([True] * 5 + [True, True, False, True, True, True] + [0] * 4)
   > 0,
 )
-LINEAR = Network(
+LINEAR = Network.from_functions(
   init=lambda key: {'params': jax.random.normal(key, (4, 3))},
   embed=lambda variables, images: flat(images),
   logits=lambda variables, images, *, train: (

@@ -20,8 +20,8 @@ KEY = jax.random.key(0)
 CONFIG = EvalConfig(networks=3, epochs=4, batch_size=4, augment='none')
 
 
-def unused(*args, **options):
-  raise AssertionError('evaluation takes logits alone')
+def no_features(variables, images):
+  return images.reshape(len(images), -1)
 
 
 def linear_logits(variables, images, *, train):
@@ -33,7 +33,7 @@ def linear_init(key):
   return {'params': jax.random.normal(key, (64, 3), jnp.float32)}
 
 
-LINEAR = Network(init=linear_init, embed=unused, logits=linear_logits)
+LINEAR = Network.from_functions(linear_init, no_features, linear_logits)
 
 
 def make_set(images, labels, classes):
@@ -97,7 +97,7 @@ def test_equal_settings_compile_once():
     traced.append(train)
     return linear_logits(variables, images, train=train)
 
-  network = Network(init=linear_init, embed=unused, logits=logits)
+  network = Network.from_functions(linear_init, no_features, logits)
   first = evaluate_linear(network=network)
   count = len(traced)
   assert count > 0
@@ -158,7 +158,7 @@ def test_everything_is_traced_once_on_any_number_of_devices(devices):
     traced.append('train' if train else 'test')
     return linear_logits(variables, images, train=train)
 
-  network = Network(init=init, embed=unused, logits=logits)
+  network = Network.from_functions(init=init, embed=no_features, logits=logits)
   config = dataclasses.replace(FIVE, epochs=200)
   options = {'network': network, 'devices': jax.devices()[:devices]}
   first = evaluate_linear(
@@ -191,9 +191,9 @@ def counting_logits(variables, images, *, train):
   return logits, {**variables, 'steps': steps + train}
 
 
-COUNTING = Network(
+COUNTING = Network.from_functions(
   init=lambda key: {'params': jnp.zeros(1), 'steps': jnp.int32(0)},
-  embed=unused,
+  embed=no_features,
   logits=counting_logits,
 )
 
@@ -246,7 +246,7 @@ def test_every_epoch_has_an_order_of_its_own():
     }
 
   synthetic = make_set(random_images(6, 0), np.arange(6), 9)
-  network = Network(init=init, embed=unused, logits=logits)
+  network = Network.from_functions(init=init, embed=no_features, logits=logits)
   config = dataclasses.replace(CONFIG, batch_size=6)
   result = evaluate(
     synthetic, TEST_IMAGES, np.full(300, 2), config, key=KEY, network=network
@@ -339,9 +339,9 @@ def test_correct_images_are_counted_by_class():
 
 def test_the_classes_that_are_right_are_told_apart():
   """A network that always says 1 is right for class 1 alone."""
-  always = Network(
+  always = Network.from_functions(
     init=linear_init,
-    embed=unused,
+    embed=no_features,
     logits=lambda variables, images, *, train: (
       jnp.eye(3)[jnp.ones(len(images), jnp.int32)]
       + 0 * linear_logits(variables, images, train=train)[0],
@@ -367,9 +367,9 @@ def test_keys_stay_the_callers():
 
 
 def test_a_network_with_too_few_outputs_is_refused():
-  few = Network(
+  few = Network.from_functions(
     init=linear_init,
-    embed=unused,
+    embed=no_features,
     logits=lambda variables, images, *, train: (
       linear_logits(variables, images, train=train)[0][:, :2],
       variables,

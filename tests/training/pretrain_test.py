@@ -13,7 +13,7 @@ from dm_jax.networks.registry import make_network
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.features import accuracy, features
 from dm_jax.training.pretrain import flatten, pretrain
-from dm_jax.types import Network
+from dm_jax.types import Batch, Network
 
 KEY = jax.random.key(0)
 CLASSES = 3
@@ -34,13 +34,17 @@ def unused(*args, **options):
   raise AssertionError('this is not needed')
 
 
+def no_features(variables, images):
+  return images.reshape(len(images), -1)
+
+
 def flat(images):
   return images.reshape(len(images), -1)
 
 
-LINEAR = Network(
+LINEAR = Network.from_functions(
   init=lambda key: {'params': jax.random.normal(key, (4, CLASSES))},
-  embed=unused,
+  embed=no_features,
   logits=lambda variables, images, *, train: (
     flat(images) @ variables['params'],
     variables,
@@ -80,7 +84,7 @@ def scripted(labels, script, steps, batch):
     }
     return jax.nn.one_hot(answer, CLASSES), variables
 
-  return Network(init=init, embed=unused, logits=logits)
+  return Network.from_functions(init=init, embed=no_features, logits=logits)
 
 
 # The images.
@@ -303,7 +307,7 @@ def test_accuracy_is_the_share_of_right_answers_in_test_mode():
     distance = jnp.abs(flat(images) - jnp.arange(3.0)[None])
     return -distance, variables
 
-  network = Network(init=unused, embed=unused, logits=logits)
+  network = Network.from_functions(unused, no_features, logits)
   levels = np.arange(300) % 3
   images = levels.astype(np.uint8).reshape(-1, 1, 1, 1)
   labels = np.where(np.arange(300) < 75, levels, (levels + 1) % 3)
@@ -320,7 +324,12 @@ def test_features_are_those_of_every_image_in_order(count):
   variables = network.init(KEY)
   found = features(network, variables, images, (0.5,), (0.2,))
   normalised = jnp.asarray((images / 255 - 0.5) / 0.2, jnp.float32)
-  expected = jax.jit(network.embed)(variables, normalised)
+
+  @jax.jit
+  def embed(images):
+    return network.apply(variables, images, Batch(train=True)).features
+
+  expected = embed(normalised)
   assert found.dtype == np.float32
   assert isinstance(found, np.ndarray)
   np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -332,8 +341,11 @@ def test_networks_that_mix_images_get_batches_of_all_classes(mixes_images):
     level = flat(images)
     return jnp.concatenate([level, 0 * level + level.mean()], axis=1)
 
-  network = Network(
-    init=unused, embed=embed, logits=unused, mixes_images=mixes_images
+  def no_logits(variables, images, *, train):
+    return images.reshape(len(images), -1), variables
+
+  network = Network.from_functions(
+    init=unused, embed=embed, logits=no_logits, mixes_images=mixes_images
   )
   levels = np.repeat(np.arange(6), 100)
   images = levels.astype(np.uint8).reshape(-1, 1, 1, 1)
