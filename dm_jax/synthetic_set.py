@@ -1,6 +1,7 @@
 """`SyntheticSet`: what condensing gives, in memory and as a file."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -17,15 +18,16 @@ from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
 from dm_jax.images.normalise import denormalise, normalise
-from dm_jax.types import Array, ImageShape, Json
+from dm_jax.images.storage import PLAIN, get_storage
+from dm_jax.types import AnyArray, Array, ImageShape, Json
 from dm_jax.version import __version__
 
-_FORMAT = 1
+_FORMAT = 2  # 1 knew neither storage nor targets.
 # What NumPy meets in files that are damaged or something else.
 _UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile)
 _ARRAYS = (
+  'format',
   'images',
-  'images_uint8',
   'labels',
   'class_names',
   'mean',
@@ -34,49 +36,83 @@ _ARRAYS = (
 )
 
 
-@jax.tree_util.register_dataclass
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=('stored', 'class_of', 'targets'),
+  meta_fields=('mean', 'std', 'class_names', 'storage'),
+  drop_fields=('provenance_json',),
+)
 @dataclasses.dataclass(frozen=True)
 class SyntheticSet:
   """A small labelled image set, and where it came from.
 
+  `stored` are the images that are kept, counted and drawn, `images` those that
+  networks train on: the same, but for a storage that holds several in one. The
+  provenance is no part of the pytree: sets that differ in it alone share what
+  is compiled, and what a transformation gives back has none.
+
   Attributes:
-    images: as they are trained on, normalised float32 [N, H, W, D].
-    labels: int32 [N], ordered by class.
+    stored: images as they are kept, normalised float32 [N, H, W, D].
+    class_of: int32 [N], the class of each, ascending.
+    targets: what is learned from each: int32 [N], its class, or float32 [N, C],
+      probabilities.
     mean: per-channel mean in unit range, D values; what normalised the images
       and must normalise test images.
     std: per-channel deviation, D values.
     class_names: C names.
+    storage: how `stored` holds the training images, see `images.storage`.
     provenance_json: config, seed and versions; see `provenance`.
   """
 
-  images: Array
-  labels: Array
-  mean: tuple[float, ...] = dataclasses.field(metadata={'static': True})
-  std: tuple[float, ...] = dataclasses.field(metadata={'static': True})
-  class_names: tuple[str, ...] = dataclasses.field(metadata={'static': True})
-  provenance_json: str = dataclasses.field(
-    default='{}', metadata={'static': True}
-  )
+  stored: Array
+  class_of: Array
+  targets: Array
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  class_names: tuple[str, ...]
+  storage: str = PLAIN.name
+  provenance_json: str = '{}'
+
+  @classmethod
+  def from_images(
+    cls,
+    images: AnyArray,
+    labels: AnyArray,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    class_names: tuple[str, ...],
+  ) -> Self:
+    """Makes a plain set of labelled images.
+
+    Args:
+      images: normalised float32 [N, H, W, D].
+      labels: int [N], ascending.
+      mean: per-channel mean in unit range, D values.
+      std: per-channel deviation, D values.
+      class_names: C names.
+    """
+    classes = jnp.asarray(labels, jnp.int32)
+    return cls(jnp.asarray(images), classes, classes, mean, std, class_names)
 
   @classmethod
   def from_classes(
-    cls, images: Array, data: ClassData, provenance: Json
+    cls,
+    stored: Array,
+    data: ClassData,
+    provenance: Json,
+    storage: str = PLAIN.name,
   ) -> Self:
-    """Makes a set of [C, S, H, W, D] normalised images of the classes."""
-    classes, per_class = images.shape[:2]
+    """Makes a set of the classes' stored images, normalised [C, S, H, W, D]."""
+    classes, per_class = stored.shape[:2]
     labels = np.repeat(np.arange(classes, dtype=np.int32), per_class)
-    return cls(
-      images=images.reshape(-1, *images.shape[2:]),
-      labels=jnp.asarray(labels),
-      mean=data.mean,
-      std=data.std,
-      class_names=data.class_names,
-      provenance_json=json.dumps(provenance, sort_keys=True),
-    )
+    flat = stored.reshape(-1, *stored.shape[2:])
+    made = cls.from_images(flat, labels, data.mean, data.std, data.class_names)
+    text = json.dumps(provenance, sort_keys=True)
+    return dataclasses.replace(made, storage=storage, provenance_json=text)
 
   @classmethod
   def from_whole(cls, data: ClassData) -> Self:
-    """Makes a set of all real images; four bytes a value instead of one.
+    """Makes a set of all real images, class by class.
 
     Raises:
       InputError: not all classes are held here.
@@ -88,16 +124,31 @@ class SyntheticSet:
       for images, count in zip(data.images, counts, strict=True)
     ]
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    return cls(
-      images=jnp.asarray(np.concatenate(images)),
-      labels=jnp.asarray(labels),
-      mean=data.mean,
-      std=data.std,
-      class_names=data.class_names,
+    return cls.from_images(
+      np.concatenate(images), labels, data.mean, data.std, data.class_names
     )
 
+  @property
+  def images(self) -> Array:
+    """The images to train on, normalised float32 [N · K, H, W, D]."""
+    return get_storage(self.storage).training_images(self.stored)
+
+  @property
+  def labels(self) -> Array:
+    """The class of each training image, int32 [N · K]."""
+    return self._for_training(self.class_of)
+
+  @property
+  def training_targets(self) -> Array:
+    """`targets` of each training image, [N · K] or [N · K, C]."""
+    return self._for_training(self.targets)
+
+  def _for_training(self, values: Array) -> Array:
+    copies = get_storage(self.storage).per_stored
+    return values if copies == 1 else jnp.repeat(values, copies, axis=0)
+
   def first(self, per_class: int) -> Self:
-    """Returns the first images of each class: a nested set.
+    """Returns the first stored images of each class: a nested set.
 
     Args:
       per_class: at most the smallest class.
@@ -105,9 +156,9 @@ class SyntheticSet:
     Raises:
       InputError: a class has fewer images.
     """
-    labels = np.asarray(self.labels)
+    classes = np.asarray(self.class_of)
     rows = [
-      np.flatnonzero(labels == c)[:per_class] for c in range(self.classes)
+      np.flatnonzero(classes == c)[:per_class] for c in range(self.classes)
     ]
     fewest = min(map(len, rows))
     if not 1 <= per_class <= fewest:
@@ -115,9 +166,15 @@ class SyntheticSet:
         f'cannot take the first {per_class} images of each class: the smallest'
         f' has {fewest}'
       )
-    index = np.concatenate(rows)
+    return self.take(np.concatenate(rows))
+
+  def take(self, rows: AnyArray) -> Self:
+    """Returns some stored images, int [n], in that order."""
     return dataclasses.replace(
-      self, images=self.images[index], labels=self.labels[index]
+      self,
+      stored=self.stored[rows],
+      class_of=self.class_of[rows],
+      targets=self.targets[rows],
     )
 
   def with_provenance(self, **provenance: Any) -> Self:
@@ -136,48 +193,54 @@ class SyntheticSet:
 
   @property
   def image_shape(self) -> ImageShape:
-    return self.images.shape[1:]
+    return self.stored.shape[1:]
 
   @property
   def images_uint8(self) -> np.ndarray:
-    """The images to look at: uint8 [N, H, W, D], clipped to [0, 255]."""
-    return np.asarray(denormalise(self.images, self.mean, self.std))
+    """The stored images to look at: uint8 [N, H, W, D], clipped to [0, 255]."""
+    return np.asarray(denormalise(self.stored, self.mean, self.std))
 
   def fingerprint(self) -> str:
     """Returns a digest of all that training on the set depends on."""
-    static = (self.mean, self.std, self.class_names, self.images.shape)
+    images = np.asarray(self.images, np.float32)
+    static = (self.mean, self.std, self.class_names, images.shape)
     digest = hashlib.sha256(repr(static).encode())
-    digest.update(np.asarray(self.images, np.float32).tobytes())
-    digest.update(np.asarray(self.labels, np.int32).tobytes())
+    digest.update(images.tobytes())
+    digest.update(np.asarray(self.training_targets).tobytes())
     return digest.hexdigest()
 
   def save(self, path: str | os.PathLike) -> None:
     """Writes an .npz, whole or not at all; equal sets give equal bytes.
 
-    It holds `images`, `images_uint8`, `labels`, `class_names`, `mean`, `std`
-    and `provenance` (JSON text), and is read with `numpy.load` alone.
+    It holds `images` (as stored), `images_uint8`, `labels` (their classes),
+    `targets`, `class_names`, `mean`, `std`, `storage`, `format` and
+    `provenance` (JSON text), and is read with `numpy.load` alone.
     """
     arrays = {
       'format': np.int32(_FORMAT),
-      'images': np.asarray(self.images, np.float32),
+      'images': np.asarray(self.stored, np.float32),
       'images_uint8': self.images_uint8,
-      'labels': np.asarray(self.labels, np.int32),
+      'labels': np.asarray(self.class_of, np.int32),
+      'targets': np.asarray(self.targets),
       'class_names': np.array(self.class_names, dtype=np.str_),
       'mean': np.array(self.mean, np.float64),
       'std': np.array(self.std, np.float64),
+      'storage': np.array(self.storage),
       'provenance': np.array(self.provenance_json),
     }
     write_atomically(path, lambda file: np.savez(file, **arrays))
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> Self:
-    """Reads what `save` wrote; never unpickles.
+    """Reads what `save` wrote, in every format so far; never unpickles.
 
     Raises:
-      InputError: no such file, or not a synthetic set.
+      InputError: no such file, not a synthetic set, of a newer format, or of a
+        storage that is not registered here.
     """
     arrays = _read(Path(path))
     images, labels = arrays['images'], arrays['labels']
+    targets = arrays.get('targets', labels)
     names = tuple(np.atleast_1d(arrays['class_names']).tolist())
     mean, std = arrays['mean'], arrays['std']
     fits = (
@@ -192,25 +255,45 @@ class SyntheticSet:
       and (std > 0).all()
       and labels.size > 0
       and 0 <= labels.min() <= labels.max() < len(names)
+      and _are_targets(targets, labels, len(names))
     )
     if not fits:
       raise InputError(
         f'{path} is not a whole synthetic set: images {images.dtype}'
-        f' {images.shape}, labels {labels.shape}, {len(names)} class names'
+        f' {images.shape}, labels {labels.shape}, targets {targets.dtype}'
+        f' {targets.shape}, {len(names)} class names'
       )
+    storage = str(arrays.get('storage', PLAIN.name))
+    get_storage(storage)
     provenance = str(arrays['provenance'])
     try:
       json.loads(provenance)
     except ValueError as error:
       raise InputError(f'{path} has a provenance that is no JSON') from error
+    hard = targets.ndim == 1
     return cls(
-      images=jnp.asarray(images),
-      labels=jnp.asarray(labels, jnp.int32),
+      stored=jnp.asarray(images),
+      class_of=jnp.asarray(labels, jnp.int32),
+      targets=jnp.asarray(targets, jnp.int32 if hard else jnp.float32),
       mean=tuple(mean.tolist()),
       std=tuple(std.tolist()),
       class_names=names,
+      storage=storage,
       provenance_json=provenance,
     )
+
+
+def _are_targets(targets: np.ndarray, labels: np.ndarray, classes: int) -> bool:
+  """Whether an array holds a class or probabilities for each stored image."""
+  if targets.shape == labels.shape:
+    whole = targets.dtype.kind in 'iu'
+    return whole and 0 <= targets.min() <= targets.max() < classes
+  return (
+    targets.shape == (len(labels), classes)
+    and targets.dtype.kind == 'f'
+    and bool(np.isfinite(targets).all() and (targets >= 0).all())
+    and np.allclose(targets.sum(1), 1, atol=1e-3)
+  )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -222,7 +305,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
           f'{path} is not a synthetic set: it lacks {", ".join(missing)};'
           ' give a synthetic.npz that a run wrote'
         )
-      return {name: file[name] for name in _ARRAYS}
+      arrays = {name: file[name] for name in file.files}
+      written = arrays['format']
+      if written.shape or not 1 <= written <= _FORMAT:
+        raise InputError(
+          f'{path} has format {written}, this version of dm_jax reads 1 to'
+          f' {_FORMAT}: use the version that wrote it'
+        )
+      return arrays
   except FileNotFoundError:
     raise InputError(f'there is no synthetic set at {path}') from None
   except InputError:

@@ -149,7 +149,7 @@ class ContinualLearner:
       self._store,
       self._budget,
     )
-    made = self._make(data, size, first, callback)
+    made = self._make(data.numbered_from(first), size, callback)
     grown = grow(old, keep_as(made, self._store), size)
     self.memory = grown.with_provenance(
       method=self._method,
@@ -190,7 +190,7 @@ class ContinualLearner:
     return images[rows], found[rows]
 
   def _make(
-    self, data: ClassData, size: int, first: int, callback: Callback | None
+    self, data: ClassData, size: int, callback: Callback | None
   ) -> SyntheticSet:
     if self._method != 'dm':
       return select_classes(
@@ -200,7 +200,6 @@ class ContinualLearner:
         key=self._key,
         network=self._network,
         config=self._pretrain,
-        first=first,
       )
     sizes = condensed_sizes(size, self._budget)
     return condense_classes(
@@ -209,7 +208,6 @@ class ContinualLearner:
       key=self._key,
       network=self._network,
       callback=callback,
-      first=first,
     )
 
 

@@ -76,7 +76,7 @@ def keep_as(images: SyntheticSet, store: str) -> SyntheticSet:
   if store == 'float32':
     return images
   kept: Array = normalise(images.images_uint8, images.mean, images.std)
-  return dataclasses.replace(images, images=kept)
+  return dataclasses.replace(images, stored=kept)
 
 
 def grow(
@@ -93,12 +93,24 @@ def grow(
   if memory is None:
     return new
   old = memory.first(size)
+  targets = [
+    _widen(old.targets, 0, new.classes),
+    _widen(new.targets, old.classes, 0),
+  ]
   return dataclasses.replace(
     old,
-    images=jnp.concatenate([old.images, new.images]),
-    labels=jnp.concatenate([old.labels, new.labels + old.classes]),
+    stored=jnp.concatenate([old.stored, new.stored]),
+    class_of=jnp.concatenate([old.class_of, new.class_of + old.classes]),
+    targets=jnp.concatenate(targets),
     class_names=old.class_names + new.class_names,
   )
+
+
+def _widen(targets: Array, before: int, after: int) -> Array:
+  """Targets for as many more classes before and after their own."""
+  if targets.ndim == 1:
+    return targets + before
+  return jnp.pad(targets, ((0, 0), (before, after)))
 
 
 def reorder(memory: SyntheticSet, names: Sequence[str]) -> SyntheticSet:
@@ -108,13 +120,15 @@ def reorder(memory: SyntheticSet, names: Sequence[str]) -> SyntheticSet:
     memory: any.
     names: of its classes, each once.
   """
-  labels = np.asarray(memory.labels)
+  labels = np.asarray(memory.class_of)
   places = [memory.class_names.index(name) for name in names]
   rows = [np.flatnonzero(labels == place) for place in places]
-  counts = list(map(len, rows))
+  moved = memory.take(np.concatenate(rows))
+  new = jnp.asarray(np.argsort(places), jnp.int32)  # By old number.
+  hard = moved.targets.ndim == 1
   return dataclasses.replace(
-    memory,
-    images=memory.images[np.concatenate(rows)],
-    labels=jnp.asarray(np.repeat(np.arange(len(places)), counts), jnp.int32),
+    moved,
+    class_of=new[moved.class_of],
+    targets=new[moved.targets] if hard else moved.targets[:, np.array(places)],
     class_names=tuple(names),
   )

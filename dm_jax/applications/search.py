@@ -208,11 +208,11 @@ def early_stopping(
   permute = jax.vmap(jax.random.permutation, (0, None))
   orders = permute(jax.random.split(key, passes), np.arange(len(labels)))
   rows = np.sort(np.asarray(orders).reshape(-1)[: steps * batch])
-  chosen = SyntheticSet(
-    images=normalise(real[rows], data.mean, data.std),
-    labels=jnp.asarray(labels[rows]),
-    mean=data.mean,
-    std=data.std,
-    class_names=data.class_names,
+  chosen = SyntheticSet.from_images(
+    normalise(real[rows], data.mean, data.std),
+    labels[rows],
+    data.mean,
+    data.std,
+    data.class_names,
   )
   return chosen, dataclasses.replace(config, epochs=0, batch_size=batch)

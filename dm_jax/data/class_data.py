@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import math
 from typing import Any, Self
 
@@ -39,10 +40,18 @@ class Part:
 WHOLE = Part(held=lambda classes: (0, classes), total=lambda sums: sums)
 
 
-@jax.tree_util.register_dataclass
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=('images', 'counts', 'numbers'),
+  meta_fields=('mean', 'std'),
+  drop_fields=('class_names', 'held'),
+)
 @dataclasses.dataclass(frozen=True)
 class ClassData:
   """A training set grouped by class.
+
+  Names and the classes held are no part of the pytree: equal shapes share what
+  is compiled, and what a transformation gives back has none.
 
   Attributes:
     images: uint8 [C, N_max, H, W, D], each class padded with zeros to the
@@ -54,16 +63,23 @@ class ClassData:
     held: the range [low, high) of the classes whose images are here, where
       several processes share a set; those of all others are undefined. All
       else speaks of all classes. None where all are here.
+    numbers: int32 [C], the number of each class; None is 0, 1, ... All draws
+      for a class follow from it and a key, whichever other classes are there.
   """
 
   images: Array | np.ndarray
   counts: Array | np.ndarray
-  mean: tuple[float, ...] = dataclasses.field(metadata={'static': True})
-  std: tuple[float, ...] = dataclasses.field(metadata={'static': True})
-  class_names: tuple[str, ...] = dataclasses.field(metadata={'static': True})
-  held: tuple[int, int] | None = dataclasses.field(
-    default=None, metadata={'static': True}
-  )
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  class_names: tuple[str, ...] = ()
+  held: tuple[int, int] | None = None
+  numbers: Any = None
+
+  def __post_init__(self):
+    # A transformation may put anything where the arrays were.
+    if self.numbers is None and hasattr(self.images, 'shape'):
+      numbers = np.arange(len(self.images), dtype=np.int32)
+      object.__setattr__(self, 'numbers', numbers)
 
   @property
   def held_range(self) -> tuple[int, int]:
@@ -105,6 +121,7 @@ class ClassData:
       self,
       images=self.images[rows],
       counts=self.counts[rows],
+      numbers=self.numbers[rows],
       class_names=self.class_names[rows],
       held=None,
     )
@@ -117,7 +134,7 @@ class ClassData:
 
     Returns:
       [len(classes), N_max, ...], of the same statistics and as much padding, so
-      that as many classes have the same shape, and the same draws.
+      that as many classes have the same shape; numbered from 0.
     """
     check_whole(self, 'choosing classes')
     rows = np.asarray(classes)
@@ -126,7 +143,17 @@ class ClassData:
       images=self.images[rows],
       counts=np.asarray(self.counts)[rows],
       class_names=tuple(self.class_names[row] for row in rows),
+      numbers=None,
     )
+
+  def numbered_from(self, first: int) -> Self:
+    """Returns the same classes with the numbers first, first + 1, ...
+
+    Args:
+      first: at least 0; e.g. how many classes of a stream came before.
+    """
+    numbers = first + np.arange(self.classes, dtype=np.int32)
+    return dataclasses.replace(self, numbers=numbers)
 
   @classmethod
   def from_arrays(
