@@ -11,9 +11,8 @@ from dm_jax.types import (
 )
 
 
-def class_keys(key: Key, classes: int, first: int = 0) -> Key:
-  """Returns keys [C] that do not depend on how many classes there are."""
-  numbers = first + jnp.arange(classes, dtype=jnp.int32)
+def class_keys(key: Key, numbers: AnyArray) -> Key:
+  """Returns keys [C] for the classes of these numbers, int32 [C]."""
   return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 

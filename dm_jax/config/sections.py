@@ -13,6 +13,7 @@ INITS = ('real', 'noise')
 SELECTIONS = ('random', 'herding', 'k_center', 'forgetting', 'whole')
 METHODS = ('dm', *SELECTIONS)
 EMBEDDERS = ('random', 'pool')
+OPTIMIZERS = ('sgd', 'adam')
 PLACEMENTS = ('auto', 'device', 'host')
 PRECISIONS = ('float32', 'bfloat16')
 
@@ -120,16 +121,18 @@ class CondenseConfig(Section, prefix='condense.'):
       then the first 1, 10, ... images of each class are sets of their own.
     steps: optimiser steps.
     batch_real: real images per class and step, B, drawn without replacement.
-    learning_rate: of SGD on the normalised pixels; None takes the one that was
-      tested with the network (`matching/optimizer.py`), the paper's 1 for its
-      ConvNet.
-    momentum: of the same.
+    learning_rate: of the optimiser on the normalised pixels; None takes the one
+      that was tested with network and optimiser (`matching.optimizer`), the
+      paper's 1 for its ConvNet.
+    momentum: of sgd; the decay of adam's first moment.
     smoothing: deviation, in pixels, of a Gaussian that smooths each step's
       gradient; 0 leaves it, as in the paper. None takes the one that was tested
       with the network: 0 for all but ResNets.
     init: real (random training images) or noise (standard normal).
     augment: operations joined by _, or none; one is drawn per class and step.
     discrepancy: how two sets of features are compared.
+    storage: how stored images hold those to train on, see `images.storage`.
+    optimizer: of the pixels: sgd, the paper's, or adam.
     micro_batch: real images embedded at a time, and of the synthetic ones as
       many whole classes as come near; 0 chooses by platform. Speed and memory
       only.
@@ -154,6 +157,8 @@ class CondenseConfig(Section, prefix='condense.'):
   init: str = setting('real', choices=INITS)
   augment: str = ALL_OPERATIONS
   discrepancy: str = 'mean'
+  storage: str = 'plain'
+  optimizer: str = setting('sgd', choices=OPTIMIZERS)
   micro_batch: int = setting(0, at_least=0, changes_result=False)
   batch_norm_classes: int = setting(0, at_least=0)
   classes_at_once: int = setting(0, at_least=0, changes_result=False)

@@ -33,21 +33,15 @@ def smooth(images: Array, deviation: float) -> Array:
   )
 
 
-def smoothed(
-  optimizer: optax.GradientTransformation, deviation: float
-) -> optax.GradientTransformation:
-  """Returns an optimiser that gets smoothed gradients; its state is the same.
+def smoothing(deviation: float) -> optax.GradientTransformation:
+  """Returns a transformation that smooths gradients of images, without state.
 
   Args:
-    optimizer: of images [..., H, W, D].
     deviation: see `smooth`.
   """
-
-  def update(updates, state, params=None):
-    smooth_updates = smooth(cast(Array, updates), deviation)
-    return optimizer.update(smooth_updates, state, params)
-
-  return optax.GradientTransformation(optimizer.init, update)
+  return optax.stateless_with_tree_map(
+    lambda gradient, _: smooth(cast(Array, gradient), deviation)
+  )
 
 
 @functools.lru_cache

@@ -1,52 +1,80 @@
 """Passes images through the step's network, as many at a time as fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from dm_jax.matching.objective import Objective
-from dm_jax.types import Array, Batch
+from dm_jax.types import Array, Batch, Network, Outputs, Variables
 
-_TRAINING = Batch(train=True)
+# (variables, images [N, H, W, D]) -> Outputs with a leading N.
+Embed = Callable[[Variables, Array], Outputs]
 
 
-def make_embed(objective: Objective) -> Callable[..., Array]:
-  """Returns (variables, images, batch) -> features; both ends are float32."""
+def make_embed(objective: Objective, reads: Collection[str]) -> Embed:
+  """Returns the network in training mode, at the objective's precision.
 
-  def embed(variables, images, batch: Batch = _TRAINING) -> Array:
-    if objective.precision != 'float32':
-      variables, images = jax.tree.map(_lowered, (variables, images))
-    outputs = objective.network.apply(variables, images, batch)
-    return outputs.features.astype(jnp.float32)
+  Args:
+    objective: network and precision.
+    reads: the fields of `Outputs` to return; the others are None.
+  """
+
+  def embed(variables, images) -> Outputs:
+    return _apply(objective, variables, images, Batch(train=True), reads)
 
   return embed
 
 
-def _lowered(leaf: Array) -> Array:
-  return leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf
+def embed_batch(
+  objective: Objective,
+  variables: Variables,
+  images: Array,
+  reads: Collection[str],
+) -> Outputs:
+  """Embeds real images of one class [B, H, W, D], a micro-batch at a time."""
+  embed = make_embed(objective, reads)
+
+  def one(image: Array) -> Outputs:
+    return jax.tree.map(lambda leaf: leaf[0], embed(variables, image[None]))
+
+  return lax.map(one, images, batch_size=objective.micro_batch or None)
 
 
-def embed_flat(objective: Objective, variables, images: Array) -> Array:
-  """Embeds [C, K, H, W, D]; returns [C, K, F].
+def embed_flat(
+  objective: Objective,
+  variables: Variables,
+  images: Array,
+  reads: Collection[str],
+) -> Outputs:
+  """Embeds [C, K, H, W, D]; returns outputs with leading C, K.
 
   All as one batch where that is small. The activations of many images would not
   fit into memory: they pass in parts and are computed again for the gradient.
   """
-  embed = make_embed(objective)
+  embed = make_embed(objective, reads)
   flat = images.reshape(-1, *images.shape[2:])
-  if len(flat) <= objective.at_once or objective.network.mixes_images:
-    features = embed(variables, flat)
+  if len(flat) <= objective.most_kept or objective.network.mixes_images:
+    outputs = embed(variables, flat)
   else:
-    one = jax.checkpoint(lambda image: embed(variables, image[None])[0])
-    features = lax.map(one, flat, batch_size=objective.at_once)
-  return features.reshape(*images.shape[:2], -1)
+
+    @jax.checkpoint
+    def one(image: Array) -> Outputs:
+      return jax.tree.map(lambda leaf: leaf[0], embed(variables, image[None]))
+
+    outputs = lax.map(one, flat, batch_size=objective.most_kept)
+  return _unflatten(outputs, images.shape[:2])
 
 
 def embed_together(
-  objective: Objective, variables, images: Array, weights: Array
-) -> Array:
+  objective: Objective,
+  variables: Variables,
+  images: Array,
+  weights: Array,
+  reads: Collection[str],
+) -> Outputs:
   """Embeds classes of which several are one batch of a batch norm.
 
   Args:
@@ -54,30 +82,79 @@ def embed_together(
     variables: of the network.
     images: [C, K, H, W, D].
     weights: [C, K], 0 for images that are padding.
+    reads: the fields of `Outputs` to return.
 
   Returns:
-    Features [C, K, F].
+    Outputs with leading C, K.
   """
+  if objective.network.needs_whole_batch:  # The caller gives it none.
+    return embed_flat(objective, variables, images, reads)
   axis = objective.axis
-  if objective.network.needs_whole_batch:  # The caller gives it no padding.
-    return embed_flat(objective, variables, images)
   if axis is not None:
     weights = weights * axis.present(len(images))[:, None]
 
-  embed = make_embed(objective)
-
-  def one_batch(args) -> Array:
+  def one_batch(args) -> Outputs:
     images, weights = args
     name = None if axis is None else axis.name
     batch = Batch(train=True, weights=weights.reshape(-1), axis=name)
     flat = images.reshape(-1, *images.shape[2:])
-    return embed(variables, flat, batch).reshape(*images.shape[:2], -1)
+    outputs = _apply(objective, variables, flat, batch, reads)
+    return _unflatten(outputs, images.shape[:2])
 
-  together = objective.together or len(images)
+  together = objective.batch_norm_classes or len(images)
+  if together == len(images):  # Gradients outside of loops are faster.
+    return one_batch((images, weights))
   grouped = [
     array.reshape(-1, together, *array.shape[1:]) for array in (images, weights)
   ]
-  if len(grouped[0]) == 1:  # Gradients outside of loops are faster.
-    return one_batch((images, weights))
-  features = lax.map(one_batch, tuple(grouped))
-  return features.reshape(*images.shape[:2], -1)
+  outputs = lax.map(one_batch, tuple(grouped))
+  return jax.tree.map(
+    lambda leaf: leaf.reshape(*images.shape[:2], *leaf.shape[3:]), outputs
+  )
+
+
+def _apply(
+  objective: Objective,
+  variables: Variables,
+  images: Array,
+  batch: Batch,
+  reads: Collection[str],
+) -> Outputs:
+  """Applies the network; what comes back is float32 at every precision."""
+  apply = objective.network.apply
+  if objective.precision == 'float32':
+    return _keep_fields(apply(variables, images, batch), reads)
+  variables, images = jax.tree.map(_lowered, (variables, images))
+  kept = _keep_fields(apply(variables, images, batch), reads)
+  return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), kept)
+
+
+def _keep_fields(outputs: Outputs, reads: Collection[str]) -> Outputs:
+  """Drops what nobody reads, so that no loop has to keep it."""
+  unread: dict[str, Any] = {
+    name: None for name in outputs._fields if name not in reads
+  }
+  return outputs._replace(**unread)
+
+
+def _lowered(leaf: Array) -> Array:
+  return leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf
+
+
+def _unflatten(outputs: Outputs, leading: tuple[int, ...]) -> Outputs:
+  return jax.tree.map(
+    lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), outputs
+  )
+
+
+def output_shapes(network: Network, image_shape: tuple[int, ...]) -> Outputs:
+  """Returns the shapes of one image's outputs; nothing is computed."""
+  variables = jax.eval_shape(network.init, jax.random.key(0))
+  images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+  outputs = jax.eval_shape(
+    lambda v, x: network.apply(v, x, Batch(train=True)), variables, images
+  )
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
+    outputs._replace(variables=None),
+  )

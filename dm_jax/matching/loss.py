@@ -4,7 +4,7 @@ Draw real images of each class, augment them as the synthetic ones of that class
 are augmented, embed both with one network, and compare. No network is trained.
 """
 
-import functools
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -15,19 +15,48 @@ from dm_jax.data.class_data import ClassData
 from dm_jax.draws import draw
 from dm_jax.images import augment
 from dm_jax.images.normalise import normalise
-from dm_jax.matching.embed import embed_flat, embed_together, make_embed
-from dm_jax.matching.objective import Objective, Target
-from dm_jax.types import (
-  Array,
-  Key,
-  Variables,
-)
+from dm_jax.matching.embed import embed_batch, embed_flat, embed_together
+from dm_jax.matching.objective import Objective
+from dm_jax.types import Array, Key, Outputs, Variables
+
+# `fold_in` by 0 and 1 may give what `split` gives.
+_TERMS = 2
 
 
-def draw_target(
-  objective: Objective, class_data: ClassData, key: Key
-) -> Target:
-  """Draws and augments the real images of one class (no leading C)."""
+class Drawn(NamedTuple):
+  """A batch of real images of one class.
+
+  Attributes:
+    images: normalised and augmented [B, H, W, D].
+    weights: float32 [B], 1 for a real image and 0 for padding.
+    augmentation: the draw that the synthetic images must share.
+  """
+
+  images: Array
+  weights: Array
+  augmentation: augment.Augmentation
+
+
+class Target(NamedTuple):
+  """What the synthetic images of one class are compared with in one step.
+
+  Attributes:
+    kept: of the real images, by term.
+    augmentation: the draw that the synthetic images must share.
+    key: of the terms; each comparison consumes one that follows from it.
+    label: int32 [], the class's index among the network's logits.
+    states: of the terms before this step: one for each nested size.
+  """
+
+  kept: dict[str, Any]
+  augmentation: augment.Augmentation
+  key: Key
+  label: Array
+  states: tuple[dict[str, Any], ...]
+
+
+def draw_real(objective: Objective, class_data: ClassData, key: Key) -> Drawn:
+  """Draws and augments real images of one class (no leading C)."""
   draw_key, augment_key = jax.random.split(key)
   images = class_data.images
   indices, weights = draw(
@@ -36,13 +65,18 @@ def draw_target(
   real = normalise(images[indices], class_data.mean, class_data.std)
   operations = objective.operations
   augmentation = augment.sample(augment_key, operations, real.shape[1:])
-  return Target(_augment(augmentation, real, operations), weights, augmentation)
+  return Drawn(_augment(augmentation, real, operations), weights, augmentation)
 
 
 def make_targets(
-  objective: Objective, data: ClassData, variables: Variables, keys: Key
+  objective: Objective,
+  data: ClassData,
+  labels: Array,
+  states: tuple[dict[str, Any], ...],
+  variables: Variables,
+  keys: Key,
 ) -> Target:
-  """Embeds one real batch of every class; a `Target` with a leading C.
+  """Draws and embeds one real batch of every class.
 
   Classes pass one after the other, so that one class's images at a time are
   held, and only the augmentation that the class drew is computed.
@@ -50,33 +84,49 @@ def make_targets(
   Args:
     objective: the loss.
     data: the real images.
+    labels: int32 [C], see `Target`.
+    states: of the terms, with a leading C, see `Target`.
     variables: of the network.
     keys: one for each class [C]; are consumed.
+
+  Returns:
+    A `Target` with a leading C.
   """
-  embed = functools.partial(make_embed(objective), variables)
-  mixes_images = objective.network.mixes_images
+  terms, reads = objective.terms, objective.terms.read_of_real
 
-  def one_class(args) -> Target:
-    target = draw_target(objective, *args)
-    if mixes_images:
-      return target
-    features = lax.map(
-      lambda image: embed(image[None])[0],
-      target.real,
-      batch_size=objective.micro_batch or None,
+  def draw_and_keep(args):
+    drawn = draw_real(objective, *args)
+    outputs = embed_batch(objective, variables, drawn.images, reads)
+    return terms.keep(outputs, drawn.weights), drawn.augmentation
+
+  if objective.network.mixes_images:
+    drawn = lax.map(lambda args: draw_real(objective, *args), (data, keys))
+    outputs = embed_together(
+      objective, variables, drawn.images, drawn.weights, reads
     )
-    return target._replace(real=features)
+    kept = jax.vmap(terms.keep)(outputs, drawn.weights)
+    augmentation = drawn.augmentation
+  else:
+    kept, augmentation = lax.map(draw_and_keep, (data, keys))
+  term_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _TERMS)
+  return Target(kept, augmentation, term_keys, labels, states)
 
-  targets = lax.map(one_class, (data, keys))
-  if not mixes_images:
-    return targets
-  real = embed_together(objective, variables, targets.real, targets.weights)
-  return targets._replace(real=real)
+
+class Comparison(NamedTuple):
+  """What a step's comparison gives.
+
+  Attributes:
+    losses: float32 [C] by term; the loss of a step is their sum (Eq. 4).
+    states: of the terms after the step, as in `Target`.
+  """
+
+  losses: dict[str, Array]
+  states: tuple[dict[str, Any], ...]
 
 
 def class_losses(
   objective: Objective, images: Array, targets: Target, variables: Variables
-) -> Array:
+) -> Comparison:
   """Compares the synthetic images of every class with their targets.
 
   Args:
@@ -84,43 +134,33 @@ def class_losses(
     images: as stored, normalised [C, S, H, W, D].
     targets: with a leading C.
     variables: of the network.
-
-  Returns:
-    float32 [C]; the loss of a step is their sum (Eq. 4).
   """
-
   chex.assert_rank(images, 5)
-
-  def one_class(args) -> Array:
-    stored, augmentation = args
-    training = objective.decode(stored)
-    return _augment(augmentation, training, objective.operations)
-
-  training = lax.map(one_class, (images, targets.augmentation))
-  if objective.network.mixes_images:
-    weights = jnp.ones(training.shape[:2], jnp.float32)
-    features = embed_together(objective, variables, training, weights)
-  else:
-    features = embed_flat(objective, variables, training)
-  chex.assert_equal_shape_suffix([targets.real, features], 1)
-  # A stored image may give several to train on.
-  per_stored = training.shape[1] // images.shape[1]
-  compare = jax.vmap(objective.discrepancy)
-  sizes = objective.sizes or (images.shape[1],)
-  nested = [features[:, : size * per_stored] for size in sizes]
-  losses = sum(
-    (compare(targets.real, part, targets.weights) for part in nested),
-    jnp.zeros(len(images), jnp.float32),
+  outputs = _embed_synthetic(objective, images, targets.augmentation, variables)
+  totals = dict.fromkeys(
+    objective.terms.names, jnp.zeros(len(images), jnp.float32)
   )
+  after = []
+  sizes = objective.sizes or (images.shape[1],)
+  for i, (size, states) in enumerate(zip(sizes, targets.states, strict=True)):
+    count = size * objective.storage.per_stored
+    nested = jax.tree.map(lambda leaf, n=count: leaf[:, :n], outputs)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(targets.key, i)
+    losses, state = jax.vmap(objective.terms.compare)(
+      keys, states, targets.kept, nested, targets.label
+    )
+    totals = {name: totals[name] + losses[name] for name in totals}
+    after.append(state)
   if objective.axis is not None:
     # The padding's images see the others' through the statistics.
-    losses *= objective.axis.present(len(images))
-  return losses
+    present = objective.axis.present(len(images))
+    totals = {name: loss * present for name, loss in totals.items()}
+  return Comparison(totals, tuple(after))
 
 
-def gradient(
+def class_gradients(
   objective: Objective, images: Array, targets: Target, variables: Variables
-) -> tuple[Array, Array]:
+) -> tuple[Array, Comparison]:
   """Differentiates the sum of `class_losses` by the images.
 
   Classes are independent unless batch norm joins them: a few at a time pass
@@ -133,18 +173,18 @@ def gradient(
     variables: of the network.
 
   Returns:
-    The gradient [C, S, H, W, D] and the losses, float32 [C].
+    The gradient [C, S, H, W, D] and the comparison.
   """
 
   def loss(images, targets):
-    losses = class_losses(objective, images, targets, variables)
-    return losses.sum(), losses
+    compared = class_losses(objective, images, targets, variables)
+    return sum(loss.sum() for loss in compared.losses.values()), compared
 
   both = jax.grad(loss, has_aux=True)
   classes = len(images)
-  together = _classes_together(objective, *images.shape[:2])
-  if together == classes:  # Gradients outside of loops are faster.
-    return both(images, targets)
+  together = objective.classes_together or classes
+  if objective.network.mixes_images or together >= classes:
+    return both(images, targets)  # Gradients outside of loops are faster.
   full = classes - classes % together
   groups = jax.tree.map(
     lambda leaf: leaf[:full].reshape(-1, together, *leaf.shape[1:]),
@@ -154,20 +194,28 @@ def gradient(
   parts = [
     jax.tree.map(lambda leaf: leaf.reshape(full, *leaf.shape[2:]), grouped)
   ]
-  if full < classes:
+  if full < classes:  # A smaller last group is compiled on its own.
     last = jax.tree.map(lambda leaf: leaf[full:], (images, targets))
     parts.append(both(*last))
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def _classes_together(objective: Objective, classes: int, size: int) -> int:
-  """How many classes' images of `size` fill a micro-batch."""
-  if objective.network.mixes_images:
-    return classes
-  most = max(objective.micro_batch // size, 1)
-  even = max(n for n in range(1, most + 1) if classes % n == 0)
-  # A smaller last group is compiled on its own.
-  return even if 2 * even >= min(most, classes) else min(most, classes)
+def _embed_synthetic(
+  objective: Objective, images: Array, augmentations, variables: Variables
+) -> Outputs:
+  """Decodes, augments and embeds stored images; leading C, S · K."""
+
+  def one_class(args) -> Array:
+    stored, augmentation = args
+    training = objective.storage.training_images(stored)
+    return _augment(augmentation, training, objective.operations)
+
+  training = lax.map(one_class, (images, augmentations))
+  reads = objective.terms.read_of_synthetic
+  if not objective.network.mixes_images:
+    return embed_flat(objective, variables, training, reads)
+  weights = jnp.ones(training.shape[:2], jnp.float32)
+  return embed_together(objective, variables, training, weights, reads)
 
 
 def _augment(augmentation, images, operations) -> Array:

@@ -1,63 +1,104 @@
-"""What a step minimises: the parts of the loss that may be exchanged."""
+"""What a step minimises, with every setting resolved."""
 
 import dataclasses
-from typing import NamedTuple
+import functools
 
+from dm_jax.config.sections import CondenseConfig
 from dm_jax.devices.layout import ClassAxis
 from dm_jax.images import augment
-from dm_jax.types import (
-  Array,
-  Decoder,
-  Discrepancy,
-  Network,
-)
+from dm_jax.images.storage import Storage, get_storage
+from dm_jax.matching.discrepancy import get_discrepancy
+from dm_jax.matching.terms import Term, Terms, of_features
+from dm_jax.types import Network
 
-# Synthetic images embedded at a time, with their gradient.
-AT_ONCE = 2048
+# Synthetic images whose activations are kept for the gradient, at the most.
+MOST_KEPT = 2048
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """The parts of the loss that may be exchanged.
+  """The loss of a step and how it is computed; equal ones share programs.
 
   Attributes:
     network: what embeds.
-    discrepancy: what compares, for one class.
-    decode: stored images -> images to train on, for one class.
+    terms: of the loss, for one class.
+    storage: how stored images hold training images.
     operations: of the augmentation, see `augment.parse`.
     batch_real: real images per class and step.
-    micro_batch: real images embedded at a time; of the synthetic ones, as many
-      whole classes as come near.
-    sizes: of the nested sets, ascending; empty is one set of all images.
-    together: classes that are one batch of a batch norm; 0 is all of them.
-    at_once: synthetic images whose activations are kept for the gradient;
-      more of them are embedded in parts, and again for the gradient.
+    micro_batch: real images embedded at a time; 0 is all of a class.
+    classes_together: classes whose synthetic images pass forward and back at
+      once, where no norm mixes images; 0 is all.
+    sizes: of the nested sets, in stored images, ascending; empty is one set.
+    batch_norm_classes: classes that are one batch of a batch norm; 0 is all.
+    rematerialise: whether activations of synthetic images are computed again
+      for the gradient, a micro-batch at a time.
     precision: of the embedding, one of `config.PRECISIONS`.
-    axis: what the classes are mapped over, if the batch spans it.
+    axis: what the classes are mapped over, if a batch norm's batch spans it.
   """
 
   network: Network
-  discrepancy: Discrepancy
-  decode: Decoder
+  terms: Terms
+  storage: Storage
   operations: tuple[str, ...]
   batch_real: int
-  micro_batch: int
+  micro_batch: int = 0
+  classes_together: int = 0
   sizes: tuple[int, ...] = ()
-  together: int = 0
-  at_once: int = AT_ONCE
+  batch_norm_classes: int = 0
+  rematerialise: bool = False
   precision: str = 'float32'
   axis: ClassAxis | None = None
 
+  @property
+  def most_kept(self) -> int:
+    """Synthetic images whose activations are kept for the gradient.
 
-class Target(NamedTuple):
-  """What the synthetic images of one class are compared with in one step.
+    More of them are embedded in parts, and again for the gradient.
+    """
+    micro_batch = self.micro_batch or self.batch_real
+    return min(micro_batch, MOST_KEPT) if self.rematerialise else MOST_KEPT
 
-  Attributes:
-    real: features [B, F], or before embedding images [B, H, W, D].
-    weights: float32 [B], 1 for a real image and 0 for padding.
-    augmentation: the draw that the synthetic images must share.
+
+def make_objective(
+  network: Network,
+  config: CondenseConfig,
+  *,
+  terms: tuple[tuple[str, Term], ...] = (),
+  classes_together: int = 0,
+  axis: ClassAxis | None = None,
+) -> Objective:
+  """Makes the loss that a config describes.
+
+  Args:
+    network: what embeds.
+    config: for a network that knows no padding, `batch_real` must not be above
+      the smallest class.
+    terms: added to the discrepancy's, under names of their own.
+    classes_together: see `Objective`.
+    axis: see `Objective`.
+
+  Raises:
+    InputError: an unknown augmentation, discrepancy or storage.
   """
+  return Objective(
+    network=network,
+    terms=Terms(((config.discrepancy, _term(config.discrepancy)), *terms)),
+    storage=get_storage(config.storage),
+    operations=augment.parse(config.augment),
+    batch_real=config.batch_real,
+    micro_batch=config.micro_batch or config.batch_real,
+    classes_together=classes_together,
+    sizes=config.sizes,
+    batch_norm_classes=config.batch_norm_classes,
+    rematerialise=config.rematerialise,
+    precision=config.precision,
+    axis=axis,
+  )
 
-  real: Array
-  weights: Array
-  augmentation: augment.Augmentation
+
+def _term(discrepancy: str) -> Term:
+  return _of_features(get_discrepancy(discrepancy))
+
+
+# Equal discrepancies give equal terms, so that programs are shared.
+_of_features = functools.lru_cache(of_features)

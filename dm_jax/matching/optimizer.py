@@ -1,49 +1,96 @@
-"""How the pixels move."""
+"""How the pixels move: optimisers by name, and what was tested with a network.
 
+A network's gradients have a length and a roughness of their own, so the rate
+of the pixels, and how far their gradients are smoothed, go with it.
+"""
+
+from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import NamedTuple
 
 import optax
 
 from dm_jax.config.sections import CondenseConfig
-from dm_jax.images.smooth import smoothed
+from dm_jax.images.smooth import smoothing
 from dm_jax.types import Network
 
-# (network, optimiser) -> (learning rate, smoothing); others take the paper's.
-# Gradients through random ResNets have little in common from step to step but
-# for their coarse parts: of the whole of them images wander off at the paper's
-# rate. BUILD_NOTES.md has the figures.
-TESTED = {
-  ('resnet18', 'sgd'): (1.0, 2.0),
-  ('resnet18_ap', 'sgd'): (0.04, 2.0),
+OPTIMIZERS: dict[str, Callable[[float, float], optax.GradientTransformation]]
+OPTIMIZERS = {
+  'sgd': lambda rate, momentum: optax.sgd(rate, momentum),
+  'adam': lambda rate, momentum: optax.adam(rate, b1=momentum),
 }
-_PAPER = (1.0, 0.0)
 
 
-def settings_for(network: Network, optimizer: str = 'sgd') -> dict[str, Any]:
-  """Returns the learning rate and smoothing that were tested with a network."""
-  rate, smoothing = TESTED.get((network.name, optimizer), _PAPER)
-  return {'learning_rate': rate, 'smoothing': smoothing}
+class Tested(NamedTuple):
+  """Settings that were tested with a network and an optimiser.
+
+  Attributes:
+    learning_rate: of the normalised pixels.
+    smoothing: of their gradients, see `CondenseConfig.smoothing`.
+  """
+
+  learning_rate: float
+  smoothing: float = 0.0
 
 
-def fill_in(config: CondenseConfig, network: Network) -> CondenseConfig:
-  """Takes the settings tested with the network where the config has none."""
-  tested = settings_for(network)
-  open_fields = {
-    field: value
-    for field, value in tested.items()
-    if getattr(config, field) is None
-  }
-  return dataclasses.replace(config, **open_fields)
+# The paper's, for its ConvNet.
+PAPER = Tested(1.0)
+# By optimiser, for networks that the table below does not name.
+_DEFAULT = {'sgd': PAPER, 'adam': Tested(0.01)}
+# By (network, optimiser). Gradients through random ResNets have little in
+# common from step to step but for their coarse parts: of the whole of them
+# images wander off at the paper's rate. BUILD_NOTES.md has the figures.
+_TESTED = {
+  ('resnet18', 'sgd'): Tested(1.0, smoothing=2.0),
+  ('resnet18_ap', 'sgd'): Tested(0.04, smoothing=2.0),
+  ('resnet18', 'adam'): Tested(0.01, smoothing=2.0),
+  ('resnet18_ap', 'adam'): Tested(0.01, smoothing=2.0),
+}
 
 
-def make_optimizer(config: CondenseConfig) -> optax.GradientTransformation:
-  """Returns the original's SGD with momentum on the pixels.
+@dataclasses.dataclass(frozen=True)
+class PixelOptimizer:
+  """An optimiser of one class's pixels; equal ones share programs.
+
+  Attributes:
+    name: of `OPTIMIZERS`.
+    learning_rate: of the normalised pixels.
+    momentum: of sgd; the decay of adam's first moment.
+    smoothing: deviation, in pixels, of a Gaussian over each step's gradient.
+  """
+
+  name: str
+  learning_rate: float
+  momentum: float
+  smoothing: float = 0.0
+
+  def make(self) -> optax.GradientTransformation:
+    """Returns the transformation of images [S, H, W, D]."""
+    descent = OPTIMIZERS[self.name](self.learning_rate, self.momentum)
+    if not self.smoothing:
+      return descent
+    return optax.chain(smoothing(self.smoothing), descent)
+
+
+def tested_settings(network: str, optimizer: str) -> Tested:
+  """Returns what was tested with a network, else the optimiser's default.
 
   Args:
-    config: its settings. Left open, rate and smoothing are the paper's, 1 and
-      0; the state does not depend on them.
+    network: its name; '' for one of the user's own.
+    optimizer: of `OPTIMIZERS`.
   """
-  rate, smoothing = config.learning_rate, config.smoothing
-  descent = optax.sgd(1.0 if rate is None else rate, config.momentum)
-  return smoothed(descent, smoothing or 0.0)
+  return _TESTED.get((network, optimizer), _DEFAULT[optimizer])
+
+
+def resolve_optimizer(
+  config: CondenseConfig, network: Network
+) -> PixelOptimizer:
+  """Fills in what the config leaves open, by what was tested."""
+  tested = tested_settings(network.name, config.optimizer)
+  rate, smoothed = config.learning_rate, config.smoothing
+  return PixelOptimizer(
+    config.optimizer,
+    tested.learning_rate if rate is None else rate,
+    config.momentum,
+    tested.smoothing if smoothed is None else smoothed,
+  )

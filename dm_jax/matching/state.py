@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
@@ -15,7 +14,7 @@ from dm_jax.data.mapped import release
 from dm_jax.draws import class_keys, draw
 from dm_jax.errors import InputError
 from dm_jax.images.normalise import normalise
-from dm_jax.matching.optimizer import make_optimizer
+from dm_jax.images.storage import get_storage
 from dm_jax.types import Array, Embedder, Key
 
 
@@ -28,11 +27,14 @@ class CondenseState:
     step: int32 [], steps done.
     images: synthetic images as stored, normalised float32 [C, S, H, W, D].
     optimizer: the optimiser's state, each leaf with a leading C.
+    terms: the states of the loss's terms, each leaf with a leading C; no leaf
+      where they have none, as the paper's.
   """
 
   step: Array
   images: Array
   optimizer: Any
+  terms: Any = ()
 
 
 @jax.tree_util.register_dataclass
@@ -47,16 +49,18 @@ class Problem:
       depend on neither the other classes nor the devices.
     embedder: key -> variables, a `jax.tree_util.Partial`: the arrays that it
       holds are arguments of the compiled step, not constants in it.
+    labels: int32 [C], the index of each class among the network's logits.
   """
 
   data: ClassData
   network_key: Key
   class_keys: Key
   embedder: Embedder
+  labels: Array
 
 
 def make_problem(
-  data: ClassData, key: Key, embedder: Embedder, first: int = 0
+  data: ClassData, key: Key, embedder: Embedder, labels: Array | None = None
 ) -> Problem:
   """Returns the `Problem` whose every draw follows from `key`.
 
@@ -64,59 +68,58 @@ def make_problem(
     data: the real images, of some classes or all.
     key: of the run, the same as for `init_state`.
     embedder: key -> variables; `network.init` gives the paper's random ones.
-    first: number of the first class of `data` among all.
+    labels: see `Problem`; None is 0, 1, ...
   """
   _, network_key, classes_key = jax.random.split(key, 3)
-  keys = class_keys(classes_key, data.classes, first)
   # A Partial around a Partial would hide its arrays in the program.
   if not isinstance(embedder, jax.tree_util.Partial):
     embedder = jax.tree_util.Partial(embedder)
-  return Problem(without_names(data), network_key, keys, embedder)
+  if labels is None:
+    labels = jnp.arange(data.classes, dtype=jnp.int32)
+  keys = class_keys(classes_key, data.numbers)
+  return Problem(data, network_key, keys, embedder, labels)
 
 
-def init_state(
-  data: ClassData,
-  config: CondenseConfig,
-  key: Key,
-  optimizer: optax.GradientTransformation | None = None,
-  first: int = 0,
-) -> CondenseState:
+def init_images(data: ClassData, config: CondenseConfig, key: Key) -> Array:
   """Starts from random real images, or from standard normal noise.
 
   Args:
     data: the real images, of some classes or all.
-    config: `images_per_class`, `init`, and the optimiser's settings.
+    config: `images_per_class`, `init` and `storage`.
     key: of the run, the same as for `make_problem`.
-    optimizer: as for `make_step`.
-    first: number of the first class of `data` among all.
+
+  Returns:
+    Stored images, normalised [C, S, H, W, D].
 
   Raises:
     InputError: a class has fewer real images than are to be drawn.
   """
   check_start(config, data)
-  per_class = config.largest
+  storage, per_class = get_storage(config.storage), config.largest
   init_key, _, _ = jax.random.split(key, 3)
-  keys = class_keys(init_key, data.classes, first)
+  keys = class_keys(init_key, data.numbers)
   if config.init == 'noise':
     shape = (per_class, *data.image_shape)
-    images = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
-  else:
-    images = draw_images(data, keys, per_class)
-  optimizer = optimizer or make_optimizer(config)
-  opt_state = jax.vmap(optimizer.init)(images)
-  return CondenseState(jnp.int32(0), images, opt_state)
+    return jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
+  drawn = draw_images(data, keys, per_class * storage.per_stored)
+  if storage.encode is None:
+    return drawn
+  return jax.vmap(storage.stored_images)(drawn)
 
 
 def check_start(config: CondenseConfig, data: ClassData) -> None:
   """Raises InputError if a class has too few images to start from."""
+  needed = config.largest * get_storage(config.storage).per_stored
   smallest = int(data.counts.min())
-  if config.init == 'real' and config.largest > smallest:
-    name = data.class_names[int(data.counts.argmin())]
-    raise InputError(
-      f'condense.images_per_class {config.largest} is more than the'
-      f' {smallest} images of class {name!r}: use at most {smallest}, or'
-      ' condense.init noise'
-    )
+  if config.init != 'real' or needed <= smallest:
+    return
+  name = data.class_names[int(data.counts.argmin())]
+  raise InputError(
+    f'condense.images_per_class {config.largest} is more than the {smallest}'
+    f' images of class {name!r} give: use at most'
+    f' {smallest // get_storage(config.storage).per_stored}, or condense.init'
+    ' noise'
+  )
 
 
 def draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
@@ -125,10 +128,10 @@ def draw_images(data: ClassData, keys: Key, per_class: int) -> Array:
   Args:
     data: the real images.
     keys: one for each class [C], see `class_keys`; are consumed.
-    per_class: S, at most the smallest class.
+    per_class: at most the smallest class.
 
   Returns:
-    Normalised [C, S, H, W, D].
+    Normalised [C, per_class, H, W, D].
   """
   indices = _draw_indices(
     jnp.asarray(data.counts), keys, data.images.shape[1], per_class
@@ -155,8 +158,3 @@ def _draw_indices(
 
 _take = jax.jit(jax.vmap(lambda images, indices: images[indices]))
 _normalise = jax.jit(normalise, static_argnums=(1, 2))
-
-
-def without_names(data: ClassData) -> ClassData:
-  """Drops names and range of classes: each would have programs of its own."""
-  return dataclasses.replace(data, class_names=(), held=None)

@@ -1,34 +1,103 @@
-"""The state of condensing, what a step reads, and one pure step."""
+"""The algorithm: one pure step of distribution matching (Alg. 1).
+
+Read `make_algorithm` from the top: a network is drawn, real images of every
+class are drawn and embedded, the synthetic ones are compared with them, and
+move down the gradient. `loss` says how two sets are compared, `state` what is
+kept between steps.
+"""
 
 from collections.abc import Callable
-from typing import cast
+import functools
+from typing import NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import ClassAxis
-from dm_jax.images import augment
-from dm_jax.matching import loss as matching
-from dm_jax.matching.discrepancy import get_discrepancy
-from dm_jax.matching.objective import AT_ONCE, Objective
-from dm_jax.matching.optimizer import fill_in, make_optimizer
-from dm_jax.matching.state import CondenseState, Problem
-from dm_jax.types import Array, Decoder, Network
+from dm_jax.matching.embed import output_shapes
+from dm_jax.matching.loss import Comparison, class_gradients, make_targets
+from dm_jax.matching.objective import Objective, make_objective
+from dm_jax.matching.optimizer import PixelOptimizer, resolve_optimizer
+from dm_jax.matching.state import CondenseState, Problem, init_images
+from dm_jax.matching.terms import Term
+from dm_jax.networks.registry import default_network
+from dm_jax.types import Array, Key, Network
 
-Step = Callable[[CondenseState, Problem], tuple[CondenseState, Array]]
+Losses = dict[str, Array]  # [C] by term.
+Step = Callable[[CondenseState, Problem], tuple[CondenseState, Losses]]
 
 
-def keep(stored: Array) -> Array:
-  """The paper's way from stored images to training images: none."""
-  return stored
+class Algorithm(NamedTuple):
+  """Distribution matching as pure functions, to be jitted, looped or mapped.
+
+  Attributes:
+    init: (data, config, key) -> the first `CondenseState`.
+    gradient: (state, problem) -> (gradient [C, S, H, W, D], `Comparison`)
+      of the step that comes next; nothing moves.
+    step: (state, problem) -> (state, losses [C] by term). Losses are those
+      before the update; their sum is what is minimised.
+    terms: the names of the losses.
+  """
+
+  init: Callable[[ClassData, CondenseConfig, Key], CondenseState]
+  gradient: Callable[[CondenseState, Problem], tuple[Array, Comparison]]
+  step: Step
+  terms: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=8)
+def make_algorithm(
+  objective: Objective,
+  optimizer: PixelOptimizer | optax.GradientTransformation,
+) -> Algorithm:
+  """Makes the algorithm; equal arguments give the same functions.
+
+  Args:
+    objective: what is minimised.
+    optimizer: of the pixels of one class.
+  """
+  own = isinstance(optimizer, PixelOptimizer)
+  tx = optimizer.make() if own else optimizer
+
+  def init(data: ClassData, config: CondenseConfig, key: Key) -> CondenseState:
+    images = init_images(data, config, key)
+    shapes = output_shapes(objective.network, data.image_shape)
+    state = [objective.terms.init(shapes) for _ in config.sizes]
+    terms = jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf[None], (len(images), *leaf.shape)),
+      jax.tree.map(jnp.asarray, tuple(state)),
+    )
+    return CondenseState(jnp.int32(0), images, jax.vmap(tx.init)(images), terms)
+
+  def gradient(state: CondenseState, problem: Problem):
+    fold = jax.random.fold_in
+    variables = problem.embedder(fold(problem.network_key, state.step))
+    keys = jax.vmap(fold, (0, None))(problem.class_keys, state.step)
+    targets = make_targets(
+      objective, problem.data, problem.labels, state.terms, variables, keys
+    )
+    return class_gradients(objective, state.images, targets, variables)
+
+  def step(state: CondenseState, problem: Problem):
+    downhill, compared = gradient(state, problem)
+    updates, opt_state = jax.vmap(tx.update)(
+      downhill, state.optimizer, state.images
+    )
+    images = cast(Array, optax.apply_updates(state.images, updates))
+    after = CondenseState(state.step + 1, images, opt_state, compared.states)
+    return after, compared.losses
+
+  return Algorithm(init, gradient, step, objective.terms.names)
 
 
 def make_step(
   network: Network,
   config: CondenseConfig,
   *,
-  decode: Decoder = keep,
+  terms: tuple[tuple[str, Term], ...] = (),
   optimizer: optax.GradientTransformation | None = None,
   axis: ClassAxis | None = None,
 ) -> Step:
@@ -36,55 +105,51 @@ def make_step(
 
   Args:
     network: what embeds; its variables come from `Problem.embedder`.
-    config: batch size, augmentation and discrepancy. For a network that
-      `needs_whole_batch`, `batch_real` must not be above the
-      smallest class: padding would enter the statistics. (`condense` sees to
-      that.)
-    decode: stored images -> images to train on, for one class.
-    optimizer: moves the pixels of one class; None is `make_optimizer`'s, with
-      the network's own settings where the config leaves them open.
+    config: batch size, augmentation, discrepancy, storage and optimiser. For a
+      network that mixes images and knows no padding, `batch_real` must not be
+      above the smallest class: padding would enter the statistics. (`condense`
+      sees to that.)
+    terms: (name, term) of losses that are added to the discrepancy.
+    optimizer: moves the pixels of one class; None is the config's, with what
+      was tested with the network where it leaves settings open.
     axis: the mapped axis that the classes are dealt over, where batch norm
       takes all of them as one batch; None where one call sees all classes.
 
   Returns:
-    step: (state, problem) -> (state, losses [C]); losses are those before the
-    update, and their sum is what is minimised.
+    step: (state, problem) -> (state, losses [C] by term); losses are those
+    before the update, and their sum is what is minimised.
 
   Raises:
-    InputError: an unknown augmentation or discrepancy.
+    InputError: an unknown augmentation, discrepancy or storage.
   """
-  optimizer = optimizer or make_optimizer(fill_in(config, network))
-  objective = Objective(
-    network=network,
-    discrepancy=get_discrepancy(config.discrepancy),
-    decode=decode,
-    operations=augment.parse(config.augment),
-    batch_real=config.batch_real,
-    micro_batch=config.micro_batch or config.batch_real,
-    sizes=config.sizes,
-    together=config.batch_norm_classes,
-    at_once=(
-      min(config.micro_batch or config.batch_real, AT_ONCE)
-      if config.rematerialise
-      else AT_ONCE
-    ),
-    precision=config.precision,
-    axis=axis,
-  )
+  objective = make_objective(network, config, terms=terms, axis=axis)
+  moves = optimizer or resolve_optimizer(config, network)
+  return make_algorithm(objective, moves).step
 
-  def step(state: CondenseState, problem: Problem):
-    fold = jax.random.fold_in
-    variables = problem.embedder(fold(problem.network_key, state.step))
-    keys = jax.vmap(fold, (0, None))(problem.class_keys, state.step)
-    targets = matching.make_targets(objective, problem.data, variables, keys)
 
-    gradient, losses = matching.gradient(
-      objective, state.images, targets, variables
-    )
-    updates, opt_state = jax.vmap(optimizer.update)(
-      gradient, state.optimizer, state.images
-    )
-    images = cast(Array, optax.apply_updates(state.images, updates))
-    return CondenseState(state.step + 1, images, opt_state), losses
+def init_state(
+  data: ClassData,
+  config: CondenseConfig,
+  key: Key,
+  *,
+  network: Network | None = None,
+  terms: tuple[tuple[str, Term], ...] = (),
+  optimizer: optax.GradientTransformation | None = None,
+) -> CondenseState:
+  """Returns the state before the first step of `make_step`.
 
-  return step
+  Args:
+    data: the real images, of some classes or all.
+    config: `images_per_class`, `init`, and the optimiser's settings.
+    key: of the run, the same as for `make_problem`.
+    network: as for `make_step`; None is the paper's.
+    terms: as for `make_step`.
+    optimizer: as for `make_step`.
+
+  Raises:
+    InputError: a class has fewer real images than are to be drawn.
+  """
+  network = network or default_network(data.image_shape, data.classes)
+  objective = make_objective(network, config, terms=terms)
+  moves = optimizer or resolve_optimizer(config, network)
+  return make_algorithm(objective, moves).init(data, config, key)
