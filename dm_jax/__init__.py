@@ -15,15 +15,7 @@ from dm_jax.applications.search import (
   list_space,
   train_networks,
 )
-from dm_jax.condensing.condense import (
-  CondenseState,
-  Problem,
-  condense,
-  condense_classes,
-  init_state,
-  make_problem,
-  make_step,
-)
+from dm_jax.condensing.condense import condense, condense_classes
 from dm_jax.condensing.loop import Metrics
 from dm_jax.config.sections import (
   CondenseConfig,
@@ -36,6 +28,8 @@ from dm_jax.config.sections import (
 from dm_jax.data.class_data import ClassData, Dataset
 from dm_jax.data.load import load as load_data
 from dm_jax.errors import Diverged, InputError
+from dm_jax.matching.state import CondenseState, Problem, make_problem
+from dm_jax.matching.step import init_state, make_step
 from dm_jax.networks.linen import network_from_linen
 from dm_jax.networks.registry import make_network, register_network
 from dm_jax.selection.select import select

@@ -2,61 +2,30 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import functools
 from typing import Any, cast
 
 import jax
 import optax
 
 from dm_jax.condensing import loop
-from dm_jax.condensing.plan import (
-  check_condensable,
-  check_network,
-  lay_out_classes,
-  make_plan,
-  resolve,
-  spans_all,
-)
+from dm_jax.condensing.plan import Plan, make_plan
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.devices import layout as parallel
+from dm_jax.devices import layout
 from dm_jax.errors import InputError
-from dm_jax.matching.optimizer import make_optimizer
-from dm_jax.matching.state import (
-  CondenseState,
-  Problem,
-  init_state,
-  make_problem,
-)
-from dm_jax.matching.step import keep, make_step
+from dm_jax.matching.state import CondenseState, Problem, make_problem
+from dm_jax.matching.terms import Term
 from dm_jax.networks.linen import AnyNetwork, as_network
-from dm_jax.networks.registry import (
-  default_network,
-)
+from dm_jax.networks.registry import default_network
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import AnyArray, Decoder, Embedder, Key
+from dm_jax.types import AnyArray, Embedder, Key
 
-__all__ = [
-  'PROBLEM_AXES',
-  'STATE_AXES',
-  'CondenseState',
-  'Problem',
-  'check_condensable',
-  'check_network',
-  'condense',
-  'condense_classes',
-  'default_network',
-  'init_state',
-  'make_optimizer',
-  'make_problem',
-  'make_step',
-]
-
-# Which leaves have a class axis; pytree prefixes, see `parallel`.
-STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0)
+# Which leaves have a class axis; pytree prefixes, see `devices.layout`.
+STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0, terms=0)
 PROBLEM_AXES = cast(Any, Problem)(
-  data=0, network_key=None, class_keys=0, embedder=None
+  data=0, network_key=None, class_keys=0, embedder=None, labels=0
 )
+
 Callback = Callable[[CondenseState, loop.Metrics], None]
 
 
@@ -117,33 +86,35 @@ def condense_classes(
   state: CondenseState | None = None,
   callback: Callback | None = None,
   devices: Sequence[Any] | None = None,
-  embedder: Embedder | None = None,
-  decode: Decoder = keep,
-  optimizer: optax.GradientTransformation | None = None,
   place: str = 'auto',
+  embedder: Embedder | None = None,
+  terms: tuple[tuple[str, Term], ...] = (),
+  optimizer: optax.GradientTransformation | None = None,
+  plan: Plan | None = None,
   peers: loop.Peers = loop.ALONE,
-  first: int = 0,
 ) -> SyntheticSet:
   """`condense`, for images that are grouped by class already.
 
   Args:
-    data: the real images, their statistics and class names.
+    data: the real images, their statistics and class names. The draws for a
+      class follow from its number (`ClassData.numbers`) and the key alone:
+      where no norm mixes images, two calls of three classes give the same as
+      one call of six.
     config: as for `condense`.
     key: as for `condense`.
     network: as for `condense`.
     state: as for `condense`.
     callback: as for `condense`.
     devices: which to use; None for all local ones.
+    place: where the real images lie, see `DataConfig.placement`.
     embedder: key -> variables of the step's network, a `jax.tree_util.Partial`
       if it holds arrays; None draws random ones, `network.init`.
-    decode: as for `make_step`.
+    terms: as for `make_step`.
     optimizer: as for `make_step`.
-    place: where the real images lie, see `DataConfig.placement`.
+    plan: made by `make_plan` of the same data, config and network; None makes
+      it. With one, `devices`, `place`, `terms` and `optimizer` are the plan's.
     peers: the processes that share the classes, each with those that its `data`
       holds.
-    first: number of the first class. The draws for a class depend on its number
-      and the key alone: where no norm mixes images, two calls of three classes
-      give the same as one call of six.
 
   Returns:
     The synthetic set, of all classes.
@@ -151,50 +122,59 @@ def condense_classes(
   Raises:
     InputError, Diverged: as for `condense`.
   """
-  check_condensable(config, data)
   made = as_network(
     network or default_network(data.image_shape, data.classes),
     data.image_shape,
   )
-  check_network(config, data, made)
-  fits = make_plan(config, data, made, place, devices)
-  layout = lay_out_classes(config, data, made, devices, fits.at_once, peers)
-  resolved = resolve(config, data, made, layout.platform)
-  own, low = data.own, first + data.held_range[0]
+  plan = plan or make_plan(
+    config,
+    data,
+    made,
+    place,
+    devices=devices,
+    shares=peers.classes,
+    terms=terms,
+    optimizer=optimizer,
+  )
+  own, (low, high) = data.own, data.held_range
   if state is None:
-    state = init_state(own, config, key, optimizer, first=low)
+    state = plan.algorithm.init(own, config, key)
   else:
     _check_state(state, data, config)
-    if data.held is not None:
-      state = parallel.slice_classes(state, STATE_AXES, *data.held)
-  problem = make_problem(own, key, embedder or made.init, first=low)
-  axis = layout.axis if spans_all(made, config) else None
+    state = layout.slice_classes(state, STATE_AXES, low, high)
+  labels = jax.numpy.arange(low, high, dtype='int32')
   state = loop.run(
-    _make_step(made, resolved, decode, optimizer, axis),
+    plan.algorithm,
     state,
-    problem,
+    make_problem(own, key, embedder or made.init, labels),
     (STATE_AXES, PROBLEM_AXES),
-    layout,
+    plan.layout,
     steps=config.steps,
     every=config.log_every,
-    describe=f'condense.learning_rate {resolved.learning_rate}',
+    describe=plan.moves,
     callback=callback,
-    resident=fits.placement == 'device',
+    resident=plan.fit.placement == 'device',
     peers=peers,
   )
+  return made_from(state, data, config)
+
+
+def made_from(
+  state: CondenseState, data: ClassData, config: CondenseConfig
+) -> SyntheticSet:
+  """Returns the images of a state as a set.
+
+  Args:
+    state: of all classes.
+    data: statistics and class names.
+    config: how it was condensed.
+  """
   provenance = {
     'config': {'condense': dataclasses.asdict(config)},
     'versions': package_versions(),
   }
-  images = jax.vmap(decode)(state.images)
-  return SyntheticSet.from_classes(images, data, provenance)
-
-
-@functools.lru_cache(maxsize=8)
-def _make_step(network, config, decode, optimizer, axis):
-  """`make_step`; equal arguments give the same function."""
-  return make_step(
-    network, config, decode=decode, optimizer=optimizer, axis=axis
+  return SyntheticSet.from_classes(
+    state.images, data, provenance, config.storage
   )
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.matching.objective import AT_ONCE
+from dm_jax.matching.objective import Objective
 from dm_jax.types import Batch, ImageShape, Network
 
 _FLOAT = 4  # Bytes.
@@ -35,27 +35,39 @@ class Needs:
 
 
 def count_needs(
-  config: CondenseConfig, data: ClassData, network: Network
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  data: ClassData,
 ) -> Needs:
-  each = activations(network, data.image_shape, config.precision)
-  pixels = math.prod(data.image_shape)
-  size, batch = config.largest, config.batch_real
-  micro = config.micro_batch or batch
+  """Counts what condensing takes; nothing is computed.
+
+  Args:
+    objective: the loss, and how many images pass at a time.
+    optimizer: of the pixels of one class.
+    data: the real images.
+  """
+  network, batch = objective.network, objective.batch_real
+  each = activations(network, data.image_shape, objective.precision)
+  pixels = math.prod(data.image_shape) * _FLOAT
+  stored = max(objective.sizes)
+  training = stored * objective.storage.per_stored
+  micro = objective.micro_batch or batch
   # Of the arrays on the way, a gradient keeps less than half.
   kept = each.all // 2
   passing = micro * 3 * each.largest
-  per_class = batch * (each.features + 2 * pixels * _FLOAT)
+  real = batch * (each.features + 2 * pixels)
+  per_class = training * (2 * pixels + each.features)
   if network.mixes_images:  # All real images are one batch, and all others.
-    per_class += size * kept + batch * 3 * each.largest
-  elif config.rematerialise:
-    passing += min(micro, size) * kept
+    per_class += training * kept + batch * 3 * each.largest + real
   else:  # As many whole classes as come near a micro-batch.
-    passing += min(max(micro, size), AT_ONCE) * kept
+    passing += min(max(micro, training), objective.most_kept) * kept + real
+  image = jax.ShapeDtypeStruct((stored, *data.image_shape), jnp.float32)
+  moved = stored * pixels + _tree_bytes(jax.eval_shape(optimizer.init, image))
   return Needs(
     fixed=2 * each.network + passing,
-    per_class=per_class + size * (2 * pixels * _FLOAT + each.features),
-    # Pixels and momentum, their successors, the gradient, copies on the way.
-    state=size * pixels * _FLOAT * 6,
+    per_class=per_class,
+    # Pixels and optimiser, their successors, the gradient, a copy on the way.
+    state=2 * moved + 2 * stored * pixels,
     images=data.images.nbytes // data.classes,
   )
 
@@ -123,6 +135,10 @@ def _programs(value: Any) -> list[Any]:
     return [program for item in value for program in _programs(item)]
   value = getattr(value, 'jaxpr', value)
   return [value] if hasattr(value, 'eqns') else []
+
+
+def _tree_bytes(tree: Any) -> int:
+  return sum(_bytes(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def _bytes(variable: Any) -> int:

@@ -1,6 +1,6 @@
 """Runs steps, many in a compiled call, and reports between the calls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -16,9 +16,12 @@ import numpy as np
 from dm_jax.data.mapped import release
 from dm_jax.devices.layout import ClassLayout
 from dm_jax.errors import Diverged
+from dm_jax.matching.step import Algorithm
 from dm_jax.types import Array
 
 _MOST_STEPS = 1000  # Per compiled call.
+Losses = Mapping[str, np.ndarray]  # By term, [steps].
+
 _SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
 
 
@@ -28,42 +31,57 @@ class Metrics:
 
   Attributes:
     step: steps done.
-    losses: float32 [steps since the last callback], summed over the classes.
+    terms: float32 [steps since the last callback] by term of the loss, summed
+      over the classes.
     seconds: that they took.
     compile_seconds: of the whole run so far.
     waited: of the seconds, those in which the devices had no images yet.
   """
 
   step: int
-  losses: np.ndarray
+  terms: Mapping[str, np.ndarray]
   seconds: float
   compile_seconds: float
   waited: float = 0.0
 
+  @property
+  def losses(self) -> np.ndarray:
+    """The sum of the terms, float32 [steps since the last callback]."""
+    return np.sum([*self.terms.values()], axis=0)
 
-def repeat(step: Callable) -> Callable:
-  """Returns (state, problem, steps) -> (state, losses [_MOST_STEPS, C]).
 
-  The number of steps is an argument of the compiled program, so that calls of
-  every length share it. Losses beyond that number are 0.
+def repeat(algorithm: Algorithm) -> Callable:
+  """Returns (state, problem, steps) -> (state, losses by term).
+
+  Losses are [_MOST_STEPS, C], 0 beyond the number of steps. That number is an
+  argument of the compiled program, so that calls of every length share it.
   """
 
   def call(state: Any, problem: Any, steps: Array):
     def body(i, carry):
       state, losses = carry
-      state, loss = step(state, problem)
-      return state, losses.at[i].set(loss.astype(jnp.float32))
+      state, new = algorithm.step(state, problem)
+      return state, {
+        name: losses[name].at[i].set(new[name].astype(jnp.float32))
+        for name in algorithm.terms
+      }
 
-    losses = jnp.zeros((_MOST_STEPS, state.images.shape[0]), jnp.float32)
+    none = jnp.zeros((_MOST_STEPS, state.images.shape[0]), jnp.float32)
+    losses = dict.fromkeys(algorithm.terms, none)
     return lax.fori_loop(jnp.int32(0), steps, body, (state, losses))
 
   return call
 
 
 @functools.lru_cache(maxsize=8)
-def _program(step: Callable, axes: tuple[Any, Any], layout: ClassLayout):
+def _program(algorithm: Algorithm, axes: tuple[Any, Any], layout: ClassLayout):
   """The compiled repetition; equal arguments share it."""
-  return layout.map(repeat(step), (*axes, None))
+  return layout.map(repeat(algorithm), (*axes, None))
+
+
+def add_losses(parts: Sequence[Losses]) -> Losses:
+  """Adds the losses of several parts of the classes, term by term."""
+  return {name: np.sum([p[name] for p in parts], axis=0) for name in parts[0]}
 
 
 class Released(Exception):
@@ -81,7 +99,7 @@ class Peers:
 
   classes: tuple[int, ...] = ()
 
-  def share(self, losses: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+  def share(self, losses: Losses, state: Any) -> tuple[Losses, Any]:
     """Returns the losses of all processes, summed, and the state of all."""
     return losses, state
 
@@ -142,7 +160,7 @@ class _Supply:
 
 
 def run(
-  step: Callable,
+  algorithm: Algorithm,
   state: Any,
   problem: Any,
   axes: tuple[Any, Any],
@@ -158,8 +176,7 @@ def run(
   """Steps from `state` until `steps` are done.
 
   Args:
-    step: (state, problem) -> (state, losses [C]); calls with the same one share
-      what is compiled.
+    algorithm: calls with the same one share what is compiled.
     state: has `step` and `images`; not changed. Of this process's classes.
     problem: what a step reads.
     axes: of the state and the problem, see `ClassLayout.map`; hashable.
@@ -181,10 +198,10 @@ def run(
     Released: the lead ended the run.
   """
   own, done = state, int(state.step)
-  _, state = peers.share(np.zeros(0, np.float32), own)
+  _, state = peers.share({}, own)
   if done >= steps:
     return state
-  advance = _Advance(step, own, problem, axes, layout, resident)
+  advance = _Advance(algorithm, own, problem, axes, layout, resident)
   with contextlib.closing(advance):
     started = time.perf_counter()
     advance.compile()
@@ -222,10 +239,10 @@ def run(
 class _Advance:
   """Holds a run on the devices and takes its steps, chunk by chunk."""
 
-  def __init__(self, step, state, problem, axes, layout, resident):
+  def __init__(self, algorithm, state, problem, axes, layout, resident):
     """Puts the state onto the devices, and of the problem what stays there."""
     self._layout, self._axes = layout, axes
-    self._program = _program(step, axes, layout)
+    self._program = _program(algorithm, axes, layout)
     self._states = [
       layout.deal(state, axes[0], chunk=chunk, donated=True)
       for chunk in range(layout.chunks)
@@ -237,27 +254,31 @@ class _Advance:
     """Compiles the program by a call of no steps."""
     self._run(0, self.supply.first(), 0)
 
-  def __call__(self, count: int) -> tuple[np.ndarray, Any]:
+  def __call__(self, count: int) -> tuple[Losses, Any]:
     """Takes `count` steps; returns their losses and the state after them."""
     chunks = range(self._layout.chunks)
     losses = [self._run(i, self.supply.take(i), count) for i in chunks]
     states = self._states[0] if len(chunks) == 1 else self._states
-    return np.sum(losses, axis=0), self._layout.gather(states, self._axes[0])
+    return add_losses(losses), self._layout.gather(states, self._axes[0])
 
   def close(self) -> None:
     self.supply.close()
 
-  def _run(self, chunk: int, problem: Any, count: int) -> np.ndarray:
+  def _run(self, chunk: int, problem: Any, count: int) -> Losses:
     self._states[chunk], losses = self._program(
       self._states[chunk], problem, jnp.int32(count)
     )
     # Waits, so that no more than two chunks of the problem are ever held.
-    return self._layout.gather_last(losses, chunk)[:count].sum(-1)
+    return {
+      name: self._layout.gather_last(loss, chunk)[:count].sum(-1)
+      for name, loss in losses.items()
+    }
 
 
 def _deal_chunk(layout: ClassLayout, problem: Any, axes: Any, chunk: int):
   dealt = layout.deal(problem, axes, chunk=chunk)
-  jax.tree.map(release, problem)  # What was read of a file need not stay.
+  for leaf in jax.tree.leaves(problem):
+    release(leaf)  # What was read of a file need not stay.
   return dealt
 
 
@@ -268,12 +289,12 @@ def _next_count(affordable: int, done: int, steps: int, every: int) -> int:
 
 
 def _check_finite(losses, done: int, good, state, describe: str) -> None:
-  finite = np.isfinite(losses)
+  finite = np.isfinite(np.sum([*losses.values()], axis=0))
   images_finite = bool(jax.jit(_all_finite)(state.images))
   if finite.all() and images_finite:
     return
   # The losses are those before each update: the last may spoil the images.
-  step = done + (len(losses) if finite.all() else 1 + int(np.argmin(finite)))
+  step = done + (len(finite) if finite.all() else 1 + int(np.argmin(finite)))
   raise Diverged(
     f'the loss is not finite at step {step} with {describe}; a smaller'
     ' learning rate helps',

@@ -1,10 +1,10 @@
-"""Maps work over classes on one or more devices. The only home of devices.
+"""Deals classes, or networks, to devices. The only home of `jax.pmap`.
 
-One device runs a function of all C classes under `jit`. Several run it under
-`pmap`, each on its own classes: [C, ...] becomes [devices, C / devices, ...],
-padded with repeats of the last class where it does not divide. The repeats
-compute and are dropped by `gather`, so they reach no result. Classes that do
-not fit at once pass in chunks, one after the other, padded alike.
+A function of one device's classes is mapped over the devices: [C, ...] becomes
+[devices, C / devices, ...], padded with repeats of the last class where it does
+not divide. The repeats compute and are dropped by `gather`, so they reach no
+result. One device is the same with a leading axis of 1. Classes that do not fit
+at once pass in chunks, one after the other, padded alike.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,7 +66,7 @@ class ClassLayout:
 
   @property
   def axis(self) -> ClassAxis | None:
-    """The axis that `map` maps over, if there are several devices."""
+    """The axis that a batch norm spans, if there are several devices."""
     if len(self._mapped) == 1:
       return None
     rows = self.per_device
@@ -102,8 +102,6 @@ class ClassLayout:
     Returns:
       A function of dealt arguments, compiled when it is first called.
     """
-    if len(self._mapped) == 1:
-      return jax.jit(fn, donate_argnums=0)
     return jax.pmap(
       fn,
       axis_name=_AXIS,
@@ -141,10 +139,7 @@ class ClassLayout:
 
   def gather_last(self, array: Array, chunk: int = 0) -> np.ndarray:
     """Brings `map`'s second output for a chunk to the host: [..., classes]."""
-    if len(self._mapped) == 1:
-      joined = np.asarray(array)
-    else:
-      joined = np.concatenate(np.asarray(_local(array)), axis=-1)
+    joined = np.concatenate(np.asarray(_local(array)), axis=-1)
     low, high = self._span(chunk)
     return joined[..., : high - low]
 
@@ -160,17 +155,13 @@ class ClassLayout:
   def _deal_leaf(self, chunk, donated, axis, leaf):
     if axis is not None:
       leaf = self._rows(leaf, chunk)
-    if isinstance(leaf, np.memmap):  # Else a device might read the file.
-      leaf = np.array(leaf)
-    if len(self._mapped) == 1:
-      alias = False if donated else None
-      return jax.device_put(leaf, self.devices[0], may_alias=alias)
-    # A copy that belongs to no device: pmap refuses what another one holds.
-    leaf = _on_host(leaf)
+    # On the host, which belongs to no device: pmap takes it on any. Of a map,
+    # a device might read the file, again and again.
+    host = _on_host(leaf, donated or isinstance(leaf, np.memmap))
     if axis is not None:
-      leaf = leaf.reshape(-1, self.per_device, *leaf.shape[1:])
-    rows = np.zeros(len(self.devices), np.int8)  # pmap maps something.
-    return _identity(self._mapped, axis)(rows, leaf)
+      host = host.reshape(-1, self.per_device, *leaf.shape[1:])
+    devices = np.zeros(len(self.devices), np.int8)
+    return _place(self._mapped, axis)(devices, host)
 
   def _rows(self, leaf, chunk):
     """The classes of a chunk, the last one repeated to fill the devices."""
@@ -182,35 +173,30 @@ class ClassLayout:
     return leaf[index]
 
   def _gather_leaf(self, axis, leaf):
-    if len(self._mapped) == 1:
-      return jnp.copy(leaf) if axis is None else jnp.copy(leaf[: self.classes])
     if axis is None:
-      # The next call takes this memory, whichever device it is on.
-      return jnp.array(_on_host(leaf))
+      # A copy: the next call takes this memory, whichever device it is on.
+      return jnp.array(_on_host(leaf, True))
     return jnp.asarray(_flatten(leaf))[: self.classes]
 
   def _join_leaves(self, axis, *leaves):
     if axis is None:
       return self._gather_leaf(axis, leaves[0])
-    if len(self._mapped) == 1:
-      joined = jnp.concatenate(leaves)
-    else:
-      rows = [*map(_flatten, leaves)]
-      # NumPy knows no keys.
-      whole = jnp if isinstance(rows[0], jax.Array) else np
-      joined = jnp.asarray(whole.concatenate(rows))
-    return joined[: self.classes]
+    rows = [*map(_flatten, leaves)]
+    # NumPy knows no keys.
+    whole = jnp if isinstance(rows[0], jax.Array) else np
+    return jnp.asarray(whole.concatenate(rows))[: self.classes]
 
 
 @functools.lru_cache(maxsize=16)
-def _identity(devices: tuple[Any, ...], axis: int | None) -> Callable:
+def _place(devices: tuple[Any, ...], axis: int | None) -> Callable:
   """Gives an array the placement that `map`'s results have, in every JAX.
 
-  What has another one, as an array of the host, would compile `map`'s program
-  once more, and be sent again at every call.
+  With another one, `map`'s program would be compiled once more, and an array
+  of the host would be sent again at every call. The first argument is what
+  `pmap` needs to map over where the second has no axis.
   """
   return jax.pmap(
-    lambda rows, leaf: leaf,
+    lambda _, leaf: leaf,
     axis_name=_AXIS,
     in_axes=(0, axis),
     out_axes=axis,
@@ -218,14 +204,14 @@ def _identity(devices: tuple[Any, ...], axis: int | None) -> Callable:
   )
 
 
-def _on_host(leaf: Any) -> Any:
-  """Returns a NumPy copy, and keys as keys."""
+def _on_host(leaf: Any, copy: bool) -> Any:
+  """Returns a NumPy array, and keys as keys."""
   if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
     data = np.array(jax.random.key_data(leaf))
     return jax.random.wrap_key_data(
       jnp.asarray(data), impl=jax.random.key_impl(leaf)
     )
-  return np.array(leaf)
+  return np.array(leaf) if copy else np.asarray(leaf)
 
 
 def _local(array: Array) -> Any:

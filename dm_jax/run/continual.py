@@ -108,6 +108,7 @@ def _without_images(data: ClassData, classes: Sequence[int]) -> ClassData:
     data,
     images=np.broadcast_to(np.uint8(0), shape),
     counts=np.asarray(data.counts)[list(classes)],
+    numbers=None,
     class_names=tuple(data.class_names[label] for label in classes),
   )
 
@@ -224,14 +225,14 @@ def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
   folder.mkdir(parents=True, exist_ok=True)
   condense = _condense_config(job, size)
   rows, labels = keep_seen(job.split.labels, new)
+  train = job.split.train.take(new).numbered_from(len(stage.seen) - len(new))
   own = dataclasses.replace(
     job,
     config=dataclasses.replace(job.config, condense=condense),
-    split=Split(job.split.train.take(new), job.split.images[rows], labels),
+    split=Split(train, job.split.images[rows], labels),
     network=_condensing_network(job, new),
     folder=folder,
     first_set=stage.order,
-    first_class=len(stage.seen) - len(new),
   )
   results = read_json(folder / 'results.json')
   return Maker(own, maker.request, Team(own, maker.request), results)

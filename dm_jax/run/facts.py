@@ -11,7 +11,7 @@ import jax
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import NetworkConfig
 from dm_jax.errors import InputError
-from dm_jax.matching.optimizer import settings_for
+from dm_jax.matching.optimizer import tested_settings
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import unused_fields
 from dm_jax.run.config import RunConfig
@@ -59,9 +59,9 @@ def notes(job: Job) -> list[str]:
 def _tested_settings(job: Job) -> Iterator[str]:
   """Says where a network's own settings are taken, and where they are not."""
   name = job.config.network.name
-  settings = settings_for(job.network)
+  known = tested_settings(name, job.config.condense.optimizer)
   for field, paper in {'learning_rate': 1, 'smoothing': 0}.items():
-    tested = settings[field]
+    tested = getattr(known, field)
     given = getattr(job.config.condense, field)
     if tested == paper:
       continue

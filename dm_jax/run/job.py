@@ -8,8 +8,7 @@ from pathlib import Path
 
 import jax
 
-from dm_jax.condensing import plan as placement
-from dm_jax.condensing.plan import make_plan
+from dm_jax.condensing.plan import Plan, make_plan
 from dm_jax.data.class_data import WHOLE, Dataset, Part
 from dm_jax.data.digest import fingerprint
 from dm_jax.data.split import Split
@@ -57,7 +56,6 @@ class Job:
     command: how the run was started, for the report.
     say: gets each line for the person who watches.
     first_set: number of the set that lies in the folder itself.
-    first_class: number of the first class, see `condense_classes`.
   """
 
   config: RunConfig
@@ -71,7 +69,6 @@ class Job:
   command: str
   say: Callable[[str], None]
   first_set: int = 0
-  first_class: int = 0
 
   def key(self, purpose: Purpose, number: int = 0) -> Key:
     """Returns the key for a purpose and a set, 0 to K - 1."""
@@ -93,13 +90,14 @@ class Job:
     return digests
 
   @functools.cached_property
-  def plan(self) -> placement.Plan:
-    """How condensing fits into memory, when first asked for."""
+  def plan(self) -> Plan:
+    """Every open setting of condensing, resolved when first asked for."""
     return make_plan(
       self.config.condense,
       self.split.train,
       self.network,
       self.config.data.placement,
+      shares=processes.shares(self.split.train.classes),
     )
 
   @property

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from dm_jax.condensing.condense import CondenseState
+from dm_jax.condensing.condense import made_from
 from dm_jax.condensing.loop import Metrics
 from dm_jax.errors import Diverged, InputError
 from dm_jax.files import write_json
-from dm_jax.matching.state import init_state
+from dm_jax.matching.state import CondenseState
 from dm_jax.networks.labels import label
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.report.grid import draw_grid, save_png
@@ -21,7 +21,6 @@ from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import (
   BASELINE,
   EMBED,
-  MAKE,
   PRETRAIN,
   VALIDATE,
   Job,
@@ -68,7 +67,7 @@ class Maker:
       return job.synthetic
     if job.config.method != 'dm':
       path = job.set_folder(number) / 'synthetic.npz'
-      return self._selected(job.config.method, number, MAKE, path)
+      return self._selected(job.config.method, number, Purpose.MAKE, path)
     return self._condensed(number)
 
   def select(self, method: str, number: int) -> SyntheticSet:
@@ -313,7 +312,7 @@ class Maker:
         )
 
     result = evaluate(
-      SyntheticSet.from_classes(state.images, train, {}),
+      made_from(state, train, job.config.condense),
       job.split.images,
       job.split.labels,
       dataclasses.replace(config, networks=config.validation_networks),
@@ -347,7 +346,8 @@ class Maker:
 def _fresh_state(job: Job, number: int) -> CondenseState:
   """A state like the first one, for its structure: nothing is drawn."""
   config = dataclasses.replace(job.config.condense, init='noise')
-  return init_state(job.split.train, config, job.key(MAKE, number))
+  init = job.plan.algorithm.init
+  return init(job.split.train, config, job.key(Purpose.MAKE, number))
 
 
 def draw_set(chosen: SyntheticSet, title: str):

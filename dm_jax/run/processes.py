@@ -135,6 +135,13 @@ def share(items: int, number: int | None = None) -> tuple[int, int]:
   return items * number // processes, items * (number + 1) // processes
 
 
+def shares(items: int) -> tuple[int, ...]:
+  """Returns how many items each process has; empty for a lone process."""
+  numbers = range(count()) if count() > 1 else ()
+  ranges = [share(items, number) for number in numbers]
+  return tuple(high - low for low, high in ranges)
+
+
 class PeerLost(Exception):
   """Another process of the run cannot be reached any more."""
 

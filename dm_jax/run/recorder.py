@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from dm_jax.condensing import loop
-from dm_jax.condensing.condense import CondenseState
 from dm_jax.data.class_data import ClassData
 from dm_jax.images.normalise import denormalise
+from dm_jax.matching.state import CondenseState
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.report.grid import draw_grid, save_png

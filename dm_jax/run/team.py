@@ -17,15 +17,11 @@ import jax
 import numpy as np
 
 from dm_jax.condensing import loop
-from dm_jax.condensing.condense import (
-  STATE_AXES,
-  CondenseState,
-  condense_classes,
-  init_state,
-)
+from dm_jax.condensing.condense import STATE_AXES, condense_classes
 from dm_jax.config.sections import EvalConfig
 from dm_jax.devices import layout as parallel
 from dm_jax.errors import Diverged, InputError, one_line
+from dm_jax.matching.state import CondenseState
 from dm_jax.run import interrupts, processes
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import Job, Purpose
@@ -83,10 +79,7 @@ class Team(loop.Peers):
     self._fate = fate or processes.Fate()
     self._apart = False  # Whether the others may be waiting in a task.
     self._released = False  # Whether the lead has called them out of the loop.
-    everybody = range(processes.count()) if processes.count() > 1 else ()
-    train = job.split.train
-    ranges = [processes.share(train.classes, number) for number in everybody]
-    self.classes = tuple(high - low for low, high in ranges)
+    self.classes = processes.shares(job.split.train.classes)
 
   def __enter__(self) -> Self:
     return self
@@ -136,10 +129,9 @@ class Team(loop.Peers):
   def begin(self, number: int) -> CondenseState:
     """Returns the state that set 0 to K - 1 starts from."""
     job, train = self._job, self._job.split.train
-    first = train.held_range[0] + job.first_class
     key = job.key(Purpose.MAKE, number)
-    state = init_state(train.own, job.config.condense, key, first=first)
-    return self.share(np.zeros(0), state)[1]
+    state = job.plan.algorithm.init(train.own, job.config.condense, key)
+    return self.share({}, state)[1]
 
   @_task('callback', 'embedder')
   def condense(
@@ -159,9 +151,8 @@ class Team(loop.Peers):
       state=state,
       callback=callback,
       embedder=embedder,
-      place=job.config.data.placement,
+      plan=job.plan,
       peers=self if processes.count() > 1 else loop.ALONE,
-      first=job.first_class,
     )
 
   @_task('trained')
@@ -190,14 +181,13 @@ class Team(loop.Peers):
       network=job.network,
       config=job.config.pretrain,
       trained=trained,
-      first=job.first_class,
     )
     if train.held is None:
       return chosen
     low, high = train.held
-    own = np.asarray(chosen.images[low * size : high * size])
-    images = np.concatenate(processes.gather(own))
-    return dataclasses.replace(chosen, images=jax.numpy.asarray(images))
+    own = np.asarray(chosen.stored[low * size : high * size])
+    stored = np.concatenate(processes.gather(own))
+    return dataclasses.replace(chosen, stored=jax.numpy.asarray(stored))
 
   @_task('callback')
   def evaluate(
@@ -241,13 +231,13 @@ class Team(loop.Peers):
     chain = itertools.chain.from_iterable
     return EvalResult(tuple(chain(accuracies)), tuple(chain(correct)))
 
-  def share(self, losses: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+  def share(self, losses: loop.Losses, state: Any) -> tuple[loop.Losses, Any]:
     if processes.count() == 1:
       return losses, state
     parts = self._gather((losses, jax.device_get(state)))
     states = [state for _, state in parts]
     return (
-      np.sum([losses for losses, _ in parts], axis=0),
+      loop.add_losses([losses for losses, _ in parts]),
       parallel.join_classes(states, STATE_AXES),
     )
 

@@ -77,7 +77,6 @@ def select_classes(
   config: PretrainConfig = PretrainConfig(),
   trained: Trained | None = None,
   callback: pretraining.Callback | None = None,
-  first: int = 0,
 ) -> SyntheticSet:
   """`select`, for images that are grouped by class already.
 
@@ -92,7 +91,6 @@ def select_classes(
     trained: by `pretrain(network, data, config, ...)`, so that several methods
       share it; None trains anew where the method needs it.
     callback: of that training, see `pretrain`.
-    first: number of the first class, on which random choices depend.
 
   Returns:
     As `select`.
@@ -125,7 +123,7 @@ def select_classes(
       )
     choose_rows = _by_training(data, method, made, trained)
   else:
-    choose_rows = _at_random(data, draw_key, first)
+    choose_rows = _at_random(data, draw_key)
   indices = np.stack(
     [choose_rows(label, images_per_class) for label in range(data.classes)]
   )
@@ -165,9 +163,9 @@ def check_selection(
 _Choice = Callable[[int, int], Any]
 
 
-def _at_random(data: ClassData, key: Key, first: int) -> _Choice:
+def _at_random(data: ClassData, key: Key) -> _Choice:
   def choose_rows(label: int, count: int) -> np.ndarray:
-    class_key = jax.random.fold_in(key, first + label)
+    class_key = jax.random.fold_in(key, data.numbers[label])
     capacity = data.images.shape[1]
     indices, _ = draw(class_key, data.counts[label], capacity, count)
     return np.asarray(indices)
