@@ -68,7 +68,7 @@ def make_set(levels, names):
   levels = np.array(levels)
   labels = np.repeat(np.arange(len(levels)), levels.shape[1])
   images = levels.reshape(-1, 1, 1, 1) / 255
-  return SyntheticSet(
+  return SyntheticSet.from_images(
     jax.numpy.asarray(images, jax.numpy.float32),
     jax.numpy.asarray(labels, jax.numpy.int32),
     mean=(0.0,),

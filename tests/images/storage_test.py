@@ -150,7 +150,7 @@ def test_a_file_of_a_storage_that_is_not_there_is_refused(synthetic, tmp_path):
   dataclasses.replace(other, storage='plain').save(tmp_path / 'set.npz')
   with np.load(tmp_path / 'set.npz') as file:
     arrays = {**file, 'storage': np.array('thirds')}
-  np.savez(tmp_path / 'set.npz', **arrays)
+  np.savez(tmp_path / 'set.npz', allow_pickle=False, **arrays)
   with pytest.raises(InputError, match="unknown storage 'thirds'"):
     SyntheticSet.load(tmp_path / 'set.npz')
 

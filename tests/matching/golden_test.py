@@ -16,18 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax.condensing.condense import (
-  PROBLEM_AXES,
-  STATE_AXES,
-  CondenseState,
-  make_optimizer,
-  make_problem,
-  make_step,
-)
+from dm_jax.condensing.condense import PROBLEM_AXES, STATE_AXES
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import lay_out
 from dm_jax.images import augment
+from dm_jax.matching.optimizer import resolve_optimizer
+from dm_jax.matching.state import CondenseState, make_problem
+from dm_jax.matching.step import make_step
 from dm_jax.networks.registry import make_network
 from dm_jax.types import Batch
 
@@ -261,8 +257,9 @@ def condense_golden(config, entry, seeds, devices=1):
   layout = lay_out(data.classes, jax.devices()[:devices])
   axes = (STATE_AXES, PROBLEM_AXES)
   step = layout.map(make_step(network, config, axis=layout.axis), axes)
-  optimizer = jax.vmap(make_optimizer(config).init)(images)
-  state = CondenseState(jnp.int32(0), images, optimizer)
+  moves = resolve_optimizer(config, network).make()
+  optimizer = jax.vmap(moves.init)(images)
+  state = CondenseState(jnp.int32(0), images, optimizer, ({'mean': ()},))
   velocity = jnp.zeros_like(images)
   for seed in seeds:
     _, variables = build(entry, seed)
@@ -274,7 +271,8 @@ def condense_golden(config, entry, seeds, devices=1):
     state = layout.gather(dealt, axes[0])
     earlier = config.momentum * velocity
     velocity = (before - state.images) / (config.learning_rate or 1.0)
-    yield layout.gather_last(losses).sum(), velocity - earlier, state.images
+    loss = layout.gather_last(losses['mean']).sum()
+    yield loss, velocity - earlier, state.images
 
 
 def check_loss_and_gradient(what, loss, gradient, arrays, prefix=''):

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import condense_classes, make_network, make_step
-from dm_jax.condensing.condense import (
-  PROBLEM_AXES,
-  STATE_AXES,
+from dm_jax import (
+  condense_classes,
   init_state,
+  make_network,
   make_problem,
+  make_step,
 )
+from dm_jax.condensing.condense import PROBLEM_AXES, STATE_AXES
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import lay_out
@@ -391,7 +392,7 @@ def collectives_of(devices, network, **changes):
   assert len(layout.devices) == min(devices, 4)
   together = network.mixes_images and not config.batch_norm_classes
   step = make_step(network, config, axis=layout.axis if together else None)
-  state = init_state(data, config, KEY)
+  state = init_state(data, config, KEY, network=network)
   problem = make_problem(data, KEY, network.init)
   axes = (STATE_AXES, PROBLEM_AXES)
   dealt = map(layout.deal, (state, problem), axes)

@@ -9,8 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax import condense_classes, evaluate, make_network, make_step
-from dm_jax.condensing.condense import init_state, make_problem
+from dm_jax import (
+  condense_classes,
+  evaluate,
+  init_state,
+  make_network,
+  make_problem,
+  make_step,
+)
 from dm_jax.config.sections import CondenseConfig, DataConfig, EvalConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.load import load
@@ -92,7 +98,10 @@ def multiplied(precision, name, norm):
   )
   text = (
     jax.jit(make_step(network, config))
-    .lower(init_state(data, config, KEY), make_problem(data, KEY, network.init))
+    .lower(
+      init_state(data, config, KEY, network=network),
+      make_problem(data, KEY, network.init),
+    )
     .as_text()
   )
   operations = re.findall(

@@ -297,7 +297,7 @@ SCALARS: dict[str, Any] = dict.fromkeys(
 
 def make_synthetic(path, shape=(8, 8, 1), names=('0', '1', '2')):
   count = len(names)
-  SyntheticSet(
+  SyntheticSet.from_images(
     images=jax.numpy.zeros((count, *shape)),
     labels=jax.numpy.arange(count),
     mean=(0.5,) * shape[-1],

@@ -58,7 +58,7 @@ def images(count, seed):
 
 
 def make(number):
-  return SyntheticSet(
+  return SyntheticSet.from_images(
     jnp.asarray(images(6, number) / 255, jnp.float32),
     jnp.arange(6) % 3,
     (0.0,),

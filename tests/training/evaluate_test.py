@@ -40,7 +40,7 @@ def make_set(images, labels, classes):
   """A set whose normalised images are (level / 255 - 0.5) / 0.25."""
   normalised = jnp.asarray((images / 255 - 0.5) / 0.25, jnp.float32)
   names = tuple(map(str, range(classes)))
-  return SyntheticSet(normalised, jnp.asarray(labels), (0.5,), (0.25,), names)
+  return SyntheticSet.from_images(normalised, labels, (0.5,), (0.25,), names)
 
 
 def random_images(count, seed):
