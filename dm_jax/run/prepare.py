@@ -210,7 +210,8 @@ def _check_pretraining(job: Job) -> None:
   if job.network.mixes_images and size == 1:
     raise InputError(
       'batch norm needs more than one image in a batch: raise'
-      f' pretrain.batch_size, got {job.config.pretrain.batch_size}'
+      f' pretrain.batch_size, got {job.config.pretrain.batch_size}',
+      setting='pretrain.batch_size',
     )
 
 
@@ -237,7 +238,8 @@ def check_evaluation(job: Job) -> None:
       check_selection(job.split.train, method, largest)
     except InputError as error:
       raise InputError(
-        f'{error}; or leave {method} out of evaluate.baselines'
+        f'{error}; or leave {method} out of evaluate.baselines',
+        setting='evaluate.baselines',
       ) from error
 
 

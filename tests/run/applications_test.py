@@ -422,8 +422,9 @@ def test_a_signal_stops_a_search_at_once(tmp_path, monkeypatch):
 # Started as a program of its own, to be killed.
 DRIVER = """
 import json, sys
-from dm_jax import architecture_search, run
-from dm_jax.config import RunConfig
+from dm_jax.applications import search as architecture_search
+from dm_jax.run import run
+from dm_jax.run.config import RunConfig
 values, folder, space = json.loads(sys.argv[1])
 space = {name: tuple(values) for name, values in space.items()}
 architecture_search.SPACES['small'] = space

@@ -300,15 +300,13 @@ def test_a_process_with_other_settings_ends_all(launcher, tmp_path):
     tmp_path / 'run',
     *CONDENSE,
     count=2,
-    own={
-      1: ['--config.condense.batch_real=9', '--config.seed=1'],
-    },
+    own={1: ['--config.condense.micro_batch=3', '--config.seed=1']},
   )
   lead, other = map(end, started)
   assert other.code == 1
   assert other.err == [
-    'error: process 1 has other settings than process 0 (condense.batch_real:'
-    ' 9 -> 8; seed: 1 -> 0): start all with the same'
+    'error: process 1 has other settings than process 0 (condense.micro_batch:'
+    ' 3 -> 0; seed: 1 -> 0): start all with the same'
   ]
   assert lead.code == 1
   (line,) = lead.err
