@@ -1,11 +1,9 @@
 """Runs steps, many in a compiled call, and reports between the calls."""
 
 from collections.abc import Callable, Mapping, Sequence
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import time
 from typing import Any
 
 import jax
@@ -13,16 +11,15 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.data.mapped import release
+from dm_jax.condensing.prefetch import Prefetcher, deal_chunk
 from dm_jax.devices.layout import ClassLayout
+from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import Diverged
 from dm_jax.matching.step import Algorithm
 from dm_jax.types import Array
 
 _MOST_STEPS = 1000  # Per compiled call.
 Losses = Mapping[str, np.ndarray]  # By term, [steps].
-
-_SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,54 +108,6 @@ class Peers:
 ALONE = Peers()
 
 
-class _Supply:
-  """Hands out each chunk of the problem, on the devices.
-
-  Either all of them lie there, or the next one is copied while the current one
-  computes.
-  """
-
-  def __init__(self, deal: Callable[[int], Any], chunks: int, resident: bool):
-    """Takes what deals a chunk."""
-    self._deal, self._chunks = deal, chunks
-    self.streams = chunks > 1 and not resident
-    self._copied = self._waited = 0.0
-    self._held = [] if self.streams else [deal(i) for i in range(chunks)]
-    self._copier = concurrent.futures.ThreadPoolExecutor(1)
-    self._next = self._copier.submit(self._copy, 0) if self.streams else None
-
-  def first(self) -> Any:
-    """Returns chunk 0 without moving on."""
-    return self._next.result() if self._next else self._held[0]
-
-  def take(self, chunk: int) -> Any:
-    """Returns the next chunk, 0, 1, ..., and 0 after the last."""
-    if self._next is None:
-      return self._held[chunk]
-    started = time.perf_counter()
-    dealt = self._next.result()
-    self._waited += time.perf_counter() - started
-    following = (chunk + 1) % self._chunks
-    self._next = self._copier.submit(self._copy, following)
-    return dealt
-
-  def seconds(self) -> tuple[float, float]:
-    """Returns how long it copied and was waited for since the last time."""
-    seconds = self._copied, self._waited
-    self._copied = self._waited = 0.0
-    return seconds
-
-  def _copy(self, chunk: int) -> Any:
-    started = time.perf_counter()
-    dealt = jax.block_until_ready(self._deal(chunk))
-    self._copied += time.perf_counter() - started
-    return dealt
-
-  def close(self) -> None:
-    self._next = None
-    self._copier.shutdown(cancel_futures=True)
-
-
 def run(
   algorithm: Algorithm,
   state: Any,
@@ -172,6 +121,8 @@ def run(
   callback: Callable[[Any, Metrics], None] | None,
   resident: bool = True,
   peers: Peers = ALONE,
+  pace: Pace = A_SECOND,
+  deal: Callable[..., Any] = deal_chunk,
 ) -> Any:
   """Steps from `state` until `steps` are done.
 
@@ -189,6 +140,8 @@ def run(
     resident: whether all of the problem is kept on the devices, or brought
       there chunk by chunk.
     peers: the processes that share the classes.
+    pace: how long the compiled calls are.
+    deal: what brings a chunk of the problem to the devices, see `deal_chunk`.
 
   Returns:
     The state after the last step, of all classes.
@@ -201,20 +154,22 @@ def run(
   _, state = peers.share({}, own)
   if done >= steps:
     return state
-  advance = _Advance(algorithm, own, problem, axes, layout, resident)
-  with contextlib.closing(advance):
-    started = time.perf_counter()
+  chunk = functools.partial(deal, layout, problem, axes[1])
+  supply = Prefetcher(chunk, layout.chunks, resident, pace.clock)
+  with contextlib.closing(supply):
+    advance = _Advance(algorithm, own, axes, layout, supply)
+    started = pace.clock()
     advance.compile()
-    compile_seconds = time.perf_counter() - started
+    compile_seconds = pace.clock() - started
     count = 1
     while done < steps:
-      started = time.perf_counter()
+      started = pace.clock()
       losses, own = advance(count)
-      computed = time.perf_counter() - started
-      copied, waited = advance.supply.seconds()
+      computed = pace.clock() - started
+      copied, waited = supply.seconds()
       good = state
       losses, state = peers.share(losses, own)
-      seconds = time.perf_counter() - started
+      seconds = pace.clock() - started
       try:
         _check_finite(losses, done, good, state, describe)
         done += count
@@ -224,11 +179,13 @@ def run(
       except BaseException:
         peers.agree(None)
         raise
-      # Longer calls where that hides the copying, with something to spare.
-      aim = max(_SECONDS, 2 * copied)
-      affordable = int(aim * count / max(computed - waited, 1e-9))
-      # The last one agrees on 0, that all of them are through.
-      ahead = _next_count(affordable, done, steps, every)
+      most = min(_MOST_STEPS, steps - done, every - done % every)
+      # Make a call at least twice as long as the copy it must hide.
+      ahead = pace.next_count(
+        count, computed - waited, most=most, at_least=2 * copied
+      )
+      # After the last call all processes agree on 0 more steps, so none leaves
+      # early.
       agreed = peers.agree(ahead if done < steps else 0)
       if agreed is None:
         raise Released
@@ -239,30 +196,25 @@ def run(
 class _Advance:
   """Holds a run on the devices and takes its steps, chunk by chunk."""
 
-  def __init__(self, algorithm, state, problem, axes, layout, resident):
-    """Puts the state onto the devices, and of the problem what stays there."""
-    self._layout, self._axes = layout, axes
+  def __init__(self, algorithm, state, axes, layout, supply):
+    """Puts the state onto the devices."""
+    self._layout, self._axes, self._supply = layout, axes, supply
     self._program = _program(algorithm, axes, layout)
     self._states = [
       layout.deal(state, axes[0], chunk=chunk, donated=True)
       for chunk in range(layout.chunks)
     ]
-    deal = functools.partial(_deal_chunk, layout, problem, axes[1])
-    self.supply = _Supply(deal, layout.chunks, resident)
 
   def compile(self) -> None:
     """Compiles the program by a call of no steps."""
-    self._run(0, self.supply.first(), 0)
+    self._run(0, self._supply.first(), 0)
 
   def __call__(self, count: int) -> tuple[Losses, Any]:
     """Takes `count` steps; returns their losses and the state after them."""
     chunks = range(self._layout.chunks)
-    losses = [self._run(i, self.supply.take(i), count) for i in chunks]
+    losses = [self._run(i, self._supply.take(i), count) for i in chunks]
     states = self._states[0] if len(chunks) == 1 else self._states
     return add_losses(losses), self._layout.gather(states, self._axes[0])
-
-  def close(self) -> None:
-    self.supply.close()
 
   def _run(self, chunk: int, problem: Any, count: int) -> Losses:
     self._states[chunk], losses = self._program(
@@ -273,19 +225,6 @@ class _Advance:
       name: self._layout.gather_last(loss, chunk)[:count].sum(-1)
       for name, loss in losses.items()
     }
-
-
-def _deal_chunk(layout: ClassLayout, problem: Any, axes: Any, chunk: int):
-  dealt = layout.deal(problem, axes, chunk=chunk)
-  for leaf in jax.tree.leaves(problem):
-    release(leaf)  # What was read of a file need not stay.
-  return dealt
-
-
-def _next_count(affordable: int, done: int, steps: int, every: int) -> int:
-  """How many of the affordable steps to take without passing a callback's."""
-  limit = min(_MOST_STEPS, steps - done, every - done % every)
-  return max(1, min(affordable, limit))
 
 
 def _check_finite(losses, done: int, good, state, describe: str) -> None:

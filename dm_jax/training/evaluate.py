@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 from dm_jax.config.sections import EvalConfig
 from dm_jax.data.arrays import check_images, check_labels
 from dm_jax.devices.layout import ClassLayout, lay_out
+from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import InputError
 from dm_jax.images.augment import parse
 from dm_jax.networks.linen import AnyNetwork, as_network
@@ -21,8 +21,6 @@ from dm_jax.networks.registry import make_network, paper_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import step as training
 from dm_jax.types import AnyArray, Array, Key, Network
-
-_SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +133,7 @@ def evaluate_each(
   collections: Mapping[str, Any] | None = None,
   callback: Callable[[int, int], None] | None = None,
   devices: Sequence[Any] | None = None,
+  pace: Pace = A_SECOND,
 ) -> EvalResult:
   """`evaluate`, with a key for each network and, if need be, more than that.
 
@@ -149,6 +148,7 @@ def evaluate_each(
       member of a family it is; leaves [M, ...].
     callback: as for `evaluate`.
     devices: as for `evaluate`.
+    pace: how long the compiled calls are.
 
   Returns:
     The accuracy of every network.
@@ -183,6 +183,7 @@ def evaluate_each(
     _Labelled(synthetic.images, synthetic.labels),
     _Labelled(*training.pad_test(test_images, test_labels)),
     callback,
+    pace,
   )
   counts = counts[: synthetic.classes].T
   accuracies = counts.sum(1) / len(test_labels)
@@ -210,6 +211,7 @@ def _train_and_test(
   training_set: _Labelled,
   test_set: _Labelled,
   callback,
+  pace: Pace,
 ) -> np.ndarray:
   """Returns the correctly classified test images, int32 [C, M].
 
@@ -222,14 +224,14 @@ def _train_and_test(
   held = layout.deal(training_set, None)
   done, count = 0, 1
   while done < total:
-    started = time.perf_counter()
+    started = pace.clock()
     state, _ = programs.advance(state, held, jnp.int32(done), jnp.int32(count))
     jax.block_until_ready(state)
-    seconds = (time.perf_counter() - started) / count
+    seconds = pace.clock() - started
     done += count
     if callback is not None:
       callback(done * networks, total * networks)
-    count = max(1, min(int(_SECONDS / seconds), total - done))
+    count = pace.next_count(count, seconds, most=total - done)
   _, counts = programs.test(state, layout.deal(test_set, None))
   return layout.gather_last(counts)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 import dataclasses
 import functools
-import time
 from typing import NamedTuple
 
 import jax
@@ -14,14 +13,13 @@ import numpy as np
 from dm_jax.config.sections import PretrainConfig
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.devices.layout import on_one_device
+from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import InputError
 from dm_jax.images.augment import parse
 from dm_jax.images.normalise import normalise
 from dm_jax.training import step as training
 from dm_jax.training.step import TrainingState
 from dm_jax.types import AnyArray, Array, Key, Network, Variables
-
-_SECONDS = 1.0  # Aim of a compiled call, so that callbacks come soon.
 
 # Gets (steps done, steps in all, variables after those done).
 Callback = Callable[[int, int, Variables], None]
@@ -103,6 +101,7 @@ def pretrain(
   *,
   callback: Callback | None = None,
   stops: Collection[int] = (),
+  pace: Pace = A_SECOND,
 ) -> Trained:
   """Trains a fresh network on all real images at a constant learning rate.
 
@@ -121,6 +120,7 @@ def pretrain(
       the training.
     stops: steps after which the callback comes in any case. They change no
       result.
+    pace: how long the compiled calls are.
 
   Returns:
     The network after its last step, and what it forgot on the way.
@@ -136,15 +136,15 @@ def pretrain(
   batch = min(config.batch_size, int(np.sum(data.counts)))
   training.check_outputs(network, batch, data.image_shape, data.classes)
   inputs, progress, advance = _start(network, data, config, key)
-  total, done, affordable = total_steps(data, config), 0, 1
+  total, done, ahead = total_steps(data, config), 0, 1
   ends = sorted({*stops, total})
   while done < total:
-    started = time.perf_counter()
+    started = pace.clock()
     end = next(stop for stop in ends if stop > done)
-    count = min(affordable, end - done)
+    count = min(ahead, end - done)
     progress = advance(progress, inputs, np.int32(done), np.int32(count))
     finite = bool(_all_finite(progress.state.variables))  # Waits, too.
-    seconds = (time.perf_counter() - started) / count
+    seconds = pace.clock() - started
     if not finite:
       raise InputError(
         f'training on the real images diverged after step {done} of {total}'
@@ -154,7 +154,7 @@ def pretrain(
     done += count
     if callback is not None:
       callback(done, total, progress.state.variables)
-    affordable = max(1, int(_SECONDS / seconds))
+    ahead = pace.next_count(count, seconds, most=total)
   return Trained(
     progress.state.variables,
     np.asarray(progress.events),

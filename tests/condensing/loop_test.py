@@ -1,7 +1,8 @@
-import contextlib
 import dataclasses
+import functools
 import itertools
 import threading
+import time
 from typing import Any
 import weakref
 
@@ -11,10 +12,15 @@ import numpy as np
 import pytest
 
 from dm_jax.condensing import loop
+from dm_jax.condensing.prefetch import deal_chunk
 from dm_jax.devices.layout import lay_out
+from dm_jax.devices.pace import Pace
 from dm_jax.errors import Diverged
+from dm_jax.matching.step import Algorithm
 
 CLASSES = 4
+# Of calls of one step each, and of calls as long as they may be.
+SHORT, LONG = Pace(aim=0.0), Pace(aim=1e9)
 
 
 @jax.tree_util.register_dataclass
@@ -31,6 +37,21 @@ def add(state, problem):
   return State(state.step + 1, images), losses
 
 
+def unused(*args):
+  raise AssertionError('the loop takes steps alone')
+
+
+@functools.cache
+def algorithm(step):
+  """The same step gives the same one, which shares what is compiled."""
+
+  def named(state, problem):
+    state, losses = step(state, problem)
+    return state, {'loss': losses}
+
+  return Algorithm(unused, unused, named, ('loss',))
+
+
 def start(step=0, classes=CLASSES):
   return State(jnp.int32(step), jnp.arange(classes, dtype=jnp.float32))
 
@@ -45,11 +66,12 @@ def run(
   callback=None,
   at_once=None,
   resident=True,
+  **options,
 ):
   state = state or start()
   classes = len(state.images)
   return loop.run(
-    step,
+    algorithm(step),
     state,
     np.ones(classes, np.float32),
     (State(step=None, images=0), 0),
@@ -59,6 +81,7 @@ def run(
     describe='a learning rate of 3',
     callback=callback,
     resident=resident,
+    **options,
   )
 
 
@@ -97,29 +120,25 @@ def test_every_step_is_reported_once_and_in_order():
 
 
 @pytest.mark.parametrize(
-  ('seconds', 'every', 'expected'),
+  ('pace', 'every', 'expected'),
   [
     # The first call has one step, which tells how many are affordable.
-    (0, 4, list(range(1, 11))),
-    (1e9, 4, [1, 4, 8, 10]),
-    (1e9, 100, [1, 10]),
+    (SHORT, 4, list(range(1, 11))),
+    (LONG, 4, [1, 4, 8, 10]),
+    (LONG, 100, [1, 10]),
   ],
 )
-def test_the_length_of_calls_changes_no_result(
-  monkeypatch, seconds, every, expected
-):
-  monkeypatch.setattr(loop, '_SECONDS', seconds)
+def test_the_length_of_calls_changes_no_result(pace, every, expected):
   calls = Calls()
-  state = run(steps=10, every=every, callback=calls)
+  state = run(steps=10, every=every, callback=calls, pace=pace)
   assert calls.steps == expected
   np.testing.assert_array_equal(calls.losses, 8 * np.arange(10) + 6)
   np.testing.assert_array_equal(state.images, np.arange(4) + 10)
 
 
-def test_a_call_has_a_most_number_of_steps(monkeypatch):
-  monkeypatch.setattr(loop, '_SECONDS', 1e9)
+def test_a_call_has_a_most_number_of_steps():
   calls = Calls()
-  run(steps=2500, every=10_000, callback=calls)
+  run(steps=2500, every=10_000, callback=calls, pace=LONG)
   assert calls.steps == [1, 1001, 2001, 2500]
   np.testing.assert_array_equal(calls.losses, 8 * np.arange(2500) + 6)
 
@@ -139,8 +158,7 @@ def test_a_run_that_is_done_does_nothing():
   assert calls.steps == []
 
 
-def test_the_step_is_traced_once_and_nothing_compiles_later(monkeypatch):
-  monkeypatch.setattr(loop, '_SECONDS', 1e9)
+def test_the_step_is_traced_once_and_nothing_compiles_later():
   calls, traced, compiled_before = Calls(), [], set()
 
   def step(state, problem):
@@ -153,7 +171,7 @@ def test_the_step_is_traced_once_and_nothing_compiles_later(monkeypatch):
 
   # It stays: not every jax that we support can take one back.
   jax.monitoring.register_event_duration_secs_listener(listen)
-  run(step, steps=30, every=8, callback=calls)
+  run(step, steps=30, every=8, callback=calls, pace=LONG)
   assert calls.steps == [1, 8, 16, 24, 30]
   assert len(traced) == 1
   assert compiled_before == {0}
@@ -189,12 +207,9 @@ def diverge_in_images(state, problem):
 
 @pytest.mark.parametrize('devices', [1, 4])
 @pytest.mark.parametrize('step', [diverge_in_loss, diverge_in_images])
-def test_divergence_names_the_step_and_keeps_the_last_good_state(
-  monkeypatch, step, devices
-):
-  monkeypatch.setattr(loop, '_SECONDS', 1e9)
+def test_divergence_names_the_step_and_keeps_the_last_good_state(step, devices):
   with pytest.raises(Diverged, match='step 6 .* rate of 3') as error:
-    run(step, steps=9, every=3, devices=devices)
+    run(step, steps=9, every=3, devices=devices, pace=LONG)
   assert error.value.step == 6
   assert int(error.value.state.step) == 3
   np.testing.assert_array_equal(error.value.state.images, np.arange(4) + 3)
@@ -225,10 +240,7 @@ def test_chunks_are_reported_as_one(devices, resident):
 
 
 @pytest.mark.parametrize(('devices', 'resident'), CHUNKED)
-def test_the_step_of_chunks_is_traced_and_compiled_once(
-  monkeypatch, devices, resident
-):
-  monkeypatch.setattr(loop, '_SECONDS', 1e9)
+def test_the_step_of_chunks_is_traced_and_compiled_once(devices, resident):
   calls, traced, compiled_before = Calls(), [], set()
 
   def step(state, problem):
@@ -249,6 +261,7 @@ def test_the_step_of_chunks_is_traced_and_compiled_once(
     callback=calls,
     at_once=3,
     resident=resident,
+    pace=LONG,
   )
   assert calls.steps == [1, 8, 16, 24, 30]
   assert len(traced) == 1
@@ -258,10 +271,8 @@ def test_the_step_of_chunks_is_traced_and_compiled_once(
 @pytest.mark.parametrize(('devices', 'resident'), CHUNKED)
 @pytest.mark.parametrize('spoilt', [0, 9])
 def test_divergence_in_a_chunk_keeps_the_last_good_state_of_all(
-  monkeypatch, devices, resident, spoilt
+  devices, resident, spoilt
 ):
-  monkeypatch.setattr(loop, '_SECONDS', 1e9)
-
   def step(state, problem):
     bad = (state.step > 5) & (state.images == state.step + spoilt)
     state, losses = add(state, problem)
@@ -276,87 +287,44 @@ def test_divergence_in_a_chunk_keeps_the_last_good_state_of_all(
       devices=devices,
       at_once=3,
       resident=resident,
+      pace=LONG,
     )
   assert int(error.value.state.step) == 6
   np.testing.assert_array_equal(error.value.state.images, np.arange(10) + 6)
 
 
 @pytest.mark.parametrize(
-  ('copied', 'expected'), [(0.0, [*range(1, 9)]), (1e9, [1, 4, 8])]
+  ('seconds', 'expected'), [(0.0, [*range(1, 9)]), (0.1, [1, 4, 8])]
 )
-def test_a_call_is_long_enough_to_hide_the_copying(
-  monkeypatch, copied, expected
-):
-  monkeypatch.setattr(loop, '_SECONDS', 0)
-  monkeypatch.setattr(loop._Supply, 'seconds', lambda _: (copied, 0.0))
+def test_a_call_is_long_enough_to_hide_the_copying(seconds, expected):
+  def deal(*args):
+    time.sleep(seconds)
+    return deal_chunk(*args)
+
   calls = Calls()
-  run(steps=8, callback=calls, at_once=2, resident=False)
+  # What stays on the devices is copied once, before the first call.
+  run(
+    steps=8,
+    callback=calls,
+    at_once=2,
+    resident=not seconds,
+    pace=SHORT,
+    deal=deal,
+  )
   assert calls.steps == expected
 
 
-class Dealer:
-  """Deals chunks and says when each is begun; holds them back if told to."""
-
-  def __init__(self, chunks=3):
-    self.begun = [threading.Event() for _ in range(chunks)]
-    self.may_end = [threading.Event() for _ in range(chunks)]
-    self.dealt = []
-
-  def __call__(self, chunk):
-    self.dealt.append(chunk)
-    self.begun[chunk].set()
-    assert self.may_end[chunk].wait(30)
-    return f'chunk {chunk}'
-
-
-def test_the_next_chunk_is_copied_while_the_current_one_computes():
-  dealer = Dealer()
-  dealer.may_end[0].set()
-  with contextlib.closing(loop._Supply(dealer, 3, resident=False)) as supply:
-    assert supply.streams
-    assert supply.first() == 'chunk 0'
-    # It returns though the copy of chunk 1 has not ended, but has begun.
-    assert supply.take(0) == 'chunk 0'
-    assert dealer.begun[1].wait(30)
-    assert dealer.dealt == [0, 1]
-    dealer.may_end[1].set()
-    dealer.may_end[2].set()
-    assert supply.take(1) == 'chunk 1'
-    assert supply.take(2) == 'chunk 2'
-    assert supply.take(0) == 'chunk 0', 'the next round'
-  assert dealer.dealt[:4] == [0, 1, 2, 0]
-
-
-@pytest.mark.parametrize(('chunks', 'resident'), [(3, True), (1, False)])
-def test_what_stays_on_the_devices_is_dealt_once(chunks, resident):
-  dealer = Dealer(chunks)
-  for event in dealer.may_end:
-    event.set()
-  before = threading.active_count()
-  with contextlib.closing(loop._Supply(dealer, chunks, resident)) as supply:
-    assert not supply.streams
-    for _ in range(3):
-      for chunk in range(chunks):
-        assert supply.take(chunk) == f'chunk {chunk}'
-    assert threading.active_count() == before
-  assert dealer.dealt == list(range(chunks))
-
-
 @pytest.mark.parametrize('devices', [1, 3])
-def test_two_chunks_of_the_data_are_on_the_devices_at_most(
-  monkeypatch, devices
-):
+def test_two_chunks_of_the_data_are_on_the_devices_at_most(devices):
   held, most = weakref.WeakValueDictionary(), []
-  deal = loop._deal_chunk
 
   def counted(*args):
-    dealt = deal(*args)
+    dealt = deal_chunk(*args)
     held[len(most)] = dealt
     most.append(len(held))
     return dealt
 
-  monkeypatch.setattr(loop, '_deal_chunk', counted)
-  options = {'steps': 12, 'devices': devices, 'at_once': 1}
+  options = {'steps': 12, 'devices': devices, 'at_once': 1, 'deal': counted}
   run(state=start(classes=12), resident=False, **options)
   assert len(most) > 12, 'chunks were dealt again'
   assert max(most) == 2
@@ -370,19 +338,17 @@ def threads():
 
 
 @pytest.mark.parametrize('failing', [0, 1, 3, 7])
-def test_what_the_copying_thread_raises_ends_the_run(monkeypatch, failing):
+def test_what_the_copying_thread_raises_ends_the_run(failing):
   """Of 4 chunks; copies 4 to 7 are those of the second call."""
   before, number = threads(), itertools.count()
-  deal = loop._deal_chunk
 
   def broken(*args):
     if next(number) == failing:
       raise OSError('the disk is gone')
-    return deal(*args)
+    return deal_chunk(*args)
 
-  monkeypatch.setattr(loop, '_deal_chunk', broken)
   with pytest.raises(OSError, match='the disk is gone'):
-    run(steps=10, at_once=1, resident=False)
+    run(steps=10, at_once=1, resident=False, deal=broken)
   assert threads() == before
 
 

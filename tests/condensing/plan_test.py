@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from dm_jax import condense_classes, make_network
-from dm_jax.condensing import loop
 from dm_jax.condensing import plan as placement
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices import free_memory as memory
+from dm_jax.devices.layout import ClassLayout
 from dm_jax.errors import InputError
 from dm_jax.types import Network
 
@@ -90,13 +90,14 @@ def condense(data, place, devices=1, **changes):
 def dealt(monkeypatch):
   """The numbers of the chunks, as they are brought to the devices."""
   chunks = []
-  deal = loop._deal_chunk
+  deal = ClassLayout.deal
 
-  def counted(layout, problem, axes, chunk):
-    chunks.append(chunk)
-    return deal(layout, problem, axes, chunk)
+  def counted(layout, tree, axes, *, chunk=0, donated=False):
+    if not donated:  # The state is.
+      chunks.append(chunk)
+    return deal(layout, tree, axes, chunk=chunk, donated=donated)
 
-  monkeypatch.setattr(loop, '_deal_chunk', counted)
+  monkeypatch.setattr(ClassLayout, 'deal', counted)
   return chunks
 
 
@@ -128,15 +129,15 @@ def test_one_chunk_is_brought_once_from_the_host(dealt):
 
 def test_a_file_that_cannot_be_read_on_ends_the_run(monkeypatch):
   before = set(threading.enumerate())
-  deal, count = loop._deal_chunk, []
+  deal, count = ClassLayout.deal, []
 
-  def broken(*args):
-    count.append(args)
-    if len(count) == 6:
+  def broken(*args, donated=False, **options):
+    count.append(donated)
+    if count.count(False) == 6:
       raise OSError(5, 'Input/output error')
-    return deal(*args)
+    return deal(*args, donated=donated, **options)
 
-  monkeypatch.setattr(loop, '_deal_chunk', broken)
+  monkeypatch.setattr(ClassLayout, 'deal', broken)
   with pytest.raises(OSError, match='Input/output error'):
     condense(data_of(), 'host', classes_at_once=3)
   assert set(threading.enumerate()) == before

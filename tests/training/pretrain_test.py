@@ -8,6 +8,7 @@ import pytest
 from dm_jax.config.sections import DataConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.load import load
+from dm_jax.devices.pace import Pace
 from dm_jax.errors import InputError
 from dm_jax.networks.registry import make_network
 from dm_jax.training import pretrain as pretraining
@@ -218,15 +219,16 @@ def equal(a, b):
   return jax.tree.all(jax.tree.map(np.array_equal, a, b))
 
 
-def test_callbacks_change_nothing_and_come_where_they_must(monkeypatch):
+def test_callbacks_change_nothing_and_come_where_they_must():
   config = changed(augment='color_crop_flip', epochs=5)
   straight = pretrain(LINEAR, DATA, config, KEY)
   stopping, stepping = Calls(), Calls()
   stopped = pretrain(
     LINEAR, DATA, config, KEY, callback=stopping, stops=[3, 7, 99]
   )
-  monkeypatch.setattr(pretraining, '_SECONDS', 0.0)
-  stepped = pretrain(LINEAR, DATA, config, KEY, callback=stepping)
+  stepped = pretrain(
+    LINEAR, DATA, config, KEY, callback=stepping, pace=Pace(aim=0.0)
+  )
   assert [call[0] for call in stepping.calls] == list(range(1, 11))
   assert {3, 7, 10} <= {call[0] for call in stopping.calls}
   assert {call[1] for call in stepping.calls + stopping.calls} == {10}
