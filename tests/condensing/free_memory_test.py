@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dm_jax import make_network
-from dm_jax.condensing import plan as placement
 from dm_jax.condensing.footprint import Activations, activations
+from dm_jax.condensing.plan import make_plan
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices import free_memory as memory
@@ -110,9 +110,9 @@ def test_estimates_are_not_below_what_xla_needs_nor_far_above(name, norm):
   data = ClassData.from_arrays(np.zeros((40, *shape), np.uint8), labels)
   # Small real batches: what is kept for the gradient is what counts.
   config = CondenseConfig(images_per_class=size, batch_real=2, micro_batch=2)
-  chosen = placement.fit_into_memory(
-    config, data, made, 'device', jax.devices()[:1]
-  )
+  chosen = make_plan(
+    config, data, made, 'device', devices=jax.devices()[:1]
+  ).fit
   assert chosen.at_once is None
   # Of independent classes one at a time is differentiated.
   together = 1 if norm == 'instance' else classes

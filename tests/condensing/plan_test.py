@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from dm_jax import condense_classes, make_network
-from dm_jax.condensing import plan as placement
+from dm_jax.condensing.plan import make_plan
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.devices import free_memory as memory
 from dm_jax.devices.layout import ClassLayout
 from dm_jax.errors import InputError
+from dm_jax.matching.optimizer import PixelOptimizer
 from dm_jax.types import Network
 
 KEY = jax.random.key(0)
@@ -143,41 +143,43 @@ def test_a_file_that_cannot_be_read_on_ends_the_run(monkeypatch):
   assert set(threading.enumerate()) == before
 
 
-@pytest.fixture
-def plan(monkeypatch):
-  """A function that plans with so much memory free on each device."""
+def plan(free, place='auto', *, network=LINEAR, devices=1, **changes):
+  """Plans with so much memory free on each device."""
+  return make_plan(
+    changed(**changes),
+    data_of(4000),  # 2.56 MB of images, far more than all else.
+    network,
+    place,
+    devices=jax.devices()[:devices],
+    free=lambda device: free,
+  )
 
-  def plan(free, place='auto', *, network=LINEAR, devices=1, **changes):
-    monkeypatch.setattr(memory, 'free_bytes', lambda device: free)
-    data = data_of(4000)  # 2.56 MB of images, far more than all else.
-    return placement.fit_into_memory(
-      changed(**changes), data, network, place, jax.devices()[:devices]
-    )
 
-  return plan
+def fit(free, place='auto', **options):
+  return plan(free, place, **options).fit
 
 
 DATA_BYTES = CLASSES * 4000 * 64
 
 
-def test_where_nothing_is_known_all_is_on_the_device(plan):
-  chosen = plan(None)
+def test_where_nothing_is_known_all_is_on_the_device():
+  chosen = fit(None)
   assert (chosen.placement, chosen.at_once) == ('device', None)
   assert chosen.free is None
   assert chosen.data_bytes == DATA_BYTES
   assert chosen.needed > DATA_BYTES
 
 
-def plan_or_none(plan, free):
+def fit_or_none(free):
   try:
-    return plan(free)
+    return fit(free)
   except InputError:
     return None
 
 
-def test_less_memory_takes_the_device_then_the_host_then_fewer_classes(plan):
+def test_less_memory_takes_the_device_then_the_host_then_fewer_classes():
   seen, free = [], GB
-  while (chosen := plan_or_none(plan, free)) is not None:
+  while (chosen := fit_or_none(free)) is not None:
     at_once = chosen.at_once or CLASSES
     # On the host: two chunks, the one that computes and the next.
     on_device = chosen.placement == 'device'
@@ -196,39 +198,39 @@ def test_less_memory_takes_the_device_then_the_host_then_fewer_classes(plan):
   assert free < DATA_BYTES / 2
 
 
-def test_the_devices_of_a_cpu_share_its_memory(plan):
+def test_the_devices_of_a_cpu_share_its_memory():
   free = int(DATA_BYTES * 1.5 / 0.8)
-  assert plan(free).placement == 'device'
+  assert fit(free).placement == 'device'
   # However many hold the images: together they hold all of them.
   for devices in (2, 5):
-    assert plan(free, devices=devices).free == free // devices
-  assert plan(free // 2).placement == 'host'
-  assert plan(free // 2, devices=2).placement == 'host'
+    assert fit(free, devices=devices).free == free // devices
+  assert fit(free // 2).placement == 'host'
+  assert fit(free // 2, devices=2).placement == 'host'
 
 
-def test_no_memory_is_not_the_same_as_none_known(plan):
+def test_no_memory_is_not_the_same_as_none_known():
   with pytest.raises(InputError, match='of 0 bytes that are free'):
-    plan(0)
+    fit(0)
 
 
 @pytest.mark.parametrize('place', ['device', 'host'])
-def test_what_is_asked_for_is_done(plan, place):
-  chosen = plan(GB, place)
+def test_what_is_asked_for_is_done(place):
+  chosen = fit(GB, place)
   assert chosen.placement == place
   assert chosen.at_once is None
-  chosen = plan(GB, place, classes_at_once=3)
+  chosen = fit(GB, place, classes_at_once=3)
   assert (chosen.placement, chosen.at_once) == (place, 3)
 
 
-def test_a_wish_for_more_classes_than_a_device_has_is_all(plan):
-  assert plan(GB, classes_at_once=CLASSES).at_once is None
-  assert plan(GB, classes_at_once=4, devices=3).at_once is None
-  assert plan(GB, classes_at_once=3, devices=3).at_once == 3
+def test_a_wish_for_more_classes_than_a_device_has_is_all():
+  assert fit(GB, classes_at_once=CLASSES).at_once is None
+  assert fit(GB, classes_at_once=4, devices=3).at_once is None
+  assert fit(GB, classes_at_once=3, devices=3).at_once == 3
 
 
-def test_an_unknown_placement_is_refused(plan):
+def test_an_unknown_placement_is_refused():
   with pytest.raises(InputError, match="placement 'hots': did you mean host?"):
-    plan(GB, 'hots')
+    fit(GB, 'hots')
 
 
 @pytest.mark.parametrize(
@@ -242,10 +244,10 @@ def test_an_unknown_placement_is_refused(plan):
   ],
 )
 def test_what_does_not_fit_is_refused_in_a_line_with_what_helps(
-  plan, place, changes, said, unsaid
+  place, changes, said, unsaid
 ):
   with pytest.raises(InputError) as error:
-    plan(10_000, place, **changes)
+    fit(10_000, place, **changes)
   message = str(error.value)
   assert '\n' not in message
   what = '3 classes need' if changes.get('classes_at_once') else 'one class'
@@ -255,42 +257,42 @@ def test_what_does_not_fit_is_refused_in_a_line_with_what_helps(
   assert unsaid not in message
 
 
-def test_batch_norm_needs_all_classes_at_once(plan):
+def test_batch_norm_needs_all_classes_at_once():
   network = batch_norm_network()
-  assert plan(GB, network=network).at_once is None
-  assert plan(GB, network=network, classes_at_once=3).at_once is None
-  little = plan(GB, network=network).needed  # Times 1.25 would be enough.
+  assert fit(GB, network=network).at_once is None
+  assert fit(GB, network=network, classes_at_once=3).at_once is None
+  little = fit(GB, network=network).needed  # Times 1.25 would be enough.
   with pytest.raises(InputError, match='^10 classes need .*norm_classes') as e:
-    plan(little // 10, network=network)
+    fit(little // 10, network=network)
   assert '\n' not in str(e.value)
 
 
-def test_smaller_batches_of_batch_norm_need_less(plan):
+def test_smaller_batches_of_batch_norm_need_less():
   network = batch_norm_network()
   together = {'network': network, 'batch_norm_classes': 2}
-  assert plan(GB, **together).at_once is None
-  assert plan(GB, **together, classes_at_once=5).at_once == 6
-  free = plan(GB, 'host', **together).needed
-  fewer = plan(free, 'host', **together)
+  assert fit(GB, **together).at_once is None
+  assert fit(GB, **together, classes_at_once=5).at_once == 6
+  free = fit(GB, 'host', **together).needed
+  fewer = fit(free, 'host', **together)
   assert fewer.at_once in (2, 4, 6, 8)
   assert fewer.needed <= 0.8 * free
 
 
-def test_settings_that_spend_time_for_memory_need_less(plan):
+def test_settings_that_spend_time_for_memory_need_less():
   network = make_network(
     'convnet', image_shape=(8, 8, 1), classes=CLASSES, width=8, depth=1
   )
   options = {'network': network, 'images_per_class': 40}
-  plain = plan(GB, **options).needed
+  plain = fit(GB, **options).needed
   for saving in (
     {'rematerialise': True},
     {'precision': 'bfloat16'},
     {'classes_at_once': 2},
   ):
-    assert plan(GB, **options, **saving).needed < plain
+    assert fit(GB, **options, **saving).needed < plain
 
 
-def test_a_plan_is_said_in_a_line(plan):
+def test_a_plan_is_said_in_a_line():
   line = plan(GB).describe()
   assert line.startswith('the real images (2.56 MB) lie on the device; ')
   assert 'computes all classes at a time' in line
@@ -306,17 +308,44 @@ def test_a_plan_is_said_in_a_line(plan):
   assert 'free' not in line
 
 
-def test_condensing_does_as_planned(monkeypatch, dealt):
+def test_condensing_does_as_planned(dealt):
   data = data_of(4000)
   images, _ = condense(data, 'device')
   dealt.clear()
   # All images are more than four fifths of it.
-  monkeypatch.setattr(memory, 'free_bytes', lambda device: DATA_BYTES)
-  ours, _ = condense(data, 'auto')
+  tight = plan(DATA_BYTES)
+  ours = condense_classes(data, CONFIG, key=KEY, network=LINEAR, plan=tight)
   chunks = max(dealt) + 1
-  assert chunks > 1
+  assert chunks == tight.layout.chunks > 1
   assert len(dealt) > 2 * chunks, 'from the host'
-  np.testing.assert_allclose(ours, images, atol=1e-5)
-  monkeypatch.setattr(memory, 'free_bytes', lambda device: 1000)
-  with pytest.raises(InputError, match='one class needs about'):
-    condense(data, 'auto')
+  np.testing.assert_array_equal(ours.images, images)
+
+
+def test_a_plan_resolves_what_the_config_leaves_open():
+  open_config = CondenseConfig(images_per_class=2)
+  made = make_plan(open_config, data_of(), LINEAR, devices=ONE)
+  assert made.optimizer == PixelOptimizer('sgd', 1.0, 0.5, 0.0)
+  assert made.objective.micro_batch > 0
+  assert made.record()['placement'] == 'device'
+  assert made.record()['optimizer']['learning_rate'] == 1.0
+  resnet = dataclasses.replace(LINEAR, name='resnet18_ap')
+  other = make_plan(open_config, data_of(), resnet, devices=ONE)
+  assert other.optimizer == PixelOptimizer('sgd', 0.04, 0.5, 2.0)
+
+
+def test_equal_plans_share_one_algorithm():
+  plans = [make_plan(CONFIG, data_of(), LINEAR, devices=ONE) for _ in range(2)]
+  assert plans[0].algorithm is plans[1].algorithm
+
+
+def test_on_a_cpu_the_order_of_sums_follows_from_nothing_but_the_class():
+  for devices in (1, 3, 8):
+    made = plan(GB, devices=devices, micro_batch=100)
+    assert made.objective.classes_together == 1
+
+
+def test_adam_needs_memory_for_a_second_moment():
+  # Pixels of ten classes of two images, twice: the state and its successor.
+  more = fit(GB, optimizer='adam').needed - fit(GB).needed
+  pixels = CLASSES * 2 * 64 * 4
+  assert 2 * pixels <= more <= 2 * pixels + CLASSES * 2 * 4

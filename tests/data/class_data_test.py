@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax.data import load as data
 from dm_jax.data.class_data import ClassData, Dataset
 from dm_jax.data.digest import fingerprint
 from dm_jax.errors import InputError
@@ -199,13 +198,20 @@ def test_the_fingerprint_sees_every_change(changes):
 
 
 def test_class_data_is_a_pytree_of_its_arrays():
-  leaves = jax.tree.leaves(dataset().train)
-  assert [leaf.shape for leaf in leaves] == [(3, 3, 1, 1, 1), (3,)]
+  train = dataset().train
+  leaves, structure = jax.tree.flatten(train)
+  assert [leaf.shape for leaf in leaves] == [(3, 3, 1, 1, 1), (3,), (3,)]
+  # Names would have programs of their own.
+  other = dataclasses.replace(train, class_names=('x', 'y', 'z'))
+  assert jax.tree.structure(other) == structure
 
 
-def test_the_package_exports_what_others_use():
-  for name in data.__all__:
-    assert hasattr(data, name)
+def test_classes_are_numbered_and_keep_their_numbers_in_a_part():
+  train = dataset().train
+  assert train.numbers.tolist() == [0, 1, 2]
+  assert train.part(1, 3).numbers.tolist() == [1, 2]
+  assert train.take([2, 0]).numbers.tolist() == [0, 1]
+  assert train.take([2, 0]).numbered_from(5).numbers.tolist() == [5, 6]
 
 
 def test_classes_are_taken_in_the_order_given():

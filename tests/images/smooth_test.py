@@ -36,4 +36,6 @@ def test_a_smoothed_gradient_leads_downhill():
 def test_in_a_chain_the_optimizer_gets_what_is_smoothed():
   descent = optax.chain(smoothing(1.5), optax.sgd(0.5))
   found, _ = descent.update(IMAGES, descent.init(IMAGES), IMAGES)
-  np.testing.assert_allclose(found, -0.5 * smooth(IMAGES, 1.5), atol=1e-6)
+  np.testing.assert_allclose(
+    np.asarray(found), -0.5 * smooth(IMAGES, 1.5), atol=1e-6
+  )

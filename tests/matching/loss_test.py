@@ -229,15 +229,16 @@ def test_micro_batches_change_nothing():
 
 
 def test_stored_images_are_decoded_before_they_are_compared():
-  data, images = random_data([4, 4]), jnp.ones((2, 3, 4, 4, 1))
+  data, images = random_data([4, 4]), jax.random.normal(KEY, (2, 1, 8, 8, 1))
 
-  def enlarge(stored):
-    return stored.repeat(2, 0).repeat(2, 1)[None]
+  def turn(stored):
+    return jnp.stack([stored, 3 * stored])
 
-  enlarged = objective(storage=Storage('enlarged', 1, enlarge))
+  turned = objective(storage=Storage('turned', 2, turn))
+  both = jnp.concatenate([images, 3 * images], 1)
   np.testing.assert_allclose(
-    step_losses(enlarged, data, images, ()),
-    step_losses(objective(), data, jnp.ones((2, 3, 8, 8, 1)), ()),
+    step_losses(turned, data, images, ()),
+    step_losses(objective(), data, both, ()),
     rtol=1e-6,
   )
 
