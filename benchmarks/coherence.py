@@ -26,8 +26,9 @@ import jax.numpy as jnp
 from ml_collections import config_flags
 import numpy as np
 
-from dm_jax import init_state, make_network, make_problem, make_step
+from dm_jax import make_network, make_plan, make_problem
 from dm_jax.data import load as data
+from dm_jax.images.smooth import smooth
 from dm_jax.networks.labels import label, parse_pool
 from dm_jax.run.config import RunConfig
 
@@ -39,17 +40,20 @@ _STEPS = flags.DEFINE_integer('gradients', 16, 'Steps whose gradient is taken.')
 
 def gradients(network, config, train, key) -> tuple[np.ndarray, np.ndarray]:
   """Returns gradients [steps, pixels] and losses [steps]."""
-  plain = dataclasses.replace(config, learning_rate=1.0, momentum=0.0)
-  state = init_state(train, plain, key)
+  plan = make_plan(config, train, network)
+  algorithm, smoothing = plan.algorithm, plan.optimizer.smoothing
+  state = algorithm.init(train, config, key)
   problem = make_problem(train, key, network.init)
-  step = jax.jit(make_step(network, plain))
-  rows, losses = [], []
-  for i in range(_STEPS.value):
-    at_step = dataclasses.replace(state, step=jnp.int32(i))
-    moved, loss = step(at_step, problem)
-    rows.append(np.asarray(state.images - moved.images).reshape(-1))
-    losses.append(float(loss.sum()))
-  return np.stack(rows), np.array(losses)
+
+  @jax.jit
+  def take(step):
+    at_step = dataclasses.replace(state, step=step)
+    gradient, compared = algorithm.gradient(at_step, problem)
+    losses = jax.tree.leaves(compared.losses)
+    return smooth(gradient, smoothing), jnp.stack(losses).sum()
+
+  rows, losses = zip(*map(take, jnp.arange(_STEPS.value)), strict=True)
+  return np.reshape(rows, (len(rows), -1)), np.array(losses)
 
 
 def coherence(rows: np.ndarray) -> float:

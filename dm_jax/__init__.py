@@ -17,6 +17,7 @@ from dm_jax.applications.search import (
 )
 from dm_jax.condensing.condense import condense, condense_classes
 from dm_jax.condensing.loop import Metrics
+from dm_jax.condensing.plan import make_plan
 from dm_jax.config.sections import (
   CondenseConfig,
   DataConfig,
@@ -73,6 +74,7 @@ __all__ = [
   'list_space',
   'load_data',
   'make_network',
+  'make_plan',
   'make_problem',
   'make_step',
   'network_from_linen',
