@@ -29,6 +29,7 @@ import numpy as np
 from dm_jax import make_network, make_plan, make_problem
 from dm_jax.data import load as data
 from dm_jax.images.smooth import smooth
+from dm_jax.matching.optimizer import resolve_optimizer
 from dm_jax.networks.labels import label, parse_pool
 from dm_jax.run.config import RunConfig
 
@@ -40,8 +41,8 @@ _STEPS = flags.DEFINE_integer('gradients', 16, 'Steps whose gradient is taken.')
 
 def gradients(network, config, train, key) -> tuple[np.ndarray, np.ndarray]:
   """Returns gradients [steps, pixels] and losses [steps]."""
-  plan = make_plan(config, train, network)
-  algorithm, smoothing = plan.algorithm, plan.optimizer.smoothing
+  algorithm = make_plan(config, train, network).algorithm
+  smoothing = resolve_optimizer(config, network).smoothing
   state = algorithm.init(train, config, key)
   problem = make_problem(train, key, network.init)
 
