@@ -104,7 +104,7 @@ def measure(name: str, per_class: int) -> str:
   network = make_network(
     name, image_shape=_SHAPE, classes=_CLASSES, width=_WIDTH.value
   )
-  config = EvalConfig()
+  config = training.TrainingConfig.of(EvalConfig())
   random = np.random.default_rng(0)
   pixels = random.standard_normal((_CLASSES * per_class, *_SHAPE), np.float32)
   images = jnp.asarray(pixels)

@@ -107,7 +107,8 @@ def check_training(device) -> None:
   draw = np.random.default_rng(0).standard_normal
   images = jnp.asarray(draw((count, _SIDE, _SIDE, 3), np.float32))
   labels = jnp.arange(count, dtype=jnp.int32) % classes
-  config, network = dm_jax.EvalConfig(), make_network(classes)
+  config = training.TrainingConfig.of(dm_jax.EvalConfig())
+  network = make_network(classes)
   rate = 0.1  # Above the protocol's, so that the weight decay shows.
   state = training.init_training(network, config, jax.random.key(0))
   copied = to_convnet(state.variables, classes, device)

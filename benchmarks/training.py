@@ -97,7 +97,7 @@ def make_step(images: Array, labels: Array) -> Callable:
     classes=_CLASSES,
     width=_WIDTH.value,
   )
-  config = EvalConfig()
+  config = training.TrainingConfig.of(EvalConfig())
   state = training.init_training(network, config, jax.random.key(0))
 
   @jax.jit

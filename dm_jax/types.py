@@ -94,6 +94,8 @@ class Network:
     takes_padding: for such a network, whether it reads the batch's `weights`
       and `axis`.
     name: the one that the registry made it by; empty for one of your own.
+    constants: collections of its variables that training leaves as they are,
+      beside `params`; any other may change with each batch.
 
   Example:
     network = dm_jax.Network.from_functions(init, embed, logits)
@@ -104,6 +106,7 @@ class Network:
   mixes_images: bool = False
   takes_padding: bool = False
   name: str = ''
+  constants: tuple[str, ...] = ()
 
   def __post_init__(self):
     if not isinstance(self.mixes_images, bool):

@@ -46,7 +46,7 @@ SPACES: dict[str, dict[str, tuple]] = {
 }
 
 
-class Trained(NamedTuple):
+class Candidate(NamedTuple):
   """A network of the space and what it reached.
 
   Attributes:
@@ -115,7 +115,7 @@ def train_networks(
   key: Key,
   callback: Callable[[int, int], None] | None = None,
   skip: Collection[NetworkConfig] = (),
-) -> Iterator[Trained]:
+) -> Iterator[Candidate]:
   """Trains ConvNets on one set and yields each as soon as it is tested.
 
   Those of equal shape (`networks.Family`) share all that is compiled, and are
@@ -157,7 +157,7 @@ def train_networks(
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
   together = max(1, jax.local_device_count() // config.networks)
 
-  def train(family: Family, network: Network) -> Iterator[Trained]:
+  def train(family: Family, network: Network) -> Iterator[Candidate]:
     left = [member for member in family.members if member not in skip]
     for low in range(0, len(left), together):
       started = time.perf_counter()
@@ -169,7 +169,7 @@ def train_networks(
         config,
         keys=jnp.tile(keys, len(members)),
         network=network,
-        collections=family.choose(
+        constants=family.choose(
           member for member in members for _ in range(config.networks)
         ),
         callback=callback,
@@ -178,7 +178,7 @@ def train_networks(
       for i, member in enumerate(members):
         own = slice(i * config.networks, (i + 1) * config.networks)
         part = EvalResult(result.accuracies[own], result.correct[own])
-        yield Trained(member, part, seconds)
+        yield Candidate(member, part, seconds)
 
   return itertools.chain.from_iterable(itertools.starmap(train, made))
 

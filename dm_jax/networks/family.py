@@ -44,11 +44,15 @@ class Family:
     variants = tuple(map(_variant, self.members))
     module: nn.Module = ConvNet(config, classes, variants)
     return built_in(
-      module, tuple(image_shape), config.norm == 'batch', config.name
+      module,
+      tuple(image_shape),
+      config.norm == 'batch',
+      config.name,
+      constants=(VARIANT,),
     )
 
   def choose(self, members: Iterable[NetworkConfig]) -> dict[str, Array | dict]:
-    """Returns the collection that makes networks members; {} for a lone one.
+    """Returns the constants that make networks members; {} for a lone one.
 
     Args:
       members: of this family, M.

@@ -37,7 +37,11 @@ _TRAIN_NAMES = {
 
 @functools.lru_cache
 def built_in(
-  module: nn.Module, image_shape: ImageShape, mixes_images: bool, name: str
+  module: nn.Module,
+  image_shape: ImageShape,
+  mixes_images: bool,
+  name: str,
+  constants: tuple[str, ...] = (),
 ) -> Network:
   """Wraps a module whose call (images, batch) gives a `layers.Forward`."""
 
@@ -52,7 +56,14 @@ def built_in(
     )
     return Outputs(features, layers, logits, {**variables, **updated})
 
-  return Network(init, apply, mixes_images, takes_padding=True, name=name)
+  return Network(
+    init,
+    apply,
+    mixes_images,
+    takes_padding=True,
+    name=name,
+    constants=constants,
+  )
 
 
 def as_network(network: AnyNetwork, image_shape: ImageShape) -> Network:

@@ -25,6 +25,9 @@ class Architecture:
     smallest: least height and width of an image, in pixels.
     options: the fields of `NetworkConfig` that it reads.
     norms: the norms that it takes -> the ones that it then has.
+    groups: what the width is a multiple of under group norm: 4 groups, and the
+      first layer of all but the ConvNet has half the width.
+    check: (config, image_shape) raises InputError where more is asked of them.
   """
 
   make: Callable[[NetworkConfig, int], nn.Module]
@@ -33,6 +36,8 @@ class Architecture:
   norms: dict[str, str] = dataclasses.field(
     default_factory=lambda: {norm: norm for norm in NORMS}
   )
+  groups: int = 8
+  check: Callable[[NetworkConfig, ImageShape], None] = lambda *_: None
 
 
 def _resnet(pooled: bool) -> Callable[[NetworkConfig, int], nn.Module]:
@@ -42,7 +47,7 @@ def _resnet(pooled: bool) -> Callable[[NetworkConfig, int], nn.Module]:
 _NO_NORM = {'instance': 'none', 'none': 'none'}
 _CONVNET = ('width', 'depth', 'activation', 'pooling')
 ARCHITECTURES = {
-  'convnet': Architecture(ConvNet, 1, _CONVNET),
+  'convnet': Architecture(ConvNet, 1, _CONVNET, groups=4, check=check_convnet),
   'mlp': Architecture(MLP, 1, norms=_NO_NORM),
   'lenet': Architecture(LeNet, 16, norms=_NO_NORM),
   'alexnet': Architecture(AlexNet, 8, norms={**_NO_NORM, 'batch': 'batch'}),
@@ -186,15 +191,13 @@ def _check(
       f'network {name} does not come with network.norm {config.norm!r}: known'
       f' are {known}'
     )
-  # Four groups; the first layer of the others has half the width.
-  groups = 4 if name == 'convnet' else 8
+  groups = architecture.groups
   if config.norm == 'group' and config.width % groups:
     raise InputError(
       f'network.norm group needs a width that {groups} divides, got'
       f' {config.width}'
     )
-  if name == 'convnet':
-    check_convnet(config, image_shape)
+  architecture.check(config, image_shape)
   if min(padded_shape(image_shape)[:2]) < smallest:
     height, width = image_shape[:2]
     raise InputError(

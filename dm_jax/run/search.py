@@ -9,7 +9,7 @@ import numpy as np
 
 from dm_jax.applications.rankings import compare_rankings
 from dm_jax.applications.search import (
-  Trained,
+  Candidate,
   early_stopping,
   keep_fitting,
   list_space,
@@ -155,7 +155,7 @@ def _train(
   members: Sequence[NetworkConfig],
   ranking: Ranking,
   record: dict[str, dict],
-) -> Iterator[Trained]:
+) -> Iterator[Candidate]:
   """Trains a family's networks on a set and keeps each, before yielding it.
 
   Its seconds are without compiling, which all sets share.

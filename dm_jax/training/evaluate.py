@@ -20,6 +20,7 @@ from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import make_network, paper_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import step as training
+from dm_jax.training.step import TrainingConfig
 from dm_jax.types import AnyArray, Array, Key, Network
 
 
@@ -47,10 +48,10 @@ class EvalResult:
 
 
 class _Labelled(NamedTuple):
-  """Images and their classes; all networks share them."""
+  """Images and what is learned from each; all networks share them."""
 
   images: Array
-  labels: Array
+  targets: Array
 
 
 class _Programs(NamedTuple):
@@ -130,7 +131,7 @@ def evaluate_each(
   *,
   keys: Key,
   network: Network,
-  collections: Mapping[str, Any] | None = None,
+  constants: Mapping[str, Any] | None = None,
   callback: Callable[[int, int], None] | None = None,
   devices: Sequence[Any] | None = None,
   pace: Pace = A_SECOND,
@@ -144,8 +145,8 @@ def evaluate_each(
     config: as for `evaluate`, but for `network` and `networks`.
     keys: one for each network, [M].
     network: what to train.
-    collections: put among the variables of each fresh network, e.g. which
-      member of a family it is; leaves [M, ...].
+    constants: of each network, see `Network.constants`; leaves [M, ...]. None
+      leaves those that `init` makes.
     callback: as for `evaluate`.
     devices: as for `evaluate`.
     pace: how long the compiled calls are.
@@ -169,18 +170,22 @@ def evaluate_each(
       f'the synthetic images have shape {synthetic.image_shape}, the test'
       f' images {test_images.shape[1:]}: evaluate on the data it was made from'
     )
-  batch = min(config.batch_size, len(synthetic.labels))
+  training_set = _Labelled(synthetic.images, synthetic.training_targets)
+  count = len(training_set.images)
+  batch = min(config.batch_size, count)
   shape, classes = synthetic.image_shape, synthetic.classes
   training.check_outputs(network, batch, shape, classes)
-  check_batches(network, len(synthetic.labels), config.batch_size)
+  check_batches(network, count, config.batch_size)
   layout = lay_out(len(keys), devices)
   statistics = (synthetic.mean, synthetic.std)
   counts = _train_and_test(
-    _programs(network, _training_part(config), statistics, layout),
+    _evaluation_programs(
+      network, TrainingConfig.of(config), statistics, layout
+    ),
     layout,
     config.epochs + 1,
-    (keys, dict(collections or {})),
-    _Labelled(synthetic.images, synthetic.labels),
+    (keys, dict(constants or {})),
+    training_set,
     _Labelled(*training.pad_test(test_images, test_labels)),
     callback,
     pace,
@@ -236,22 +241,9 @@ def _train_and_test(
   return layout.gather_last(counts)
 
 
-def _training_part(config: EvalConfig) -> EvalConfig:
-  """Resets what no program reads, so that more of them are shared."""
-  read = (
-    'epochs',
-    'batch_size',
-    'learning_rate',
-    'momentum',
-    'weight_decay',
-    'augment',
-  )
-  return EvalConfig(**{name: getattr(config, name) for name in read})
-
-
 @functools.lru_cache(maxsize=32)
-def _programs(
-  network: Network, config: EvalConfig, statistics, layout: ClassLayout
+def _evaluation_programs(
+  network: Network, config: TrainingConfig, statistics, layout: ClassLayout
 ) -> _Programs:
   """Compiled functions: equal settings and layouts share them."""
   init = functools.partial(_init, network, config)
@@ -264,16 +256,16 @@ def _programs(
   )
 
 
-def _init(network: Network, config: EvalConfig, starts):
-  """(keys, collections) -> ((keys, fresh networks), nothing)."""
+def _init(network: Network, config: TrainingConfig, starts):
+  """(keys, constants) -> ((keys, fresh networks), nothing)."""
 
   def one(start):
-    key, collections = start
+    key, constants = start
     init_key = jax.random.split(key)[0]
     state = training.init_training(network, config, init_key)
-    if not collections:  # Variables may be no dict then.
+    if not constants:  # Variables may be no dict then.
       return state
-    variables = {**state.variables, **collections}
+    variables = {**state.variables, **constants}
     return dataclasses.replace(state, variables=variables)
 
   return (starts[0], jax.vmap(one)(starts)), ()

@@ -18,7 +18,7 @@ from dm_jax.errors import InputError
 from dm_jax.images.augment import parse
 from dm_jax.images.normalise import normalise
 from dm_jax.training import step as training
-from dm_jax.training.step import TrainingState
+from dm_jax.training.step import TrainingConfig, TrainingState
 from dm_jax.types import AnyArray, Array, Key, Network, Variables
 
 # Gets (steps done, steps in all, variables after those done).
@@ -169,7 +169,9 @@ def _start(network, data, config, key):
   images, labels = jnp.asarray(images), jnp.asarray(labels)
   inputs = on_one_device(_Inputs(images, labels, order_key, batches_key))
   count = len(labels)
-  init, advance = _programs(network, config, (data.mean, data.std))
+  init, advance = _pretraining_programs(
+    network, TrainingConfig.of(config), (data.mean, data.std)
+  )
   progress = _Progress(
     init(init_key),
     order=jnp.zeros(count, jnp.int32),
@@ -181,7 +183,7 @@ def _start(network, data, config, key):
 
 
 @functools.lru_cache(maxsize=8)
-def _programs(network: Network, config: PretrainConfig, statistics):
+def _pretraining_programs(network: Network, config: TrainingConfig, statistics):
   """Jitted init and advance: equal settings share what is compiled."""
   return (
     jax.jit(functools.partial(training.init_training, network, config)),
@@ -191,7 +193,7 @@ def _programs(network: Network, config: PretrainConfig, statistics):
 
 def _advance(
   network: Network,
-  config: PretrainConfig,
+  config: TrainingConfig,
   statistics,
   progress: _Progress,
   inputs: _Inputs,

@@ -7,7 +7,7 @@ single step (`augment_batch`, `update`) serves every kind of training.
 from collections.abc import Mapping
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Self
 
 import chex
 import jax
@@ -15,11 +15,9 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from dm_jax.config.sections import EvalConfig, PretrainConfig
 from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.images.normalise import normalise
-from dm_jax.networks.convnet import VARIANT
 from dm_jax.types import (
   AnyArray,
   Array,
@@ -33,8 +31,32 @@ from dm_jax.types import (
 _TEST_BATCH = 256  # Images classified at a time.
 _CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.
 
-# Both say how SGD goes: momentum, weight_decay, augment and more.
-TrainingConfig = EvalConfig | PretrainConfig
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+  """What compiled training reads of its settings; equal ones share programs.
+
+  Attributes:
+    epochs: see `learning_rate`.
+    batch_size: images per step.
+    learning_rate: of SGD, before it falls.
+    momentum: of the same.
+    weight_decay: added to the gradient, times the parameter.
+    augment: operations joined by _, or none.
+  """
+
+  epochs: int
+  batch_size: int
+  learning_rate: float
+  momentum: float
+  weight_decay: float
+  augment: str
+
+  @classmethod
+  def of(cls, section: Any) -> Self:
+    """Takes the fields of the same names from a section of the settings."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    return cls(**{name: getattr(section, name) for name in names})
 
 
 @jax.tree_util.register_dataclass
@@ -69,7 +91,7 @@ def check_outputs(
     )
 
 
-def learning_rate(epoch: Array, config: EvalConfig) -> Array:
+def learning_rate(epoch: Array, config: TrainingConfig) -> Array:
   """The rate of epoch 0, 1, ..., E: tenfold lower after ⌊E/2⌋ + 1."""
   low = epoch > config.epochs // 2 + 1
   return jnp.float32(config.learning_rate) * jnp.where(low, 0.1, 1.0)
@@ -86,10 +108,10 @@ def init_training(
 
 def train_epoch(
   network: Network,
-  config: EvalConfig,
+  config: TrainingConfig,
   state: TrainingState,
   images: Array,
-  labels: Array,
+  targets: Array,
   epoch: Array,
   key: Key,
 ) -> TrainingState:
@@ -100,13 +122,14 @@ def train_epoch(
     config: the protocol.
     state: before the epoch.
     images: normalised float32 [N, H, W, D].
-    labels: int32 [N].
+    targets: as for `cross_entropy`.
     epoch: int32 [], from 0.
     key: of this epoch and network; is consumed.
   """
-  chex.assert_rank([images, labels, epoch], [4, 1, 0])
+  chex.assert_rank([images, targets, epoch], [4, {1, 2}, 0])
   order_key, batches_key = jax.random.split(key)
-  order = jax.random.permutation(order_key, len(labels))
+  count = len(images)
+  order = jax.random.permutation(order_key, count)
   rate = learning_rate(epoch, config)
   fresh = epoch == config.epochs // 2 + 2
   momentum = jax.tree.map(
@@ -118,17 +141,17 @@ def train_epoch(
     number, indices = args
     batch_key = jax.random.fold_in(batches_key, number)
     batch = augment_batch(images[indices], config, batch_key)
-    state, _ = update(network, config, state, batch, labels[indices], rate)
+    state, _ = update(network, config, state, batch, targets[indices], rate)
     return state, None
 
   # The last batch of an epoch is smaller where the images do not divide:
   # padding it would enter a batch norm's statistics.
-  size = min(config.batch_size, len(labels))
-  full = len(labels) // size
+  size = min(config.batch_size, count)
+  full = count // size
   numbers = jnp.arange(full, dtype=jnp.int32)
   batches = order[: full * size].reshape(full, size)
   state, _ = lax.scan(step, state, (numbers, batches))
-  if full * size < len(labels):
+  if full * size < count:
     state, _ = step(state, (jnp.int32(full), order[full * size :]))
   return state
 
@@ -207,7 +230,7 @@ def update(
   config: TrainingConfig,
   state: TrainingState,
   images: Array,
-  labels: Array,
+  targets: Array,
   rate: AnyArray,
 ) -> tuple[TrainingState, Array]:
   """Takes one step of SGD on the mean cross entropy.
@@ -217,14 +240,14 @@ def update(
     config: momentum and weight decay.
     state: before the step.
     images: normalised float32 [N, H, W, D], augmented.
-    labels: int32 [N].
+    targets: as for `cross_entropy`.
     rate: learning rate, float32 [].
 
   Returns:
     The state after the step, and the logits [N, C] before it.
   """
   params, rest = _split(state.variables)
-  gradient, rest, logits = _gradient(network, params, rest, images, labels)
+  gradient, rest, logits = _gradient(network, params, rest, images, targets)
   updates, momentum = _optimizer(config).update(
     gradient, state.momentum, params
   )
@@ -232,7 +255,23 @@ def update(
   return TrainingState(_join(params, rest), momentum), logits
 
 
-def _gradient(network: Network, params, rest, images: Array, labels: Array):
+def cross_entropy(logits: Array, targets: Array) -> Array:
+  """Returns the cross entropy of each image, [N].
+
+  Args:
+    logits: [N, C'], of C classes or more.
+    targets: the class of each image, int32 [N], or the probabilities of its
+      classes, float32 [N, C].
+  """
+  if jnp.issubdtype(targets.dtype, jnp.integer):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+  surplus = logits.shape[-1] - targets.shape[-1]
+  return optax.softmax_cross_entropy(
+    logits, jnp.pad(targets, ((0, 0), (0, surplus)))
+  )
+
+
+def _gradient(network: Network, params, rest, images: Array, targets: Array):
   """Differentiates the mean cross entropy by the parameters.
 
   Returns:
@@ -240,38 +279,38 @@ def _gradient(network: Network, params, rest, images: Array, labels: Array):
     logits [N, C].
   """
 
-  def total(params, images, labels):
+  def total(params, images, targets):
     variables = _join(params, rest)
     outputs = network.apply(variables, images, Batch(train=True))
-    logits = outputs.logits
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return losses.sum() / count, (_split(outputs.variables)[1], logits)
+    losses = cross_entropy(outputs.logits, targets)
+    _, rest_after = _split(outputs.variables)
+    return losses.sum() / count, (rest_after, outputs.logits)
 
-  def whole(params, images, labels):
+  def whole(params, images, targets):
     gradient, (rest, logits) = jax.grad(total, has_aux=True)(
-      params, images, labels
+      params, images, targets
     )
     return gradient, rest, logits
 
-  def in_parts(params, images, labels):
+  def in_parts(params, images, targets):
     def add(gradient, part):
       more, _, logits = whole(params, *part)
       return jax.tree.map(jnp.add, gradient, more), logits
 
-    parts = [a.reshape(-1, size, *a.shape[1:]) for a in (images, labels)]
+    parts = [a.reshape(-1, size, *a.shape[1:]) for a in (images, targets)]
     zeros = jax.tree.map(jnp.zeros_like, params)
     gradient, logits = lax.scan(add, zeros, tuple(parts))
     return gradient, rest, logits.reshape(count, -1)
 
-  count = len(labels)
+  count = len(images)
   size = max(n for n in range(1, _CPU_PART + 1) if count % n == 0)
-  # A variant stays as it is; other collections may change with the batch.
-  alone = not network.mixes_images and set(rest or ()) <= {VARIANT}
+  # Collections other than constants may change with the batch.
+  alone = not network.mixes_images and set(rest or ()) <= {*network.constants}
   if not alone or size < _CPU_PART // 2:
-    return whole(params, images, labels)
+    return whole(params, images, targets)
   # On a CPU, activations of a few images stay in cache.
   return lax.platform_dependent(
-    params, images, labels, cpu=in_parts, default=whole
+    params, images, targets, cpu=in_parts, default=whole
   )
 
 

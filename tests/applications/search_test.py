@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from dm_jax.applications.rankings import compare_rankings
 from dm_jax.applications.search import (
   early_stopping,
   keep_fitting,
@@ -16,7 +15,6 @@ from dm_jax.applications.search import (
 )
 from dm_jax.config.sections import EvalConfig, NetworkConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.devices.compile_clock import compile_seconds
 from dm_jax.errors import InputError
 from dm_jax.networks.family import split_families
 from dm_jax.networks.registry import make_network
@@ -25,7 +23,10 @@ from dm_jax.training.evaluate import evaluate
 from dm_jax.types import Batch
 
 KEY = jax.random.key(0)
-CONFIG = EvalConfig(networks=1, epochs=6, learning_rate=0.05, batch_size=16)
+# One operation to draw parameters of: each more is compiled for each network.
+CONFIG = EvalConfig(
+  networks=1, epochs=6, learning_rate=0.05, batch_size=16, augment='crop'
+)
 BASE = NetworkConfig(width=4, depth=1)
 
 
@@ -113,11 +114,14 @@ def test_a_family_is_of_different_convnets():
     split_families([BASE, BASE])
 
 
-@pytest.mark.parametrize('norm', ['instance', 'batch'])
-def test_together_or_alone_networks_learn_the_same(digits, norm):
+@pytest.mark.parametrize(
+  ('norm', 'places'), [('instance', range(6)), ('batch', (0, 3, 4))]
+)
+def test_together_or_alone_networks_learn_the_same(digits, norm, places):
   """Every member of a family is the network that goes by its name."""
   data, (images, labels) = digits
-  members = variants(dataclasses.replace(BASE, norm=norm))
+  family = variants(dataclasses.replace(BASE, norm=norm))
+  members = [family[place] for place in places]
   chosen = select_classes(data, 'random', 4, key=KEY)
   together = list(
     train_networks(members, chosen, images, labels, CONFIG, key=KEY)
@@ -137,7 +141,7 @@ def test_together_or_alone_networks_learn_the_same(digits, norm):
     # Sums in another order may tip an image in a hundred over.
     assert trained.result.mean == pytest.approx(alone.mean, abs=0.01)
     assert trained.seconds > 0
-  assert len({trained.result.mean for trained in together}) > 3
+  assert len({trained.result.mean for trained in together}) > len(members) / 2
 
 
 def test_members_give_the_logits_of_the_networks_they_are(digits):
@@ -220,43 +224,6 @@ def test_early_stopping_takes_as_many_steps(digits):
   assert (len(stopped.labels), config.batch_size) == (7 * 8, 8)
 
 
-def test_correlations_by_hand():
-  small = {'a': 0.5, 'b': 0.4, 'c': 0.3, 'd': 0.2, 'e': 0.1}
-  real = {'a': 0.8, 'b': 0.9, 'c': 0.6, 'd': 0.7, 'e': 0.5}
-  found = compare_rankings(small, real)
-  whole, five, ten, twenty = found.groups
-  # Squared differences of ranks add up to 4: 1 - 6·4 / (5·24). Two of ten pairs
-  # are the other way round.
-  assert (whole.share, whole.networks) == (1.0, 5)
-  assert whole.spearman == pytest.approx(0.8)
-  assert whole.kendall == pytest.approx(0.6)
-  # A fifth of five is one network, which has no order.
-  for group in (five, ten, twenty):
-    assert (group.networks, group.spearman, group.kendall) == (1, None, None)
-  assert (found.picked, found.picked_accuracy) == ('a', 0.8)
-  assert (found.best, found.best_accuracy) == ('b', 0.9)
-
-
-def test_the_best_are_the_small_sets_own():
-  names = [f'n{i:02d}' for i in range(20)]
-  small = {name: 1 - i / 100 for i, name in enumerate(names)}
-  # The same order, but the small set's best four are the other way round.
-  order = [3, 2, 1, 0, *range(4, 20)]
-  real = {names[place]: 1 - i / 100 for i, place in enumerate(order)}
-  found = compare_rankings(small, real)
-  groups = {group.share: group for group in found.groups}
-  assert groups[0.2].networks == 4
-  assert groups[0.2].spearman == pytest.approx(-1)
-  assert groups[0.1].networks == 2
-  assert groups[0.1].kendall == pytest.approx(-1)
-  assert (groups[1.0].spearman or 0) > 0.9
-
-
-def test_rankings_are_of_the_same_networks():
-  with pytest.raises(InputError, match='got 2 and 1, 1 of them in both'):
-    compare_rankings({'a': 0.5, 'b': 0.5}, {'a': 0.4})
-
-
 def test_what_cannot_be_trained_is_refused_before_the_first(digits):
   data, (images, labels) = digits
   chosen = select_classes(data, 'random', 2, key=KEY)
@@ -274,21 +241,3 @@ def test_a_search_goes_on_with_the_same_programs(digits):
   assert [(t.network, t.result) for t in left] == [
     (t.network, t.result) for t in every[4:]
   ]
-
-
-def test_a_constant_ranking_has_no_correlation():
-  same, real = {'a': 0.5, 'b': 0.5}, {'a': 0.4, 'b': 0.6}
-  for small, whole in ((same, real), (real, same)):
-    found = compare_rankings(small, whole).groups[0]
-    assert (found.spearman, found.kendall) == (None, None)
-
-
-def test_ties_go_to_the_first():
-  found = compare_rankings({'a': 0.5, 'b': 0.5}, {'a': 0.4, 'b': 0.6})
-  assert found.picked == 'a'
-
-
-def test_compiling_is_timed():
-  before = compile_seconds()
-  jax.jit(lambda x: x * 3 + 1)(jax.numpy.arange(7.0)).block_until_ready()
-  assert compile_seconds() > before

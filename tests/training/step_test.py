@@ -36,6 +36,10 @@ LINEAR = Network.from_functions(
 )
 
 
+def settings(**changes):
+  return training.TrainingConfig.of(EvalConfig(**changes))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def train_epoch(network, config, state, epoch, key=KEY, images=IMAGES):
   return training.train_epoch(
@@ -51,7 +55,7 @@ def start(network, config):
   ('epochs', 'high'), [(0, 1), (1, 2), (4, 4), (5, 4), (1000, 502)]
 )
 def test_the_rate_falls_tenfold_after_half_the_epochs_and_one(epochs, high):
-  config = EvalConfig(epochs=epochs, learning_rate=0.02)
+  config = settings(epochs=epochs, learning_rate=0.02)
   rate = jax.vmap(lambda epoch: training.learning_rate(epoch, config))
   expected = [0.02] * high + [0.002] * (epochs + 1 - high)
   np.testing.assert_allclose(rate(jnp.arange(epochs + 1)), expected, rtol=1e-6)
@@ -73,7 +77,7 @@ def reference_steps(weights, config, steps):
 
 
 def test_a_step_is_sgd_with_momentum_and_weight_decay():
-  config = EvalConfig(
+  config = settings(
     epochs=100,
     batch_size=COUNT,
     learning_rate=0.5,
@@ -95,7 +99,7 @@ def test_a_step_is_sgd_with_momentum_and_weight_decay():
   ('epoch', 'fresh'), [(2, False), (3, False), (4, True), (5, False)]
 )
 def test_momentum_starts_afresh_where_the_rate_falls(epoch, fresh):
-  config = EvalConfig(epochs=5, batch_size=COUNT, augment='none')
+  config = settings(epochs=5, batch_size=COUNT, augment='none')
   state = start(LINEAR, config)
   moving = jax.tree.map(jnp.ones_like, state.momentum)
   moving = training.TrainingState(state.variables, moving)
@@ -134,7 +138,7 @@ RECORDING = Network.from_functions(
   ('batch_size', 'sizes'), [(4, [4, 4, 2]), (5, [5, 5]), (256, [10])]
 )
 def test_an_epoch_sees_every_image_once(batch_size, sizes):
-  config = EvalConfig(batch_size=batch_size, augment='none')
+  config = settings(batch_size=batch_size, augment='none')
   images = jnp.ones((1, 2, 2, 1)) * jnp.arange(COUNT).reshape(-1, 1, 1, 1)
   orders = []
   for seed in range(2):
@@ -164,7 +168,7 @@ def test_a_batch_has_one_operation_and_each_image_its_own_values():
     embed=no_features,
     logits=keeping_logits,
   )
-  config = EvalConfig(batch_size=COUNT, augment='color_flip')
+  config = settings(batch_size=COUNT, augment='color_flip')
   state, blank, changed = start(keeping, config), 0 * IMAGES, []
   for key in jax.random.split(KEY, 12):
     after = train_epoch(keeping, config, state, jnp.int32(0), key, blank)
@@ -207,7 +211,7 @@ def test_a_network_whose_variables_are_one_array_is_trained():
     embed=lambda weights, images: images.reshape(len(images), -1),
     logits=logits,
   )
-  config = EvalConfig(batch_size=2, weight_decay=0.0, augment='none')
+  config = settings(batch_size=2, weight_decay=0.0, augment='none')
   state = training.init_training(network, config, KEY)
   images = jnp.eye(2, 4).reshape(2, 2, 2, 1)
   labels = jnp.array([0, 1], jnp.int32)
@@ -219,3 +223,60 @@ def test_a_network_whose_variables_are_one_array_is_trained():
   expected[0], expected[1] = [0.25, -0.25], [-0.25, 0.25]
   np.testing.assert_allclose(state.variables, expected, atol=1e-6)
   assert (before == 0).all()
+
+
+# The classes that images are told by, and the same as probabilities of three.
+EVEN = jnp.full((COUNT, CLASSES), 1 / CLASSES)
+ONE_HOT = jax.nn.one_hot(LABELS, CLASSES)
+
+
+def test_cross_entropy_by_hand():
+  logits = jnp.log(jnp.array([[1.0, 1, 2], [1, 2, 5]]))  # Of 4 and of 8.
+  classes = jnp.array([2, 1], jnp.int32)
+  np.testing.assert_allclose(
+    training.cross_entropy(logits, classes), np.log([2, 4]), rtol=1e-6
+  )
+  shares = jnp.array([[0.5, 0.25, 0.25], [0, 1, 0]])
+  expected = [np.log(4) * 0.75 + np.log(2) * 0.25, np.log(4)]
+  np.testing.assert_allclose(
+    training.cross_entropy(logits, shares), expected, rtol=1e-6
+  )
+  # A network may know more classes than there are: those have no share.
+  of_two = jnp.array([[0.5, 0.5], [0, 1]])
+  np.testing.assert_allclose(
+    training.cross_entropy(logits, of_two), np.log([4, 4]), rtol=1e-6
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def step(network, config, state, targets):
+  return training.update(
+    network, config, state, IMAGES, targets, jnp.float32(1)
+  )[0]
+
+
+def test_a_step_on_probabilities_by_hand():
+  """From zero weights all classes have the same share, a third."""
+  config = settings(weight_decay=0.0)
+  zero = training.TrainingState(
+    {'params': jnp.zeros((PIXELS, CLASSES))},
+    start(LINEAR, config).momentum,
+  )
+  targets = jnp.asarray(RANDOM.dirichlet(np.ones(CLASSES), COUNT), jnp.float32)
+  moved = step(LINEAR, config, zero, targets).variables['params']
+  x = np.asarray(IMAGES, np.float64).reshape(COUNT, PIXELS)
+  expected = -x.T @ (1 / 3 - np.asarray(targets, np.float64)) / COUNT
+  np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-7)
+  still = step(LINEAR, config, zero, EVEN).variables['params']
+  np.testing.assert_allclose(still, 0, atol=1e-7)
+
+
+def test_certain_probabilities_train_as_the_classes_do():
+  config = settings()
+  state = start(LINEAR, config)
+  classes, certain = (
+    step(LINEAR, config, state, targets).variables['params']
+    for targets in (LABELS, ONE_HOT)
+  )
+  np.testing.assert_allclose(certain, classes, rtol=1e-6)
+  assert (classes != state.variables['params']).all()
