@@ -135,10 +135,13 @@ def test_a_silent_server_is_given_up_on():
 
 
 def test_any_answer_is_a_network():
-  # It knows no GET: 501, "unsupported method".
-  handler = http.server.BaseHTTPRequestHandler
-  handler.log_message = lambda *_: None
-  with http.server.HTTPServer((LOCALHOST, 0), handler) as server:
+  class Silent(http.server.BaseHTTPRequestHandler):
+    """Knows no GET: 501, "unsupported method"."""
+
+    def log_message(self, format, *args):
+      pass
+
+  with http.server.HTTPServer((LOCALHOST, 0), Silent) as server:
     thread = threading.Thread(target=server.handle_request)
     thread.start()
     assert answers(f'http://{LOCALHOST}:{server.server_port}', 5)
