@@ -27,7 +27,7 @@ from ml_collections import config_flags
 import numpy as np
 
 from dm_jax import make_network, make_plan, make_problem
-from dm_jax.data import load as data
+from dm_jax.data.load import load
 from dm_jax.images.smooth import smooth
 from dm_jax.matching.optimizer import resolve_optimizer
 from dm_jax.networks.labels import label, parse_pool
@@ -84,7 +84,7 @@ def split_waves(rows: np.ndarray, shape, lengths) -> list[np.ndarray]:
 def main(argv: list[str]) -> None:
   del argv
   config = RunConfig.from_dict(_CONFIG.value.to_dict())
-  train = data.load(config.data).train
+  train = load(config.data).train
   print('| network | loss | length of the gradient | coherence |')
   print('|---|---|---|---|')
   for member in parse_pool(_POOL.value, config.network):

@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks.rates import embed_flops, matrix_rate
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
-from dm_jax.data import load as data
 from dm_jax.data.class_data import ClassData
+from dm_jax.data.load import load as load_data
 from dm_jax.networks.registry import make_network
 from dm_jax.run.config import RunConfig
 from dm_jax.run.facts import describe_machine
@@ -43,7 +43,7 @@ class _Enough(Exception):
 
 def load(config: RunConfig) -> ClassData:
   if not _RANDOM.value:
-    return data.load(config.data).train
+    return load_data(config.data).train
   classes, count, *shape = map(int, _SHAPE.value or [])
   draw = np.random.default_rng(0).integers
   pixels = draw(0, 256, (classes * count, *shape), np.uint8)

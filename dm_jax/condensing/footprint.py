@@ -116,6 +116,25 @@ def activations(
   )
 
 
+def measured_bytes(compiled: jax.stages.Compiled) -> int | None:
+  """Returns what a compiled program takes; None if the backend does not say.
+
+  Exact where `count_needs` estimates, but only after the program is compiled.
+
+  Args:
+    compiled: for one device.
+
+  Returns:
+    Bytes of arguments, results and what is on the way; a result that takes an
+    argument's place counts once.
+  """
+  found = compiled.memory_analysis()
+  if found is None:
+    return None
+  held = found.argument_size_in_bytes + found.output_size_in_bytes
+  return held - found.alias_size_in_bytes + found.temp_size_in_bytes
+
+
 def _results(jaxpr: Any) -> Iterator[Any]:
   """Yields what every operation gives; of branches those of the longest."""
   for equation in jaxpr.eqns:

@@ -1,37 +1,13 @@
-"""Image sets from four sources, all as one `Dataset`.
-
-`load` reads what a `DataConfig` names; `ClassData.from_arrays` and
-`Dataset.from_arrays` take arrays that are already in memory.
-"""
+"""Reads the set that a `DataConfig` names, from any of four sources."""
 
 import dataclasses
 
 from dm_jax.config.sections import DataConfig
-from dm_jax.data.arrays import channel_statistics, check_images, check_labels
 from dm_jax.data.cache import load_cached
-from dm_jax.data.class_data import WHOLE, ClassData, Dataset, Part, check_whole
-from dm_jax.data.digest import fingerprint
-from dm_jax.data.mapped import release
+from dm_jax.data.class_data import WHOLE, Dataset, Part
 from dm_jax.data.source import Source, read_dataset
 from dm_jax.data.statistics import Statistics, check_name, published
 from dm_jax.errors import InputError
-from dm_jax.images.normalise import denormalise, normalise
-
-__all__ = [
-  'WHOLE',
-  'ClassData',
-  'Dataset',
-  'Part',
-  'channel_statistics',
-  'check_images',
-  'check_labels',
-  'check_whole',
-  'denormalise',
-  'fingerprint',
-  'load',
-  'normalise',
-  'release',
-]
 
 
 def load(config: DataConfig, part: Part = WHOLE) -> Dataset:

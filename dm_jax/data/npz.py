@@ -3,7 +3,6 @@
 import functools
 import math
 import pathlib
-import struct
 from typing import Any
 import zipfile
 import zlib
@@ -150,22 +149,18 @@ def _mapped(archive, name: str, path: pathlib.Path) -> np.ndarray | None:
   if info is None or info.compress_type != zipfile.ZIP_STORED:
     return None
   with archive.zip.open(info) as member:
+    start = archive.zip.fp.tell()  # Opening reads the member's header alone.
     version = np.lib.format.read_magic(member)
     if version not in _HEADERS:
       return None
     shape, fortran, dtype = _HEADERS[version](member)
-    start = member.tell()
+    start += (header := member.tell())
     while member.read(_PIECE):  # To its end, where the checksum is met.
       pass
   size = math.prod(shape) * dtype.itemsize
-  if dtype.hasobject or not size or start + size != info.file_size:
+  if dtype.hasobject or not size or header + size != info.file_size:
     return None
-  with path.open('rb') as file:
-    # The lengths of name and extra field, which end the member's header.
-    file.seek(info.header_offset + 26)
-    start += info.header_offset + 30 + sum(struct.unpack('<HH', file.read(4)))
-  order = 'F' if fortran else 'C'
-  return np.memmap(path, dtype, 'r', start, shape, order)
+  return np.memmap(path, dtype, 'r', start, shape, 'F' if fortran else 'C')
 
 
 def _names(names: np.ndarray, path: str) -> list[str]:

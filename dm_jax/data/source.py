@@ -152,7 +152,11 @@ def check_contents(contents: Contents) -> Outline:
 
 
 def fill_classes(
-  images: np.ndarray, stored: Stored, outline: Outline, held: tuple[int, int]
+  images: np.ndarray,
+  stored: Stored,
+  outline: Outline,
+  held: tuple[int, int],
+  values: int = _READ_VALUES,
 ) -> None:
   """Reads training images to their places, in their order of appearance.
 
@@ -161,6 +165,7 @@ def fill_classes(
     stored: the training images.
     outline: their labels.
     held: the range of classes that are read.
+    values: pixels read at a time, about.
   """
   labels, counts = outline.labels, outline.counts
   starts = np.cumsum(counts) - counts
@@ -169,7 +174,8 @@ def fill_classes(
   places[order] = np.arange(len(labels)) - np.repeat(starts, counts)
   low, high = held
   wanted = np.flatnonzero((low <= labels) & (labels < high))
-  for rows, pixels in _batches(stored, wanted, images.shape[2:], 'train'):
+  shape = images.shape[2:]
+  for rows, pixels in _batches(stored, wanted, shape, 'train', values):
     images[labels[rows], places[rows]] = pixels
     release(images)
 
@@ -182,7 +188,13 @@ def fill(images: np.ndarray, stored: Stored) -> None:
     release(images)
 
 
-def _batches(stored: Stored, wanted: np.ndarray, shape: ImageShape, what: str):
+def _batches(
+  stored: Stored,
+  wanted: np.ndarray,
+  shape: ImageShape,
+  what: str,
+  values: int = _READ_VALUES,
+):
   """Yields (rows, their pixels) a few MB at a time."""
   from tqdm import tqdm
 
@@ -190,7 +202,7 @@ def _batches(stored: Stored, wanted: np.ndarray, shape: ImageShape, what: str):
   with tqdm(
     total=len(wanted), desc=what, unit=' images', delay=1, disable=None
   ) as bar:
-    for piece in chunks((len(wanted), *shape), _READ_VALUES):
+    for piece in chunks((len(wanted), *shape), values):
       rows = wanted[piece]
       yield rows, stored.read(rows)
       bar.update(len(rows))

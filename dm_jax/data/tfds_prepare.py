@@ -1,5 +1,6 @@
 """Where a tensorflow_datasets set lies on disk, and how it gets there."""
 
+from collections.abc import Callable
 import difflib
 import http.client
 import importlib.util
@@ -7,7 +8,6 @@ import os
 import pathlib
 import re
 import shlex
-import threading
 import urllib.error
 import urllib.request
 
@@ -19,7 +19,6 @@ FORMAT = 'array_record'
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
 _PROBE = 'https://storage.googleapis.com'
-_PROBE_SECONDS = 4.0
 
 Path = pathlib.Path
 
@@ -41,13 +40,32 @@ def import_tfds():
   return tensorflow_datasets
 
 
-def open_builder(name: str, directory: str | None):
+def answers(url: str = _PROBE, seconds: float = 4.0) -> bool:
+  """Returns whether a server answers, directly or through a proxy.
+
+  Args:
+    url: of the server; "not found" is an answer, too.
+    seconds: to wait for it.
+  """
+  try:
+    with urllib.request.urlopen(url, timeout=seconds):
+      return True
+  except urllib.error.HTTPError:
+    return True
+  except (OSError, http.client.HTTPException):
+    return False
+
+
+def open_builder(
+  name: str, directory: str | None, online: Callable[[], bool] = answers
+):
   """Opens a prepared set, preparing it first if that can be done here.
 
   Args:
     name: as tfds writes it, e.g. cifar10 or imagenet_resized/64x64; or any set
       on disk that no builder is registered for.
     directory: tfds's data_dir; None is $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    online: whether a download may be tried: tfds repeats one for minutes.
 
   Returns:
     A read-only tfds builder of the newest version, in the format `FORMAT`.
@@ -58,7 +76,7 @@ def open_builder(name: str, directory: str | None):
   """
   tfds = import_tfds()
   root, command = _root(directory), _command(name, directory)
-  folder = _find(root, name) or _prepare(tfds, root, name, command)
+  folder = _find(root, name) or _prepare(tfds, root, name, command, online)
   try:
     builder = tfds.builder_from_directory(folder)
   except Exception as error:
@@ -126,12 +144,14 @@ def _versions(folder: Path) -> list[Path]:
   ]
 
 
-def _prepare(tfds, root: Path, name: str, command: str) -> Path:
+def _prepare(
+  tfds, root: Path, name: str, command: str, online: Callable[[], bool]
+) -> Path:
   """Downloads and prepares a set, or says at once how to."""
   _check_name(tfds, root, name)
   if importlib.util.find_spec('tensorflow') is None:
     missing = 'downloading it needs TensorFlow'
-  elif not _online():
+  elif not online():
     missing = f'{_PROBE} does not answer'
   else:
     missing = None
@@ -168,23 +188,3 @@ def _check_name(tfds, root: Path, name: str) -> None:
     f'unknown data.name {name!r}: {hint}known are digits, npz, folder, the '
     f'{len(known)} sets of {_CATALOG} and those prepared in {root}'
   )
-
-
-def _online() -> bool:
-  """Returns whether the network answers within a few seconds."""
-  answered = threading.Event()
-
-  def probe():
-    try:
-      with urllib.request.urlopen(_PROBE, timeout=_PROBE_SECONDS):
-        answered.set()
-    except urllib.error.HTTPError:
-      answered.set()  # An answer, if only "not found".
-    except (OSError, http.client.HTTPException):
-      pass
-
-  # In a thread: looking a name up has no time limit of its own.
-  thread = threading.Thread(target=probe, daemon=True)
-  thread.start()
-  thread.join(_PROBE_SECONDS)
-  return answered.is_set()

@@ -1,27 +1,40 @@
-"""How much memory there is, and how much condensing needs.
-
-Estimates are made from the shapes in the network's own program, before
-anything is compiled; they are rough, and rather too large.
-"""
+"""How much memory a device can still give."""
 
 from collections.abc import Iterator
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-_CGROUP = Path('/sys/fs/cgroup')
-_MEMBERSHIP = Path('/proc/self/cgroup')
-_MEMINFO = Path('/proc/meminfo')
 _KIB = 1024
 _KINDS = ('active', 'inactive')  # Of a container's pages of files.
 
 
-def free_bytes(device: Any) -> int | None:
+@dataclasses.dataclass(frozen=True)
+class Host:
+  """The files in which Linux tells what memory there is.
+
+  Attributes:
+    meminfo: of the whole host.
+    membership: the control groups that this process is in.
+    cgroup: the root of all control groups, with a folder for each.
+  """
+
+  meminfo: Path = Path('/proc/meminfo')
+  membership: Path = Path('/proc/self/cgroup')
+  cgroup: Path = Path('/sys/fs/cgroup')
+
+
+def free_bytes(device: Any, host: Host = Host()) -> int | None:
   """Returns the memory that a device can still give; None if it does not say.
 
   A CPU's is the host's, within the limit of the container if there is one.
+
+  Args:
+    device: of this process.
+    host: of this process; read for a CPU.
   """
   if device.platform == 'cpu':
-    free = [*_free_on_host(), *_free_in_container()]
+    free = [*_free_on_host(host), *_free_in_container(host)]
     return min(free, default=None)
   stats = device.memory_stats() or {}
   if 'bytes_limit' not in stats:
@@ -29,9 +42,9 @@ def free_bytes(device: Any) -> int | None:
   return stats['bytes_limit'] - stats.get('bytes_in_use', 0)
 
 
-def _free_on_host() -> Iterator[int]:
+def _free_on_host(host: Host) -> Iterator[int]:
   try:
-    lines = _MEMINFO.read_text().splitlines()
+    lines = host.meminfo.read_text().splitlines()
   except OSError:  # Not Linux.
     return
   for line in lines:
@@ -39,22 +52,22 @@ def _free_on_host() -> Iterator[int]:
       yield int(line.split()[1]) * _KIB
 
 
-def _free_in_container() -> Iterator[int]:
+def _free_in_container(host: Host) -> Iterator[int]:
   """Yields what each group of processes leaves that this one is in.
 
   A container's own group is the root of what it sees; a job of Slurm lies
   several groups deep, and a limit of any of them holds.
   """
   try:
-    lines = _MEMBERSHIP.read_text().splitlines()
+    lines = host.membership.read_text().splitlines()
   except OSError:
     lines = []
-  # Version 2 alone has the number 0.
+  # cgroup v2 entries start with `0::`.
   own = [line[len('0::/') :] for line in lines if line.startswith('0::/')]
-  group = _CGROUP / (own[0] if own else '')
+  group = host.cgroup / (own[0] if own else '')
   for folder in (group, *group.parents):
     yield from _free_in_group(folder)
-    if folder == _CGROUP:
+    if folder == host.cgroup:
       return
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import hashlib
-import io
 from pathlib import Path
 import shutil
 from typing import Any
@@ -30,8 +29,9 @@ _PASSING = (
 class Checkpoints:
   """The newest states of one run, in one folder.
 
-  Orbax renames a checkpoint into place once it is whole. A digest beside the
-  arrays tells a damaged one, which Orbax alone would restore as it is.
+  Orbax renames a checkpoint into place once it is whole, and keeps the newest.
+  Its checksums cover the index of the arrays but not their values, which a
+  flipped bit changes unseen: a digest beside them tells.
   """
 
   def __init__(self, directory: Path, kept: int, report: Callable[[str], None]):
@@ -59,10 +59,10 @@ class Checkpoints:
     """
     if step in self._manager.all_steps():
       return
-    packed = _pack(state)
+    arrays = _named(state)
     items = ocp.args.Composite(
-      state=ocp.args.StandardSave({'packed': packed}),
-      digest=ocp.args.JsonSave({'sha256': _digest(packed)}),
+      state=ocp.args.PyTreeSave(arrays),
+      digests=ocp.args.JsonSave({k: _digest(a) for k, a in arrays.items()}),
     )
     try:
       with _quietly():
@@ -86,11 +86,12 @@ class Checkpoints:
     Raises:
       InputError: a checkpoint cannot be read now, or is another version's.
     """
-    structure = jax.tree.structure(jax.eval_shape(like))
+    expected = jax.eval_shape(like)
+    names, structure = _names(expected), jax.tree.structure(expected)
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         with _quietly():
-          leaves = self._restore(step)
+          arrays = self._restore(step)
       except Exception as error:  # Damage surfaces as any kind of error.
         if isinstance(error, MemoryError) or _passing(error):
           raise InputError(
@@ -99,12 +100,12 @@ class Checkpoints:
           ) from error
         self._set_aside(step, _reason(error))
         continue
-      if len(leaves) != structure.num_leaves:
+      if arrays.keys() != set(names):
         raise InputError(
           f'the checkpoint of step {step} was written by another version of'
           ' dm_jax: go on with that one, or choose another --workdir'
         )
-      return jax.tree.unflatten(structure, leaves)
+      return jax.tree.unflatten(structure, [arrays[name] for name in names])
     return None
 
   def close(self) -> None:
@@ -117,25 +118,35 @@ class Checkpoints:
       primary_host=this, active_processes={this}, barrier_sync_key_prefix='lead'
     )
     options = ocp.CheckpointManagerOptions(
-      max_to_keep=self._kept,
+      preservation_policy=ocp.checkpoint_managers.LatestN(self._kept),
       enable_async_checkpointing=False,
       create=False,  # Made above; here Orbax insists.
       multiprocessing_options=alone,
     )
     return ocp.CheckpointManager(
-      self._directory, options=options, item_names=('state', 'digest')
+      self._directory, options=options, item_names=('state', 'digests')
     )
 
-  def _restore(self, step: int) -> list[np.ndarray]:
-    items = ocp.args.Composite(
-      state=ocp.args.StandardRestore(), digest=ocp.args.JsonRestore()
-    )
-    restored = self._manager.restore(step, args=items)
-    packed = np.asarray(restored['state']['packed'])
-    if _digest(packed) != restored['digest']['sha256']:
-      raise ValueError('its contents do not match their digest')
-    with np.load(io.BytesIO(packed.tobytes()), allow_pickle=False) as arrays:
-      return [arrays[f'arr_{i}'] for i in range(len(arrays.files))]
+  def _restore(self, step: int) -> dict[str, np.ndarray]:
+    """Returns the arrays by name; none where an earlier version packed them."""
+    if (self._directory / str(step) / 'digest').exists():
+      return {}
+    items = ocp.args.Composite(digests=ocp.args.JsonRestore())
+    digests = self._manager.restore(step, args=items)['digests']
+    arrays = {}
+    # One by one: where one of several is damaged, Orbax leaves the others to
+    # threads of its own, and each prints a traceback.
+    for name, digest in digests.items():
+      one = ocp.args.PyTreeRestore(
+        {name: 0},
+        restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray)},
+        partial_restore=True,
+      )
+      items = ocp.args.Composite(state=one)
+      arrays |= self._manager.restore(step, args=items)['state']
+      if _digest(arrays[name]) != digest:
+        raise ValueError('its contents do not match their digest')
+    return arrays
 
   def _set_aside(self, step: int, reason: str) -> None:
     self._manager.close()
@@ -156,19 +167,23 @@ def _passing(error: Exception) -> bool:
   return isinstance(error, OSError) and error.errno in _PASSING
 
 
-def _pack(state: Any) -> np.ndarray:
-  """Returns all leaves as one array of bytes.
-
-  Where one of several arrays is damaged, Orbax reads the others to nowhere and
-  each prints a traceback; of one array there is one error.
-  """
-  file = io.BytesIO()
-  np.savez(file, *map(np.asarray, jax.tree.leaves(state)))
-  return np.frombuffer(file.getvalue(), np.uint8)
+def _names(state: Any) -> list[str]:
+  """Returns a name for each leaf of a pytree, by where it lies."""
+  paths, _ = jax.tree.flatten_with_path(state)
+  return [
+    jax.tree_util.keystr(path, simple=True, separator='.') or 'state'
+    for path, _ in paths
+  ]
 
 
-def _digest(packed: np.ndarray) -> str:
-  return hashlib.sha256(packed.tobytes()).hexdigest()
+def _named(state: Any) -> dict[str, np.ndarray]:
+  leaves = map(np.asarray, jax.tree.leaves(state))
+  return dict(zip(_names(state), leaves, strict=True))
+
+
+def _digest(array: np.ndarray) -> str:
+  about = f'{array.dtype} {array.shape} '.encode()
+  return hashlib.sha256(about + array.tobytes()).hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dm_jax.condensing.plan import check_condensable, check_network
 from dm_jax.config.fields import differences
-from dm_jax.data import load as data
 from dm_jax.data.class_data import Dataset
+from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError, choose
 from dm_jax.images import augment
@@ -104,7 +104,7 @@ def _load_synthetic(file: Path | None) -> SyntheticSet | None:
 
 def _load_dataset(config: RunConfig) -> Dataset:
   """Loads this process's classes, of which there must be some."""
-  dataset = data.load(config.data, own_part(config))
+  dataset = load(config.data, own_part(config))
   classes = dataset.train.classes
   _check_shares(classes, whole_batches(config, classes))
   return dataset

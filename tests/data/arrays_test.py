@@ -5,8 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dm_jax.data import arrays
-from dm_jax.data.arrays import channel_statistics, check_images, check_labels
+from dm_jax.data.arrays import (
+  channel_statistics,
+  channel_sums,
+  check_images,
+  check_labels,
+  chunks,
+)
 from dm_jax.errors import InputError
 
 IMAGES = np.arange(2 * 2 * 1 * 3, dtype=np.uint8).reshape(2, 2, 1, 3)
@@ -31,11 +36,31 @@ def test_float_images_round_to_the_nearest_level():
   assert check_images(unit).ravel().tolist() == [0, 1, 128, 255]
 
 
-def test_float_images_are_quantised_in_chunks_as_in_one(monkeypatch):
-  unit = np.random.default_rng(0).random((7, 2, 2, 1))
-  whole = check_images(unit)
-  monkeypatch.setattr(arrays, '_CHUNK_VALUES', 8)
-  np.testing.assert_array_equal(check_images(unit), whole)
+def levels_of(shape):
+  """Levels, uint8, of random images."""
+  return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+# One chunk; several, of images that do not divide into them; one image each.
+SHAPES = [(7, 5, 4, 3), (7, 500, 400, 3), (2, 2000, 600, 2)]
+
+
+def test_chunks_cover_every_image_once():
+  # At most 2**21 values, but one image at least.
+  assert [[(c.start, c.stop) for c in chunks(shape)] for shape in SHAPES] == [
+    [(0, 7)],
+    [(0, 3), (3, 6), (6, 7)],
+    [(0, 1), (1, 2)],
+  ]
+  assert chunks((5, 2), 4) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+  assert chunks((0, 2)) == []
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_float_images_are_quantised_in_chunks_as_in_one(shape):
+  levels = levels_of(shape)
+  unit = levels.astype(np.float32) / 255
+  np.testing.assert_array_equal(check_images(unit), levels)
 
 
 @pytest.mark.parametrize('dtype', [jnp.uint8, jnp.float32, jnp.bfloat16])
@@ -137,15 +162,14 @@ def test_a_constant_channel_has_deviation_one(module):
   assert (mean, std) == ((0.2,), (1.0,))
 
 
-@pytest.mark.parametrize('chunk', [1, 100, 2**23])
+@pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize('module', [np, jnp])
-def test_statistics_are_those_of_float64(module, chunk, monkeypatch):
-  monkeypatch.setattr(arrays, '_CHUNK_VALUES', chunk)
-  images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), np.uint8)
+def test_statistics_are_those_of_float64(module, shape):
+  images = levels_of(shape)
   mean, std = channel_statistics(module.asarray(images))
   unit = images.astype(np.float64) / 255
-  np.testing.assert_allclose(mean, unit.mean((0, 1, 2)), rtol=1e-14)
-  np.testing.assert_allclose(std, unit.std((0, 1, 2)), rtol=1e-14)
+  np.testing.assert_allclose(mean, unit.mean((0, 1, 2)), rtol=1e-12)
+  np.testing.assert_allclose(std, unit.std((0, 1, 2)), rtol=1e-12)
 
 
 @pytest.mark.parametrize('module', [np, jnp])
@@ -153,7 +177,7 @@ def test_sums_do_not_overflow_32_bits(module):
   # Σx² = 255² · 70,000 = 4.6e9 is above 2^32, over pixels as over images.
   for shape in ((70_000, 1, 1, 1), (1, 700, 100, 1)):
     images = module.full(shape, 255, 'uint8')
-    assert arrays.channel_sums(images).tolist() == [
+    assert channel_sums(images).tolist() == [
       [255 * 70_000],
       [255**2 * 70_000],
     ]

@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import pytest
 
-from dm_jax.data import load as data
 from dm_jax.data.class_data import Part
 from dm_jax.data.digest import fingerprint
 from dm_jax.data.load import load
@@ -163,8 +162,10 @@ def test_each_process_holds_its_part(known, cached):
 
 def read_in_another_process(config, **options):
   code = (
-    'import sys, json; from dm_jax.config import DataConfig;'
-    'from dm_jax.data import load, fingerprint, source;'
+    'import sys, json; from dm_jax.config.sections import DataConfig;'
+    'from dm_jax.data import source;'
+    'from dm_jax.data.digest import fingerprint;'
+    'from dm_jax.data.load import load;'
     f'{options.pop("before", "pass")};'
     'print(fingerprint(load(DataConfig(**json.loads(sys.argv[1])))))'
   )
@@ -315,7 +316,7 @@ def test_release_changes_no_values(tmp_path):
   plain = np.arange(9, dtype=np.uint8)
   release(plain)
   release(plain[2:])
-  release(data)
+  release('no array')
   for mode in ('r+', 'c'):
     np.save(tmp_path / 'a.npy', plain)
     mapped = np.lib.format.open_memmap(tmp_path / 'a.npy', mode=mode)
@@ -328,7 +329,9 @@ def test_release_changes_no_values(tmp_path):
 MEMORY = """
 import pathlib, sys, threading, time
 import numpy as np
-from dm_jax.data import WHOLE, Dataset, cache, fingerprint
+from dm_jax.data import cache
+from dm_jax.data.class_data import WHOLE, Dataset
+from dm_jax.data.digest import fingerprint
 from dm_jax.data.source import Contents, Source, Stored
 from dm_jax.data.split import hold_out
 

@@ -15,7 +15,7 @@ from dm_jax.config.sections import DataConfig, EmbedderConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData, Part, check_whole
 from dm_jax.data.digest import fingerprint
 from dm_jax.data.load import load
-from dm_jax.data.source import Contents, Stored, read_dataset
+from dm_jax.data.source import Contents, Stored, check_contents, fill_classes
 from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError
 from dm_jax.networks.registry import make_network
@@ -104,8 +104,7 @@ def test_images_of_other_classes_are_not_read(known, tmp_path):
   )
 
 
-def test_rows_are_read_once_in_ascending_batches(monkeypatch):
-  monkeypatch.setattr('dm_jax.data.source._READ_VALUES', 2 * 4 * 4 * 3)
+def test_rows_are_read_once_in_ascending_batches():
   asked = []
 
   def read(rows):
@@ -115,17 +114,18 @@ def test_rows_are_read_once_in_ascending_batches(monkeypatch):
   contents = Contents(
     Stored(LABELS, read), Stored(LABELS, PIXELS.__getitem__), (4, 4, 3)
   )
-  part = Part(lambda classes: (1, classes - 1), lambda sums: sums)
-  dataset = read_dataset(contents, part, None)
+  images = np.zeros((4, 4, 4, 4, 3), np.uint8)
+  outline, two = check_contents(contents), 2 * 4 * 4 * 3
+  fill_classes(images, contents.train, outline, (1, 3), values=two)
   assert asked == [[2, 3], [4, 8], [10]]  # Classes 1 and 2.
-  np.testing.assert_array_equal(
-    dataset.train.images[1, :3], PIXELS[LABELS == 1]
-  )
+  np.testing.assert_array_equal(images[1, :3], PIXELS[LABELS == 1])
+  np.testing.assert_array_equal(images[2, :2], PIXELS[LABELS == 2])
+  assert not images[[0, 3]].any()
 
 
 MEMORY = """
 import numpy as np
-from dm_jax.data import Part
+from dm_jax.data.class_data import Part
 from dm_jax.data.source import Contents, Stored, read_dataset
 
 def resident():

@@ -1,4 +1,4 @@
-import email.message
+import http.server
 import importlib.util
 import pathlib
 import shlex
@@ -6,28 +6,30 @@ import socket
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 import tensorflow_datasets as tfds
 
 from dm_jax.config.sections import DataConfig
-from dm_jax.data import tfds_prepare
 from dm_jax.data.load import load
-from dm_jax.data.tfds_prepare import open_builder
+from dm_jax.data.tfds_prepare import answers, open_builder
 from dm_jax.errors import InputError
+
+LOCALHOST = '127.0.0.1'
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-  """Nothing here may need the network."""
+  """Nothing here may need the network beyond this machine."""
+  look_up = socket.getaddrinfo
 
-  def blocked(*arguments, **options):
-    raise OSError('no network')
+  def blocked(host, *arguments, **options):
+    if host != LOCALHOST:
+      raise OSError('no network')
+    return look_up(host, *arguments, **options)
 
-  monkeypatch.setattr(socket.socket, 'connect', blocked)
   monkeypatch.setattr(socket, 'getaddrinfo', blocked)
+  monkeypatch.setenv('no_proxy', '*')
 
 
 @pytest.fixture
@@ -46,9 +48,9 @@ def tensorflow(monkeypatch):
   return fake
 
 
-def refused(message, name, directory):
+def refused(message, name, directory, **options):
   with pytest.raises(InputError, match=message) as error:
-    open_builder(name, str(directory))
+    open_builder(name, str(directory), **options)
   assert '\n' not in str(error.value)
   return str(error.value)
 
@@ -110,9 +112,10 @@ def test_the_command_leaves_the_default_folder_out(
   assert "tfds.builder('cifar10', file_format=" in str(error.value)
 
 
-def test_the_command_is_safe_to_paste(tmp_path):
-  command = tfds_prepare._command('cifar10', str(tmp_path / "it's $HOME"))
-  code = shlex.split(command)[-1]
+def test_the_command_is_safe_to_paste(tmp_path, tensorflow):
+  tensorflow(False)
+  message = refused('not in', 'cifar10', tmp_path / "it's $HOME")
+  code = shlex.split(message[message.index('pip install') :])[-1]
   compile(code, 'command', 'exec')
   assert f'{tmp_path}/it\'s $HOME"' in code
 
@@ -124,36 +127,31 @@ def test_without_network_the_command_is_named_at_once(tmp_path, tensorflow):
   assert time.monotonic() - start < 10
 
 
-def test_a_silent_network_is_given_up_on(monkeypatch):
-  monkeypatch.setattr(tfds_prepare, '_PROBE_SECONDS', 0.2)
-  over = threading.Event()
-
-  def silent(url, timeout):
-    over.wait(5)
-    raise OSError('no answer')
-
-  monkeypatch.setattr(urllib.request, 'urlopen', silent)
-  start = time.monotonic()
-  assert not tfds_prepare._online()
-  assert time.monotonic() - start < 3
-  over.set()
+def test_a_silent_server_is_given_up_on():
+  with socket.create_server((LOCALHOST, 0)) as server:
+    start = time.monotonic()
+    assert not answers(f'http://{LOCALHOST}:{server.getsockname()[1]}', 0.2)
+    assert time.monotonic() - start < 3
 
 
-def test_any_answer_is_a_network(monkeypatch):
-  def answer(url, timeout):
-    raise urllib.error.HTTPError(
-      url, 404, 'not found', email.message.Message(), None
-    )
+def test_any_answer_is_a_network():
+  class Silent(http.server.BaseHTTPRequestHandler):
+    """Knows no GET: 501, "unsupported method"."""
 
-  monkeypatch.setattr(urllib.request, 'urlopen', answer)
-  assert tfds_prepare._online()
+    def log_message(self, format, *args):
+      pass
+
+  with http.server.HTTPServer((LOCALHOST, 0), Silent) as server:
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    assert answers(f'http://{LOCALHOST}:{server.server_port}', 5)
+    thread.join()
 
 
 def test_a_missing_set_is_prepared_where_that_can_be_done(
   write_set, tmp_path, tensorflow, monkeypatch
 ):
   tensorflow(True)
-  monkeypatch.setattr(tfds_prepare, '_online', lambda: True)
 
   class Builder:
     data_dir = str(tmp_path / 'cifar100/1.0.0')
@@ -166,12 +164,12 @@ def test_a_missing_set_is_prepared_where_that_can_be_done(
       write_set('cifar100', splits={})
 
   monkeypatch.setattr(tfds, 'builder', Builder)
-  assert open_builder('cifar100', str(tmp_path)).name == 'cifar100'
+  builder = open_builder('cifar100', str(tmp_path), online=lambda: True)
+  assert builder.name == 'cifar100'
 
 
 def test_a_failed_preparation_is_one_line(tmp_path, tensorflow, monkeypatch):
   tensorflow(True)
-  monkeypatch.setattr(tfds_prepare, '_online', lambda: True)
 
   def builder(*arguments, **options):
     raise AssertionError('Manual directory is missing.\nPut files there.')
@@ -182,6 +180,7 @@ def test_a_failed_preparation_is_one_line(tmp_path, tensorflow, monkeypatch):
     'more, run pip',
     'cifar100',
     tmp_path,
+    online=lambda: True,
   )
 
 

@@ -83,12 +83,14 @@ def test_test_goes_before_validation(write_set, tmp_path):
   assert firsts(read(tmp_path).test_images) == [1, 2]
 
 
-def test_more_records_than_are_read_at_a_time(write_set, tmp_path, monkeypatch):
-  monkeypatch.setattr('dm_jax.data.tfds_source._RECORDS', 3)
-  write_set(splits=both(*(grey(i, i % 2) for i in range(8))))
+def test_more_records_than_are_read_at_a_time(write_set, tmp_path):
+  levels = [i % 256 for i in range(1003)]  # A thousand, and three.
+  records = [grey(level, i % 2) for i, level in enumerate(levels)]
+  write_set(splits={'train': records, 'test': records[:3]})
   dataset = read(tmp_path)
-  assert firsts(dataset.train.images) == [[0, 2, 4, 6], [1, 3, 5, 7]]
-  assert firsts(dataset.test_images) == list(range(8))
+  assert firsts(dataset.train.images)[0] == levels[::2]
+  assert firsts(dataset.train.images)[1][:-1] == levels[1::2]
+  assert firsts(dataset.test_images) == [0, 1, 2]
 
 
 def test_the_usual_names_are_preferred(write_set, tmp_path):

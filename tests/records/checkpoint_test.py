@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from dm_jax.condensing.condense import CondenseState
+from dm_jax.errors import InputError
 from dm_jax.records.checkpoint import Checkpoints
 
 STEPS = (5, 10, 15)
@@ -196,10 +197,31 @@ def test_pixels_that_decode_but_are_not_the_saved_ones_are_damage(copy):
 
 
 def test_a_changed_digest_is_damage(copy):
-  (path,) = (copy.path / '15' / 'digest').glob('metadata')
-  path.write_text(json.dumps({'sha256': '0' * 64}))
+  (path,) = (copy.path / '15' / 'digests').glob('metadata')
+  digests = json.loads(path.read_text())
+  path.write_text(json.dumps(digests | {'images': '0' * 64}))
   assert_equal(copy.restore(), make_state(10))
   assert 'do not match their digest' in copy.lines[0]
+
+
+def test_a_state_of_another_structure_is_refused_and_stays(copy):
+  checkpoints = copy.open()
+  checkpoints.save(20, {'step': jnp.int32(20), 'pixels': jnp.ones(3)})
+  with pytest.raises(InputError, match='step 20 was written by another vers'):
+    checkpoints.restore(begin)
+  checkpoints.close()
+  assert copy.names() == ['10', '15', '20']
+  assert copy.lines == []
+
+
+def test_an_earlier_versions_packed_state_is_refused_and_stays(copy):
+  # One array of bytes, and a digest of it.
+  (copy.path / '15' / 'digests').rename(copy.path / '15' / 'digest')
+  checkpoints = copy.open()
+  with pytest.raises(InputError, match='step 15 was written by another vers'):
+    checkpoints.restore(begin)
+  checkpoints.close()
+  assert copy.names() == ['10', '15', '5']
 
 
 def test_an_empty_folder_in_place_of_a_checkpoint_is_damage(copy):
@@ -225,8 +247,8 @@ def test_where_all_are_damaged_there_is_no_state(copy):
 FULL_DISK = """
 import pathlib, resource, sys
 import numpy as np
-from dm_jax.checkpoint import Checkpoints
-from dm_jax.types import InputError
+from dm_jax.errors import InputError
+from dm_jax.records.checkpoint import Checkpoints
 
 def make_state(step):
   return np.random.default_rng(step).random((100, 1000), np.float32)
