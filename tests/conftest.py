@@ -1,12 +1,15 @@
-"""Settings of every test: eight CPU devices, and strictness."""
+"""Settings of every test: eight CPU devices, quick compiling, strictness."""
 
 import os
 from pathlib import Path
 
 # Before JAX is imported: devices and platform are fixed at its first use.
 os.environ['JAX_PLATFORMS'] = 'cpu'
+# Most of the time goes into compiling; no figure here depends on how well.
+QUICKLY = '--xla_backend_optimization_level=0'
 os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+  os.environ.get('XLA_FLAGS', '')
+  + f' --xla_force_host_platform_device_count=8 {QUICKLY}'
 )
 
 import jax  # noqa: E402
@@ -26,21 +29,25 @@ def root() -> Path:
 @pytest.fixture(scope='session')
 def environment(tmp_path_factory) -> dict[str, str]:
   """Of a process with one device; compiled programs are kept between them."""
-  compiled = tmp_path_factory.getbasetemp() / 'compiled'
-  environment = {
+  shared = tmp_path_factory.getbasetemp()
+  if 'PYTEST_XDIST_WORKER' in os.environ:  # The folder of all workers.
+    shared = shared.parent
+  compiled = shared / 'compiled'
+  return {
     **os.environ,
+    'XLA_FLAGS': QUICKLY,
     'JAX_PLATFORMS': 'cpu',
     'JAX_COMPILATION_CACHE_DIR': str(compiled),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
   }
-  del environment['XLA_FLAGS']
-  return environment
 
 
 def pytest_sessionfinish(session, exitstatus):
   """Where the data must be present, a skipped test is a failure."""
   reporter = session.config.pluginmanager.get_plugin('terminalreporter')
   forbidden = os.environ.get('DM_JAX_FORBID_SKIPS')
+  if reporter is None:  # A worker: the process that started it reports.
+    return
   if forbidden and exitstatus == 0 and reporter.stats.get('skipped'):
     session.exitstatus = pytest.ExitCode.TESTS_FAILED
