@@ -188,9 +188,8 @@ def _digest(array: np.ndarray) -> str:
 
 def _reason(error: Exception) -> str:
   """Returns an error's first line; of a long one the end, with the cause."""
-  line = first_line(error).split(' [')[
-    0
-  ]  # Where in the writers' own code it happened.
+  # In brackets: where in the writers' own code it happened.
+  line = first_line(error).split(' [')[0]
   return line if len(line) <= 200 else f'… {line[-200:]}'
 
 

@@ -90,9 +90,7 @@ def run_python(root):
 
   def run(code, *arguments):
     command = [sys.executable, '-c', code, *map(str, arguments)]
-    return subprocess.run(
-      command, check=True, timeout=200, cwd=root, capture_output=True, text=True
-    ).stdout
+    return subprocess.check_output(command, timeout=200, cwd=root, text=True)
 
   return run
 
