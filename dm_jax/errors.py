@@ -1,23 +1,9 @@
-"""An error as one line for a person."""
+"""Errors that a person reads, each on one line."""
 
 import ast
 from collections.abc import Iterable
 import difflib
 from typing import Any
-
-
-def one_line(error: Exception) -> str:
-  """Returns the error's own text on one line.
-
-  ml_collections quotes some messages, and puts a config file's traceback before
-  others.
-  """
-  text = str(error)
-  if isinstance(error, (AttributeError, KeyError)) and text[:1] in '\'"':
-    text = f'unknown config field {ast.literal_eval(text)}'
-  lines = text.strip().splitlines() or [type(error).__name__]
-  line = '; '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
-  return line.split('InputError: ')[-1]
 
 
 class InputError(ValueError):
@@ -59,3 +45,23 @@ class Diverged(FloatingPointError):
     super().__init__(message)
     self.step = step
     self.state = state
+
+
+def one_line(error: Exception) -> str:
+  """Returns the error's own text on one line.
+
+  ml_collections quotes some messages, and puts a config file's traceback before
+  others.
+  """
+  text = str(error)
+  if isinstance(error, (AttributeError, KeyError)) and text[:1] in '\'"':
+    text = f'unknown config field {ast.literal_eval(text)}'
+  lines = text.strip().splitlines() or [type(error).__name__]
+  line = '; '.join(map(str.strip, lines if len(lines) < 3 else lines[-1:]))
+  return line.split('InputError: ')[-1]
+
+
+def first_line(error: BaseException) -> str:
+  """Returns an error's first line, or its type where it has no message."""
+  lines = str(error).strip().splitlines()
+  return lines[0] if lines else type(error).__name__

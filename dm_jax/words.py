@@ -1,4 +1,4 @@
-"""Durations and sizes as people say them."""
+"""Names, numbers, durations and sizes as a person reads them."""
 
 from collections.abc import Iterable
 
@@ -22,38 +22,25 @@ _NETWORK_NAMES = {
 }
 
 
-def format_seconds(seconds: float) -> str:
-  """Returns a duration as people say it: 62 ms, 4.2 s, 3 min 20 s, 2 h 5 min.
-
-  Args:
-    seconds: at least 0.
-  """
-  if seconds < 0.1:
-    return f'{1000 * seconds:.3g} ms'
-  if seconds < 9.95:
-    return f'{seconds:.1f} s'
-  whole = round(seconds)
-  if whole < 60:
-    return f'{whole} s'
-  if whole < 3600:
-    return f'{whole // 60} min {whole % 60} s'
-  minutes = round(whole / 60)
-  return f'{minutes // 60} h {minutes % 60} min'
-
-
-def format_bytes(count: float) -> str:
-  """Returns e.g. 6.4 kB, a kB being 1,000 bytes."""
-  units = iter(('bytes', 'kB', 'MB'))
-  for unit in units:
-    if count < 999.5:
-      return f'{count:.3g} {unit}'
-    count /= 1000
-  return f'{count:,.3g} GB' if count < 999.5 else f'{count:,.0f} GB'
-
-
 def method_name(method: str) -> str:
   """Returns a method's name for tables; an unknown one as it is."""
   return METHOD_NAMES.get(method, method)
+
+
+def method_order(methods: Iterable[str], own: str | None) -> list[str]:
+  """Returns methods as tables and figures show them.
+
+  Args:
+    methods: in any order, as a file's is another than a running program's.
+    own: the run's method, which comes first.
+  """
+  known = list(METHOD_NAMES)
+
+  def place(method: str) -> tuple[bool, int, str]:
+    rank = known.index(method) if method in known else len(known)
+    return method != own, rank, method
+
+  return sorted(methods, key=place)
 
 
 def network_name(label: str) -> str:
@@ -90,17 +77,30 @@ def plural(count: int, thing: str) -> str:
   return f'{count:,} {thing}' if count == 1 else f'{count:,} {thing}s'
 
 
-def method_order(methods: Iterable[str], own: str | None) -> list[str]:
-  """Returns methods as tables and figures show them.
+def format_seconds(seconds: float) -> str:
+  """Returns a duration as people say it: 62 ms, 4.2 s, 3 min 20 s, 2 h 5 min.
 
   Args:
-    methods: in any order, as a file's is another than a running program's.
-    own: the run's method, which comes first.
+    seconds: at least 0.
   """
-  known = list(METHOD_NAMES)
+  if seconds < 0.1:
+    return f'{1000 * seconds:.3g} ms'
+  if seconds < 9.95:
+    return f'{seconds:.1f} s'
+  whole = round(seconds)
+  if whole < 60:
+    return f'{whole} s'
+  if whole < 3600:
+    return f'{whole // 60} min {whole % 60} s'
+  minutes = round(whole / 60)
+  return f'{minutes // 60} h {minutes % 60} min'
 
-  def place(method: str) -> tuple[bool, int, str]:
-    rank = known.index(method) if method in known else len(known)
-    return method != own, rank, method
 
-  return sorted(methods, key=place)
+def format_bytes(count: float) -> str:
+  """Returns e.g. 6.4 kB, a kB being 1,000 bytes."""
+  units = iter(('bytes', 'kB', 'MB'))
+  for unit in units:
+    if count < 999.5:
+      return f'{count:.3g} {unit}'
+    count /= 1000
+  return f'{count:,.3g} GB' if count < 999.5 else f'{count:,.0f} GB'

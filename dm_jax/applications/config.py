@@ -33,7 +33,7 @@ class SearchConfig(Section, prefix='search.'):
   """Architecture search: a small set ranks networks in place of the whole one.
 
   Attributes:
-    space: the networks, see `architecture_search.SPACES`.
+    space: the networks, see `applications.search`.
     early_stopping: whether networks are also ranked by training on the whole
       set for no more steps than on the small one.
   """

@@ -2,8 +2,7 @@
 
 The classes of a stream arrive in groups. Each group is condensed, or selected
 from, when it comes and is gone afterwards; the memory keeps the result, and
-networks are trained on the memory alone. `ContinualLearner` is the stream;
-below it are the pure functions that it and `launch.py` share.
+networks are trained on the memory alone.
 """
 
 import dataclasses

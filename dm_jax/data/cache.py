@@ -20,7 +20,6 @@ import sys
 import numpy as np
 
 from dm_jax.data.class_data import WHOLE, ClassData, Dataset, Part
-from dm_jax.data.files import one_line
 from dm_jax.data.mapped import create
 from dm_jax.data.source import (
   Source,
@@ -29,7 +28,7 @@ from dm_jax.data.source import (
   fill_classes,
   own_statistics,
 )
-from dm_jax.errors import InputError
+from dm_jax.errors import InputError, first_line
 from dm_jax.files import write_atomically
 
 _FORMAT = 1  # Of these files, and of how images are decoded.
@@ -76,7 +75,7 @@ def load_cached(
       root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
       raise InputError(
-        f'data.cache: {root} is no folder ({one_line(error)}): name another'
+        f'data.cache: {root} is no folder ({first_line(error)}): name another'
       ) from error
     _keep(source, kept)
   return _map(kept, part)
@@ -161,7 +160,7 @@ def _map(kept: Path, part: Part) -> Dataset:
       raise ValueError('its files do not belong together')
   except _DAMAGED as error:
     raise InputError(
-      f'{kept} is damaged ({one_line(error)}): delete it, and the images are'
+      f'{kept} is damaged ({first_line(error)}): delete it, and the images are'
       ' decoded anew'
     ) from error
   held = part.held(len(counts))

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dm_jax.errors import first_line
+
 # Files under any of their names; what else Pillow opens is not expected here.
 _FORMATS = ('PNG', 'JPEG', 'WEBP')
 _GREY_MODES = ('1', 'L', 'LA')
@@ -103,7 +105,7 @@ def read_files(
       return path, read(path), None
     except Exception as error:
       # Pillow raises any of a dozen types, as the broken file has it.
-      return path, None, f'cannot read {path} ({one_line(error)})'
+      return path, None, f'cannot read {path} ({first_line(error)})'
 
   def attempt_all(batch):
     return [attempt(path) for path in batch]
@@ -123,9 +125,3 @@ def read_files(
     for results in pool.map(attempt_all, batches):
       yield from results
       bar.update(len(results))
-
-
-def one_line(error: BaseException) -> str:
-  """Returns an error's first line, or its type where it has no message."""
-  lines = str(error).strip().splitlines()
-  return lines[0] if lines else type(error).__name__

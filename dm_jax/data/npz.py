@@ -10,9 +10,8 @@ import zlib
 import numpy as np
 
 from dm_jax.data.arrays import check_images, check_labels
-from dm_jax.data.files import one_line
 from dm_jax.data.source import Contents, Source, from_array
-from dm_jax.errors import InputError
+from dm_jax.errors import InputError, first_line
 
 _NEEDED = ('train_images', 'train_labels', 'test_images', 'test_labels')
 _OPTIONAL = 'class_names'
@@ -93,7 +92,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     except _BROKEN as error:
       # Of any other file NumPy says that it is pickled, which is no help.
       whole = zipfile.is_zipfile(path)
-      reason = one_line(error) if whole else 'it is no zip archive'
+      reason = first_line(error) if whole else 'it is no zip archive'
       raise InputError(
         f'{path} is not a whole .npz file ({reason}): write it with numpy.savez'
       ) from error
@@ -137,7 +136,7 @@ def _member(archive, name: str, path: pathlib.Path) -> np.ndarray:
         'array of numbers (names: of strings)'
       ) from error
     raise InputError(
-      f'{name} in {path} cannot be read ({one_line(error)}): write the file '
+      f'{name} in {path} cannot be read ({first_line(error)}): write the file '
       'again'
     ) from error
 

@@ -11,8 +11,7 @@ import shlex
 import urllib.error
 import urllib.request
 
-from dm_jax.data.files import one_line
-from dm_jax.errors import InputError
+from dm_jax.errors import InputError, first_line
 
 # The one format that tfds reads without TensorFlow and pyarrow.
 FORMAT = 'array_record'
@@ -34,7 +33,7 @@ def import_tfds():
   except ImportError as error:  # Also its undeclared importlib_resources.
     raise InputError(
       'data.name: tensorflow-datasets cannot be imported '
-      f'({one_line(error)}): pip install tensorflow-datasets '
+      f'({first_line(error)}): pip install tensorflow-datasets '
       'importlib_resources, or use data.name=folder or npz'
     ) from error
   return tensorflow_datasets
@@ -82,8 +81,8 @@ def open_builder(
   except Exception as error:
     # JSON, protobuf and tfds's own errors, as the folder is broken.
     raise InputError(
-      f'{folder} cannot be read ({one_line(error)}): delete it and prepare the '
-      'set again'
+      f'{folder} cannot be read ({first_line(error)}): delete it and prepare'
+      ' the set again'
     ) from error
   formats = {f.value for f in builder.info.available_file_formats()}
   if FORMAT not in formats:
@@ -166,7 +165,7 @@ def _prepare(
   except Exception as error:
     # Downloads, checksums, manual steps: tfds has no common type for them.
     raise InputError(
-      f'tfds could not prepare {name} in {root} ({one_line(error)}): to see '
+      f'tfds could not prepare {name} in {root} ({first_line(error)}): to see '
       f'more, run {command}'
     ) from error
   return Path(builder.data_dir)

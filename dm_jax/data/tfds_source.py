@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dm_jax.data.files import decode_image, one_line
+from dm_jax.data.files import decode_image
 from dm_jax.data.source import Contents, Source, Stored
 from dm_jax.data.tfds_prepare import FORMAT, import_tfds, open_builder
-from dm_jax.errors import InputError
+from dm_jax.errors import InputError, first_line
 
 _RECORDS = 1000  # Read at a time: encoded images are small beside pixels.
 
@@ -191,7 +191,7 @@ def _values(
     # array_record raises RuntimeError, protobuf and Pillow their own types.
     raise InputError(
       f'{records.builder.data_dir}: the records of {records.split} cannot be '
-      f'read ({one_line(error)}): delete the folder and prepare the set again'
+      f'read ({first_line(error)}): delete the folder and prepare the set again'
     ) from error
 
 

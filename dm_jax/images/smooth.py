@@ -1,4 +1,7 @@
-"""Smooths the gradient of images, so that steps agree on what is left of it."""
+"""Low-pass filters pixel gradients.
+
+Only their coarse components agree between random networks.
+"""
 
 import functools
 from typing import cast

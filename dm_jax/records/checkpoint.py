@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from dm_jax.errors import InputError
+from dm_jax.errors import InputError, first_line
 
 # What the system may lack for a moment; no sign of damage.
 _PASSING = (
@@ -188,8 +188,8 @@ def _digest(array: np.ndarray) -> str:
 
 def _reason(error: Exception) -> str:
   """Returns an error's first line; of a long one the end, with the cause."""
-  line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-  line = line.split(' [')[0]  # Where in the writers' own code it happened.
+  # In brackets: where in the writers' own code it happened.
+  line = first_line(error).split(' [')[0]
   return line if len(line) <= 200 else f'… {line[-200:]}'
 
 

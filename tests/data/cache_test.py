@@ -367,13 +367,6 @@ print(most - before)
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
-def test_large_sets_take_little_memory(tmp_path):
-  result = subprocess.run(
-    [sys.executable, '-c', MEMORY, tmp_path],
-    check=True,
-    timeout=200,
-    cwd=ROOT,
-    stdout=subprocess.PIPE,
-    text=True,
-  )
-  assert int(result.stdout) < 60
+def test_large_sets_take_little_memory(run_python, tmp_path):
+  out = run_python(MEMORY, tmp_path)
+  assert int(out) < 60

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +82,17 @@ def write_set(tmp_path):
     return folder
 
   return write
+
+
+@pytest.fixture
+def run_python(root):
+  """A function that runs code in a process of its own: what it prints."""
+
+  def run(code, *arguments):
+    command = [sys.executable, '-c', code, *map(str, arguments)]
+    return subprocess.check_output(command, timeout=200, cwd=root, text=True)
+
+  return run
 
 
 class Known(NamedTuple):

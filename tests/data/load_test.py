@@ -1,14 +1,8 @@
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
 from dm_jax.config.sections import DataConfig
 from dm_jax.data.load import load
 from dm_jax.errors import InputError
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize('name', ['digits', 'npz'])
@@ -17,19 +11,12 @@ def test_resize_is_refused_where_it_would_do_nothing(name):
     load(DataConfig(name=name, resize=32))
 
 
-def test_importing_loads_no_heavy_package():
+def test_importing_loads_no_heavy_package(run_python):
   code = (
     'import sys, dm_jax.data, dm_jax.data.folder, dm_jax.data.npz, '
     'dm_jax.data.tfds_source, dm_jax.data.digits; '
     'heavy = {"tensorflow", "tensorflow_datasets", "sklearn", "PIL", "tqdm"}; '
     'print(sorted(heavy & set(sys.modules)))'
   )
-  result = subprocess.run(
-    [sys.executable, '-c', code],
-    check=True,
-    timeout=60,
-    cwd=ROOT,
-    stdout=subprocess.PIPE,
-    text=True,
-  )
-  assert result.stdout == '[]\n'
+  out = run_python(code)
+  assert out == '[]\n'

@@ -2,8 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 import dataclasses
-import pathlib
-import subprocess
 import sys
 import threading
 
@@ -24,7 +22,6 @@ from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.embedders import check_pool
 from dm_jax.training.pretrain import pretrain
 
-ROOT = pathlib.Path(__file__).parents[2]
 # Four classes of unequal sizes, in no order.
 LABELS = np.array([3, 0, 1, 1, 2, 0, 3, 3, 1, 3, 2])
 PIXELS = np.random.RandomState(0).randint(0, 256, (11, 4, 4, 3), np.uint8)
@@ -147,17 +144,10 @@ print(resident() - before)
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
-def test_classes_that_are_not_held_take_no_memory():
-  result = subprocess.run(
-    [sys.executable, '-c', MEMORY],
-    check=True,
-    timeout=100,
-    cwd=ROOT,
-    stdout=subprocess.PIPE,
-    text=True,
-  )
+def test_classes_that_are_not_held_take_no_memory(run_python):
+  out = run_python(MEMORY)
   # Of 200 MB two classes of 5 MB are held.
-  assert 8 < int(result.stdout) < 40
+  assert 8 < int(out) < 40
 
 
 def held(low, high):
