@@ -163,7 +163,7 @@ def test_a_folder_is_refused(tmp_path):
     {'mean': np.array(['0.5'])},
     {'std': np.array(0.5)},
     {'labels': np.array([0, 0, 1, None])},
-    {'class_names': np.array([object(), object()])},
+    {'class_names': np.array([{}, {}])},
   ],
   ids=str,
 )
