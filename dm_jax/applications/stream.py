@@ -14,7 +14,7 @@ def summary(by_order: Sequence[Sequence[Json]]) -> dict[str, Any]:
   """Returns what one method reached, over orders and networks.
 
   Args:
-    by_order: for each order the row of every step, as `run.continual` records it.
+    by_order: for each order the row of every step, see `run.continual`.
 
   Returns:
     For each step the classes seen, mean and deviation of accuracy; the
