@@ -114,14 +114,12 @@ def test_a_family_is_of_different_convnets():
     split_families([BASE, BASE])
 
 
-@pytest.mark.parametrize(
-  ('norm', 'places'), [('instance', range(6)), ('batch', (0, 3, 4))]
-)
-def test_together_or_alone_networks_learn_the_same(digits, norm, places):
-  """Every member of a family is the network that goes by its name."""
+@pytest.mark.parametrize('norm', ['instance', 'batch'])
+def test_together_or_alone_networks_learn_the_same(digits, norm):
+  """Three of six members: each activation and each pooling is among them."""
   data, (images, labels) = digits
   family = variants(dataclasses.replace(BASE, norm=norm))
-  members = [family[place] for place in places]
+  members = [family[place] for place in (0, 3, 4)]
   chosen = select_classes(data, 'random', 4, key=KEY)
   together = list(
     train_networks(members, chosen, images, labels, CONFIG, key=KEY)
@@ -141,7 +139,7 @@ def test_together_or_alone_networks_learn_the_same(digits, norm, places):
     # Sums in another order may tip an image in a hundred over.
     assert trained.result.mean == pytest.approx(alone.mean, abs=0.01)
     assert trained.seconds > 0
-  assert len({trained.result.mean for trained in together}) > len(members) / 2
+  assert len({trained.result.mean for trained in together}) > 1
 
 
 def test_members_give_the_logits_of_the_networks_they_are(digits):
