@@ -1,6 +1,6 @@
 import pytest
 
-from dm_jax.words import format_bytes, format_seconds
+from dm_jax.words import format_bytes, format_seconds, network_name
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,18 @@ def test_durations(seconds, text):
 )
 def test_bytes(count, text):
   assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+  ('label', 'name'),
+  [
+    ('convnet', 'ConvNet'),
+    ('resnet18:norm=batch:width=32', 'ResNet-18, batch norm, width 32'),
+    ('resnet18_ap', 'ResNet-18 (average pooling)'),
+    ('convnet:norm=none:pooling=max', 'ConvNet, no norm, max pooling'),
+    ('vgg11:depth=2', 'VGG-11, depth 2'),
+    ('mine:odd', 'mine, odd'),
+  ],
+)
+def test_networks_have_names_for_people(label, name):
+  assert network_name(label) == name

@@ -36,9 +36,9 @@ def summary(by_order: Sequence[Sequence[Json]]) -> dict[str, Any]:
   timed = [seconds for seconds in spent if seconds is not None]
   last = steps[-1][0]
   return {
-    'classes': [rows[0]['classes'] for rows in steps],
-    'mean': [float(np.mean(values)) for values in accuracies],
-    'std': [float(np.std(values)) for values in accuracies],
+    'classes': tuple(rows[0]['classes'] for rows in steps),
+    'mean': tuple(float(np.mean(values)) for values in accuracies),
+    'std': tuple(float(np.std(values)) for values in accuracies),
     'forgetting_mean': float(np.mean(known)) if known else None,
     'forgetting_std': float(np.std(known)) if known else None,
     'seconds_per_class': float(np.mean(timed)) if timed else None,

@@ -1,122 +1,336 @@
-"""What networks reached on each set, as `results.json` holds it, and a table.
+"""The results of a run, as values, and `results.json`, which holds them.
 
-An entry of its `evaluations` is one method, one size and one network, over all
-sets and networks trained; while a run goes on, entries may be partial.
+Here alone the file is read and written. Its keys are the names of the fields;
+the headline figures, flat on top of it, are made of them as it is written.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
-import itertools
+from pathlib import Path
+import statistics
+import types
+import typing
+from typing import Any, Self
 
+from dm_jax.errors import InputError
+from dm_jax.files import read_json, write_json
+from dm_jax.records.applications import Continual, Search
+from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.types import Json
-from dm_jax.words import method_name, plural, plus_minus
+
+FILE_NAME = 'results.json'
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-  """How well networks of one kind do on the test set.
+class Data:
+  """The image set of a run.
 
   Attributes:
-    method: that made the set they were trained on, e.g. dm.
-    images_per_class: of that set; None for the whole set.
-    network: its label, e.g. vgg11:norm=batch.
-    sets: for each independent set the accuracy of each network, in [0, 1].
-    mean: over all of these.
-    std: over all of these.
+    name: of the set, or of where it is from, e.g. folder.
+    classes: C.
+    class_names: of each class.
+    train_images: without those that are held out.
+    validation_images: held out of the training images.
+    test_images: to test on.
+    image_shape: (H, W, D).
+    mean: per-channel mean, in unit range.
+    std: per-channel deviation.
   """
 
-  method: str
-  images_per_class: int | None
-  network: str
-  sets: tuple[tuple[float, ...], ...]
-  mean: float
-  std: float | None
-
-  @property
-  def accuracies(self) -> tuple[float, ...]:
-    """Of every network, in [0, 1]."""
-    return tuple(itertools.chain.from_iterable(self.sets))
-
-  @property
-  def deviation(self) -> float | None:
-    """None for one network: ± 0.0 would look like certainty."""
-    return None if len(self.accuracies) == 1 else self.std
-
-  @property
-  def count(self) -> str:
-    """E.g. 5 sets × 20 networks; '' if it is not known."""
-    sizes = [len(accuracies) for accuracies in self.sets if accuracies]
-    if not sizes:
-      return ''
-    sets, even = plural(len(sizes), 'set'), len(set(sizes)) == 1
-    if even:
-      return f'{sets} × {plural(sizes[0], "network")}'
-    return f'{sets}, {plural(sum(sizes), "network")} in all'
-
-  @property
-  def name(self) -> str:
-    """The set in words, e.g. DM, 10 per class."""
-    method = method_name(self.method)
-    if self.images_per_class is None:
-      return method
-    return f'{method}, {self.images_per_class} per class'
-
-  def __str__(self) -> str:
-    """Returns e.g. 92.3 ± 0.4."""
-    return plus_minus(self.mean, self.deviation)
+  name: str | None = None
+  classes: int | None = None
+  class_names: tuple[str, ...] = ()
+  train_images: int | None = None
+  validation_images: int | None = None
+  test_images: int | None = None
+  image_shape: tuple[int, ...] = ()
+  mean: tuple[float, ...] = ()
+  std: tuple[float, ...] = ()
 
 
-def read_evaluations(results: Json) -> list[Evaluation]:
-  """Returns what has been evaluated so far, in the order it was made.
+@dataclasses.dataclass(frozen=True)
+class Condensing:
+  """What condensing one set took, and where its loss ended.
 
-  Args:
-    results: as in results.json.
+  All but the compiling is of the steps that are kept: of a run that was killed,
+  those after its last checkpoint are done again.
+
+  Attributes:
+    compile_seconds: in all processes of the run, one after another.
+    condense_seconds: of all steps.
+    seconds_per_step: median over the lines of metrics.
+    images_per_second: real and synthetic ones embedded, at that median.
+    final_loss: the last line's.
+    final_losses: the same by term of the loss.
   """
-  return [
-    Evaluation(
-      entry['method'],
-      entry.get('images_per_class'),
-      entry['network'],
-      tuple(map(tuple, entry.get('accuracies') or ())),
-      entry['mean'],
-      entry.get('std'),
+
+  compile_seconds: float | None = None
+  condense_seconds: float | None = None
+  seconds_per_step: float | None = None
+  images_per_second: float | None = None
+  final_loss: float | None = None
+  final_losses: Mapping[str, float | None] = dataclasses.field(
+    default_factory=dict
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+  """What networks reached on validation images with the images of a step.
+
+  Attributes:
+    set: 0 to K - 1.
+    step: of condensing.
+    images_per_class: of the set.
+    accuracies: of each network, in [0, 1].
+    mean: over these.
+    std: over these.
+  """
+
+  set: int
+  step: int
+  images_per_class: int
+  accuracies: tuple[float, ...] = ()
+  mean: float = float('nan')
+  std: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """All that is known of a run so far; what is not, is None or empty.
+
+  Attributes:
+    mode: run, condense or evaluate.
+    application: none, continual or search.
+    method: that made the sets that are judged.
+    seed: of the run.
+    command: that started it.
+    sets: K.
+    images_per_class: of the largest size.
+    sizes: images per class, ascending.
+    networks: labels of the networks to evaluate, the headline's first.
+    condensing_network: label of the one that the sets were made with.
+    data: the image set.
+    versions: of what computes a result, by package.
+    device: in words.
+    peak_bytes: of memory, in one process.
+    resumed_from: the steps that condensing went on from.
+    condensing: by set, or ORDER/STEP of a stream.
+    selecting_seconds: by set, by method or `training`, which methods share.
+    validation: of steps, as they were done.
+    evaluations: one for each case, as they were begun.
+    evaluate_seconds: in all processes of the run, with compiling.
+    continual: what was found with this application.
+    search: what was found with this application.
+  """
+
+  mode: str | None = None
+  application: str = 'none'
+  method: str | None = None
+  seed: int | None = None
+  command: str | None = None
+  sets: int = 1
+  images_per_class: int | None = None
+  sizes: tuple[int, ...] = ()
+  networks: tuple[str, ...] = ()
+  condensing_network: str | None = None
+  data: Data = Data()
+  versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  device: str | None = None
+  peak_bytes: int | None = None
+  resumed_from: tuple[int, ...] = ()
+  condensing: Mapping[str, Condensing] = dataclasses.field(default_factory=dict)
+  selecting_seconds: Mapping[str, Mapping[str, float]] = dataclasses.field(
+    default_factory=dict
+  )
+  validation: tuple[Validation, ...] = ()
+  evaluations: tuple[Evaluation, ...] = ()
+  evaluate_seconds: float | None = None
+  continual: Continual | None = None
+  search: Search | None = None
+
+  @property
+  def compile_seconds(self) -> float | None:
+    """Of all sets; None where nothing was condensed."""
+    return self._total('compile_seconds')
+
+  @property
+  def condense_seconds(self) -> float | None:
+    """Of all sets; None where nothing was condensed."""
+    return self._total('condense_seconds')
+
+  @property
+  def seconds_per_step(self) -> float | None:
+    """Median over the sets."""
+    return self._median('seconds_per_step')
+
+  @property
+  def images_per_second(self) -> float | None:
+    """Median over the sets."""
+    return self._median('images_per_second')
+
+  @property
+  def final_loss(self) -> float | None:
+    """Median over the sets."""
+    return self._median('final_loss')
+
+  @property
+  def pool(self) -> list[str]:
+    """Labels of the networks to evaluate, the headline's first."""
+    made = (evaluation.network for evaluation in self.evaluations)
+    return list(dict.fromkeys([*self.networks, *made]))
+
+  def evaluation(self, case: Case) -> Evaluation | None:
+    return next((e for e in self.evaluations if e.case == case), None)
+
+  def with_evaluation(self, new: Evaluation) -> Self:
+    """Returns results with an evaluation in the place of its case's."""
+    by_case = {e.case: e for e in self.evaluations} | {new.case: new}
+    return dataclasses.replace(self, evaluations=tuple(by_case.values()))
+
+  def with_condensing(self, name: str, measured: Condensing) -> Self:
+    """Returns results with the measurements of a set in place of its others."""
+    return dataclasses.replace(
+      self, condensing={**self.condensing, name: measured}
     )
-    for entry in results.get('evaluations') or ()
-    if entry.get('mean') is not None
-  ]
+
+  def with_selecting(self, number: int, what: str, seconds: float) -> Self:
+    """Returns results with the seconds that selecting a set took."""
+    spent = {**self.selecting_seconds.get(str(number), {}), what: seconds}
+    selecting = {**self.selecting_seconds, str(number): spent}
+    return dataclasses.replace(self, selecting_seconds=selecting)
+
+  def with_resumption(self, step: int) -> Self:
+    """Returns results of a run that goes on from a step."""
+    return dataclasses.replace(self, resumed_from=(*self.resumed_from, step))
+
+  def with_validation(self, row: Validation) -> Self:
+    return dataclasses.replace(self, validation=(*self.validation, row))
+
+  def with_evaluating(self, seconds: float) -> Self:
+    """Returns results in which evaluating took so much longer."""
+    total = (self.evaluate_seconds or 0.0) + seconds
+    return dataclasses.replace(self, evaluate_seconds=total)
+
+  def _known(self, name: str) -> list[float]:
+    values = (getattr(row, name) for row in self.condensing.values())
+    return [value for value in values if value is not None]
+
+  def _total(self, name: str) -> float | None:
+    values = self._known(name)
+    return sum(values) if values else None
+
+  def _median(self, name: str) -> float | None:
+    values = self._known(name)
+    return statistics.median(values) if values else None
 
 
-def network_pool(results: Json) -> list[str]:
-  """Returns the labels of the networks to evaluate, the headline's first.
+def read_results(folder: Path) -> Results:
+  """Reads results.json; without such a file nothing is known.
 
   Args:
-    results: as in results.json.
+    folder: the workdir.
+
+  Raises:
+    InputError: the file cannot be read, or holds something else.
   """
-  made = (evaluation.network for evaluation in read_evaluations(results))
-  return list(dict.fromkeys([*(results.get('networks') or ()), *made]))
+  path = folder / FILE_NAME
+  try:
+    return from_json(read_json(path))
+  except (TypeError, AttributeError) as error:
+    raise InputError(
+      f'{path} does not hold the results of a run ({error}): choose another'
+      ' --workdir'
+    ) from error
 
 
-def headline(results: Json) -> dict:
-  """Returns the figures of the first network and the largest size, flat.
+def write_results(folder: Path, results: Results) -> None:
+  """Writes results.json, whole or not at all."""
+  write_json(folder / FILE_NAME, to_json(results))
+
+
+def from_json(values: Json) -> Results:
+  """Returns the results that a file holds, also one of an earlier version.
 
   Args:
-    results: with `evaluations`.
+    values: as in results.json; what is missing or None is not known.
+
+  Raises:
+    TypeError, AttributeError: it holds something else.
   """
-  flat = {}
-  names = {results['method']: ('accuracy', 'accuracies')}
+  values = dict(values)
+  begun = values.get('evaluations') or ()
+  values['evaluations'] = [e for e in begun if e.get('mean') is not None]
+  if not values.get('condensing'):
+    flat = {f.name: values.get(f.name) for f in dataclasses.fields(Condensing)}
+    known = any(value is not None for value in flat.values())
+    values['condensing'] = {'0': flat} if known else {}
+  return _decode(Results, values)
+
+
+def to_json(results: Results) -> dict[str, Any]:
+  """Returns what results.json holds, with the headline figures on top."""
+  flat = {
+    name: getattr(results, name)
+    for name in (
+      'compile_seconds',
+      'condense_seconds',
+      'seconds_per_step',
+      'images_per_second',
+      'final_loss',
+    )
+  }
+  values = {**_encode(results), **flat, **_headline(results)}
+  return {name: value for name, value in values.items() if value is not None}
+
+
+def _headline(results: Results) -> dict[str, Any]:
+  """Returns the figures of the first network and the largest size, flat."""
+  names = {results.method: ('accuracy', 'accuracies')}
   for method, name in (('random', 'baseline_random'), ('whole', 'whole_set')):
     names.setdefault(method, (name, f'{name}_accuracies'))
-  for entry in results['evaluations']:
-    method, size = entry['method'], entry['images_per_class']
-    if (
-      method in names
-      and 'mean' in entry
-      and entry['network'] == results['networks'][0]
-      and size in (None, results['images_per_class'])
-    ):
-      name, accuracies = names[method]
-      flat |= {
-        f'{name}_mean': entry['mean'],
-        f'{name}_std': entry['std'],
-        accuracies: [a for group in entry['accuracies'] for a in group],
-      }
+  flat = {}
+  for network in results.networks[:1]:
+    for method, (name, accuracies) in names.items():
+      for size in (results.images_per_class, None):
+        found = results.evaluation(Case(method or '', network, size))
+        if found is not None:
+          flat |= {
+            f'{name}_mean': found.mean,
+            f'{name}_std': found.std,
+            accuracies: list(found.flat),
+          }
   return flat
+
+
+def _decode(kind: Any, value: Any) -> Any:
+  """Returns a JSON value as the type that a field declares."""
+  origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+  if origin is types.UnionType:
+    return None if value is None else _decode(arguments[0], value)
+  if dataclasses.is_dataclass(kind):
+    known = {
+      name: _decode(inner, value[name])
+      for name, inner in typing.get_type_hints(kind).items()
+      if value.get(name) is not None
+    }
+    return kind(**known)  # pyrefly: ignore
+  if origin is tuple:
+    return tuple(_decode(arguments[0], item) for item in value)
+  if origin is Mapping:
+    return {name: _decode(arguments[1], v) for name, v in value.items()}
+  return value
+
+
+def _encode(value: Any) -> Any:
+  """Returns a value as JSON holds it: dicts, lists, and plain values."""
+  if dataclasses.is_dataclass(value):
+    return {
+      field.name: _encode(getattr(value, field.name))
+      for field in dataclasses.fields(value)
+    }
+  if isinstance(value, Mapping):
+    return {name: _encode(item) for name, item in value.items()}
+  if isinstance(value, Sequence) and not isinstance(value, str):
+    return [_encode(item) for item in value]
+  return value

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from dm_jax.records.results import Results
 from dm_jax.report.continual import (
   accuracy_curves,
   continual_table,
@@ -11,14 +12,15 @@ from dm_jax.report.continual import (
 from dm_jax.report.figures import save_figure
 from dm_jax.report.html import text_of
 from dm_jax.report.search import ranking_scatter, read_rankings, search_table
-from dm_jax.types import Json
 
 
-def save_figures(results: Json, workdir: str | os.PathLike[str]) -> list[Path]:
+def save_figures(
+  results: Results, workdir: str | os.PathLike[str]
+) -> list[Path]:
   """Draws figures/accuracy and figures/ranking, as .svg and .png.
 
   Args:
-    results: as in results.json. What is not complete yet is not drawn; without
+    results: of a run. What is not complete yet is not drawn; without
       anything to draw, nothing is written.
     workdir: the run's folder.
 
@@ -39,11 +41,11 @@ def save_figures(results: Json, workdir: str | os.PathLike[str]) -> list[Path]:
   return paths
 
 
-def application_lines(results: Json) -> list[str]:
+def application_lines(results: Results) -> list[str]:
   """Returns the applications' tables for a terminal, an empty line between.
 
   Args:
-    results: as in results.json.
+    results: of a run.
 
   Returns:
     A line saying so where a table cannot be made yet; nothing for a run
@@ -51,19 +53,19 @@ def application_lines(results: Json) -> list[str]:
   """
   blocks = [
     text_of(table, name)
-    for name, table in (
-      ('continual', continual_table(results)),
-      ('search', search_table(results)),
+    for name, found, table in (
+      ('continual', results.continual, continual_table(results)),
+      ('search', results.search, search_table(results)),
     )
-    if results.get(name)
+    if found
   ]
   return '\n\n'.join(blocks).splitlines()
 
 
-def has_application(results: Json) -> bool:
+def has_application(results: Results) -> bool:
   """Returns whether the sets were made for more than evaluating them.
 
   Args:
-    results: as in results.json.
+    results: of a run.
   """
-  return bool(results.get('continual') or results.get('search'))
+  return bool(results.continual or results.search)

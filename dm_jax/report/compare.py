@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
-from dm_jax.records.results import Evaluation, network_pool
+from dm_jax.records.evaluations import Evaluation
 from dm_jax.report import paper
 from dm_jax.report.finished_run import FinishedRun
 from dm_jax.report.table import Table
@@ -154,11 +154,6 @@ def _check_same_data(one: FinishedRun, other: FinishedRun) -> None:
   )
 
 
-def _cell(run: FinishedRun, evaluation: Evaluation) -> Cell:
-  command, seed = run.results['command'], run.results['seed']
-  return Cell(evaluation, run.folder, command, seed)
-
-
 def _cells(runs: list[FinishedRun]) -> dict[tuple[str, int | None], Cell]:
   """Returns our figures by method and size."""
   cells: dict[tuple[str, int | None], Cell] = {}
@@ -171,11 +166,11 @@ def _cells(runs: list[FinishedRun]) -> dict[tuple[str, int | None], Cell]:
             f'{cells[key].workdir} and {run.folder} both give {evaluation.name}'
             ': leave one out'
           )
-        cells[key] = _cell(run, evaluation)
+        cells[key] = Cell(evaluation, run.folder, run.command, run.seed)
   for run in runs:
     for evaluation in run.evaluations:
       key = evaluation.method, evaluation.images_per_class
-      cells.setdefault(key, _cell(run, evaluation))
+      cells.setdefault(key, Cell(evaluation, run.folder, run.command, run.seed))
   return cells
 
 
@@ -244,15 +239,14 @@ def _run_note(
     or 'nothing that another run does not give'
   )
   config = run.config
-  facts = [f'network {network_pool(run.results)[0]}']
+  facts = [f'network {run.results.pool[0]}']
   if run.method == 'dm':
     facts.append(f'{config["condense"]["steps"]:,} steps')
   facts += [
     f'{config["evaluate"]["epochs"]:,} epochs',
-    f'seed {run.results["seed"]}',
-    run.results.get('device', ''),
+    f'seed {run.seed}',
+    run.results.device,
   ]
   return (
-    f'{run.folder}: {gives}; {", ".join(filter(None, facts))};'
-    f' {run.results["command"]}'
+    f'{run.folder}: {gives}; {", ".join(filter(None, facts))}; {run.command}'
   )

@@ -7,6 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dm_jax.records.applications import Continual, StreamSummary
+from dm_jax.records.results import Results
 from dm_jax.report.figures import (
   COLOURS,
   HEIGHT,
@@ -18,7 +20,6 @@ from dm_jax.report.figures import (
 )
 from dm_jax.report.html import figure_section, table_section
 from dm_jax.report.table import Table, data_name, shown, to_rows
-from dm_jax.types import Json
 from dm_jax.words import (
   format_bytes,
   format_seconds,
@@ -45,43 +46,39 @@ MARKERS = ('o', 's', '^', 'D', 'v', 'P')
 MAX_TICKS = 10
 
 
-def read_curves(results: Json) -> list[Curve]:
+def read_curves(results: Results) -> list[Curve]:
   """Returns accuracies as classes arrive, the run's own method first.
 
   Args:
-    results: as in results.json.
+    results: of a run.
   """
-  methods = (results.get('continual') or {}).get('methods') or {}
+  methods = results.continual.methods if results.continual else {}
   return [
-    Curve(
-      method_name(name),
-      methods[name]['classes'],
-      methods[name]['mean'],
-      methods[name]['std'],
-    )
-    for name in method_order(methods, results.get('method'))
+    Curve(method_name(name), found.classes, found.mean, found.std)
+    for name in method_order(methods, results.method)
+    for found in [methods[name]]
   ]
 
 
-def continual_table(results: Json) -> Table | None:
+def continual_table(results: Results) -> Table | None:
   """Returns how accurate each method is as classes arrive.
 
   Args:
-    results: as in results.json.
+    results: of a run.
 
   Returns:
     A column for each method, the run's own first, and a row for each step, then
     forgetting and costs; None where no method is complete yet.
   """
-  found = results.get('continual') or {}
-  methods = found.get('methods') or {}
+  found = results.continual or Continual()
+  methods = found.methods
   if not methods:
     return None
-  names = method_order(methods, results.get('method'))
+  names = method_order(methods, results.method)
   counts = {name: _networks(found, name) for name in names}
   columns = [_continual_cells(methods[n], counts[n] == [1]) for n in names]
   # Steps in the order of their classes; what follows them stands last.
-  seen = {n for name in names for n in methods[name]['classes']}
+  seen = {n for name in names for n in methods[name].classes}
   rows = [*map(_classes, sorted(seen)), *_COSTS]
   return Table(
     f'{data_name(results)}: accuracy on the classes seen, in %',
@@ -91,34 +88,34 @@ def continual_table(results: Json) -> Table | None:
   )
 
 
-def _continual_cells(method: Json, alone: bool) -> dict[str, str]:
+def _continual_cells(method: StreamSummary, alone: bool) -> dict[str, str]:
   """Returns the cells of a method's column by the name of their row.
 
   Args:
-    method: its entry of `methods`.
+    method: what it reached.
     alone: whether one network was trained: ± 0.0 would look like certainty.
   """
 
   def accuracy(mean: float, deviation: float | None) -> str:
     return plus_minus(mean, None if alone else deviation)
 
-  steps = zip(method['classes'], method['mean'], method['std'], strict=True)
+  steps = zip(method.classes, method.mean, method.std, strict=True)
   cells = {_classes(n): accuracy(mean, std) for n, mean, std in steps}
   forgetting = shown(
-    method.get('forgetting_mean'),
-    lambda mean: accuracy(mean, method.get('forgetting_std')),
+    method.forgetting_mean,
+    lambda mean: accuracy(mean, method.forgetting_std),
   )
-  seconds = shown(method.get('seconds_per_class'), format_seconds)
-  size = shown(method.get('bytes_per_class'), format_bytes)
+  seconds = shown(method.seconds_per_class, format_seconds)
+  size = shown(method.bytes_per_class, format_bytes)
   return cells | dict(zip(_COSTS, (forgetting, seconds, size), strict=True))
 
 
-def _networks(found: Json, method: str) -> list[int]:
+def _networks(found: Continual, method: str) -> list[int]:
   """Returns how many networks a method had in each order, in no order."""
   return [
-    len(row['accuracies'])
-    for row in found.get('rows') or ()
-    if row['method'] == method and row['step'] == 0
+    len(row.accuracies)
+    for row in found.rows
+    if row.method == method and row.step == 0
   ]
 
 
@@ -137,8 +134,8 @@ def _over(counts: Iterable[Sequence[int]]) -> str:
   return f'{over}.' if each == (1,) else f'Mean ± deviation over {over}.'
 
 
-def _memory(found: Json) -> str:
-  store, budget = found.get('store'), found.get('budget_bytes')
+def _memory(found: Continual) -> str:
+  store, budget = found.store, found.budget_bytes
   kept = (
     f'The memory keeps images as {store}' if store else 'The memory is kept'
   )
@@ -155,14 +152,14 @@ _CURVES = 'Test accuracy by classes seen, a line for each method'
 _CURVES_NOTE = 'Bands reach one standard deviation up and down.'
 
 
-def continual_section(results: Json, workdir: Path) -> str:
+def continual_section(results: Results, workdir: Path) -> str:
   """Returns how accurate networks are as classes arrive, or ''.
 
   Args:
-    results: as in results.json.
+    results: of a run.
     workdir: figures/accuracy.svg is embedded if it is there.
   """
-  if not results.get('continual'):
+  if results.continual is None:
     return ''
   path = workdir / 'figures' / 'accuracy.svg'
   figure = figure_section(path, _CURVES, _CURVES_NOTE)

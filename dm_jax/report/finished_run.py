@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from dm_jax.errors import InputError
-from dm_jax.records.results import Evaluation, network_pool, read_evaluations
+from dm_jax.records.evaluations import Evaluation
+from dm_jax.records.results import FILE_NAME, Results, from_json
 from dm_jax.types import Json
 
 
@@ -16,15 +17,23 @@ class FinishedRun:
 
   Attributes:
     folder: the workdir.
-    results: as in results.json.
+    results: of the run.
     config: as in config.json.
     evaluations: those on the first network of the pool that are complete.
+    method: that made or selected the run's images.
+    data: name and fingerprint.
+    command: that started the run.
+    seed: of the run.
   """
 
   folder: Path
-  results: Json
+  results: Results
   config: Json
   evaluations: tuple[Evaluation, ...]
+  method: str
+  data: tuple[str, str]
+  command: str
+  seed: int
 
   @classmethod
   def read(cls, folder: Path) -> Self:
@@ -40,45 +49,36 @@ class FinishedRun:
       raise InputError(
         f'{folder} is not a folder: give the workdir of a finished run'
       )
-    results = _read_json(folder / 'results.json')
+    values = _read_json(folder / FILE_NAME)
     config = _read_json(folder / 'config.json')
-    application = results.get('application', 'none')
+    application = values.get('application', 'none')
     if application != 'none':
       raise InputError(
         f'{folder} holds a run of the application {application}, which has no'
         ' place in this table: leave it out'
       )
     try:
-      first = network_pool(results)[:1]
-      found = read_evaluations(results)
-      mine = tuple(
-        e
-        for e in found
-        if [e.network] == first and _is_complete(e, results, config)
+      results = from_json(values)
+      run = cls(
+        folder,
+        results,
+        config,
+        tuple(e for e in results.evaluations if _counts(e, results, config)),
+        values['method'],
+        (values['data']['name'], config['inputs']['data']),
+        values['command'],
+        values['seed'],
       )
-      run = cls(folder, results, config, mine)
-      run.data, results['command'], results['seed']  # Are they there?
-      done = run._is_finished()
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
       raise InputError(
         f'{folder} does not hold the results of a run ({error!r}): leave it out'
       ) from error
-    if not done:
+    if not run._is_finished():
       raise InputError(
         f'{folder} is not evaluated yet: start its command again with'
         ' --mode=run, or leave it out'
       )
     return run
-
-  @property
-  def method(self) -> str:
-    """That made or selected the run's images."""
-    return self.results['method']
-
-  @property
-  def data(self) -> tuple[str, str]:
-    """Name and fingerprint."""
-    return self.results['data']['name'], self.config['inputs']['data']
 
   def _is_finished(self) -> bool:
     """Whether the run's own sets are evaluated to the end."""
@@ -87,16 +87,17 @@ class FinishedRun:
     }
     if self.method == 'whole':
       return None in sizes
-    return sizes >= set(self.results['sizes'])
+    return bool(sizes) and sizes >= set(self.results.sizes)
 
 
-def _is_complete(evaluation: Evaluation, results: Json, config: Json) -> bool:
-  """Whether all networks of an evaluation are trained; a run may go on."""
+def _counts(evaluation: Evaluation, results: Results, config: Json) -> bool:
+  """Whether all of an evaluation's networks, the run's first, are trained."""
   wanted = config['evaluate']
+  total = results.sets * wanted['networks']
   if evaluation.images_per_class is None:
-    return len(evaluation.accuracies) >= wanted['whole_set_networks']
-  total = results['sets'] * wanted['networks']
-  return len(evaluation.accuracies) >= total
+    total = wanted['whole_set_networks']
+  is_first = evaluation.network == results.pool[0]
+  return is_first and len(evaluation.flat) >= total
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+from dm_jax.records.results import Data, Results
 from dm_jax.report.table import Table
 from dm_jax.types import Json
 from dm_jax.words import format_bytes, format_seconds
@@ -41,39 +42,39 @@ def figure_section(path: Path, what: str, note: str) -> str:
 MAX_NAMES = 200
 
 
-def run_tables(results: Json) -> str:
+def run_tables(results: Results) -> str:
   """Returns run, time, versions and data as tables, classes and command below.
 
   Args:
-    results: as in results.json; what is missing is left out.
+    results: of a run; what is not known is left out.
   """
-  data = results.get('data') or {}
+  data = results.data
   sections = {
     'Run': {
-      'method': results.get('method'),
-      'mode': results.get('mode'),
-      'seed': results.get('seed'),
-      'sets': results.get('sets'),
-      'condensed with': results.get('condensing_network'),
-      'evaluated with': _each('{}', results.get('networks')),
-      'device': results.get('device'),
-      'resumed from step': _each('{:,}', results.get('resumed_from')),
-      'one step': _maybe(format_seconds, results.get('seconds_per_step')),
-      'speed': _maybe(_per_second, results.get('images_per_second')),
-      'peak memory': _maybe(format_bytes, results.get('peak_bytes')),
+      'method': results.method,
+      'mode': results.mode,
+      'seed': results.seed,
+      'sets': results.sets,
+      'condensed with': results.condensing_network,
+      'evaluated with': _each('{}', results.networks),
+      'device': results.device,
+      'resumed from step': _each('{:,}', results.resumed_from),
+      'one step': _maybe(format_seconds, results.seconds_per_step),
+      'speed': _maybe(_per_second, results.images_per_second),
+      'peak memory': _maybe(format_bytes, results.peak_bytes),
     },
     'Time': {
       name: format_seconds(seconds) for name, seconds in times(results).items()
     },
-    'Versions': results.get('versions') or {},
+    'Versions': results.versions,
     'Data': {
-      'name': data.get('name'),
-      'training images': _maybe('{:,}'.format, data.get('train_images')),
-      'test images': _maybe('{:,}'.format, data.get('test_images')),
-      'image': _each('{}', data.get('image_shape'), ' × '),
-      'channel means': _each('{:.4f}', data.get('mean')),
-      'channel deviations': _each('{:.4f}', data.get('std')),
-      'classes': data.get('classes'),
+      'name': data.name,
+      'training images': _maybe('{:,}'.format, data.train_images),
+      'test images': _maybe('{:,}'.format, data.test_images),
+      'image': _each('{}', data.image_shape, ' × '),
+      'channel means': _each('{:.4f}', data.mean),
+      'channel deviations': _each('{:.4f}', data.std),
+      'classes': data.classes,
     },
   }
   tables = ''.join(
@@ -116,10 +117,13 @@ def with_copies(table: Table) -> str:
   return f'{table.as_html()}{folded}'
 
 
-def times(results: Json) -> dict[str, float]:
+def times(results: Results) -> dict[str, float]:
   """Returns the seconds of each part of the run, and their total last."""
-  names = ('compile', 'condense', 'evaluate')
-  parts = {name: results.get(f'{name}_seconds') for name in names}
+  parts = {
+    'compile': results.compile_seconds,
+    'condense': results.condense_seconds,
+    'evaluate': results.evaluate_seconds,
+  }
   known = {name: s for name, s in parts.items() if s is not None}
   return {**known, 'total': sum(known.values())} if known else {}
 
@@ -132,16 +136,16 @@ def marked(text: str) -> str:
   )
 
 
-def _class_names(data: Json) -> str:
-  names = [str(name) for name in data.get('class_names') or ()]
+def _class_names(data: Data) -> str:
+  names = [str(name) for name in data.class_names]
   if len(names) > MAX_NAMES:
     names = [*names[:MAX_NAMES], f'and {len(names) - MAX_NAMES:,} more']
   shown = escape(', '.join(names))
   return f'<h3>Classes</h3><p class="names">{shown}</p>' if names else ''
 
 
-def _command(results: Json) -> str:
-  command = results.get('command') or ''
+def _command(results: Results) -> str:
+  command = results.command or ''
   return f'<h3>Command</h3><pre>{marked(command)}</pre>' if command else ''
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from dm_jax.files import write_atomically
 from dm_jax.records.metrics import read_metrics
-from dm_jax.records.results import network_pool
+from dm_jax.records.results import Results
 from dm_jax.report.applications import application_lines, has_application
 from dm_jax.report.charts import bars, curve, validation_chart
 from dm_jax.report.continual import continual_section
@@ -36,7 +36,7 @@ from dm_jax.report.scores import (
   warnings,
 )
 from dm_jax.report.search import search_section
-from dm_jax.report.table import Table
+from dm_jax.report.table import Table, data_name
 from dm_jax.types import Json
 from dm_jax.words import format_bytes, format_seconds
 
@@ -47,7 +47,7 @@ NOT_EVALUATED = (
 
 
 def write_report(
-  workdir: str | os.PathLike[str], results: Json, config: Json
+  workdir: str | os.PathLike[str], results: Results, config: Json
 ) -> Path:
   """Writes report.html from what a run left in its workdir.
 
@@ -59,9 +59,7 @@ def write_report(
     workdir: the run's folder; metrics.jsonl, images/*.png, and
       figures/accuracy.svg or figures/ranking.svg of an application, are read
       from it if they are there.
-    results: as in results.json. Accuracies are in [0, 1], times in seconds;
-      condense_seconds leaves compile_seconds out. A key that is missing or None
-      leaves its part of the page out.
+    results: of the run. What is None or empty leaves its part of the page out.
     config: the resolved config, nested.
 
   Returns:
@@ -71,7 +69,6 @@ def write_report(
     InputError: if metrics.jsonl is broken other than at its end.
   """
   workdir = Path(workdir)
-  results = {name: v for name, v in results.items() if v is not None}
   sections = [
     _section('Accuracy on the test set', _accuracy(results)),
     _section('Accuracy as classes arrive', continual_section(results, workdir)),
@@ -95,7 +92,7 @@ def write_report(
   return path
 
 
-def summary_lines(results: Json) -> list[str]:
+def summary_lines(results: Results) -> list[str]:
   """Returns the accuracies as aligned tables, and warnings below.
 
   The first has a line for each set on the first network. The second follows
@@ -103,7 +100,7 @@ def summary_lines(results: Json) -> list[str]:
   continual learning and architecture search come last.
 
   Args:
-    results: as in results.json.
+    results: of a run.
   """
   table = evaluation_table(results)
   lines = _evaluation_lines(results, table) if table else []
@@ -113,16 +110,16 @@ def summary_lines(results: Json) -> list[str]:
   return [*lines, *between, *applied] or [NOT_EVALUATED]
 
 
-def _evaluation_lines(results: Json, table: Table) -> list[str]:
+def _evaluation_lines(results: Results, table: Table) -> list[str]:
   """Returns what networks reached on the test set, and warnings."""
   lines = _score_lines(results)
-  if len(network_pool(results)) > 1 or len(_sizes(results)) > 1:
+  if len(results.pool) > 1 or len(_sizes(results)) > 1:
     lines += ['', *table.as_text().splitlines(), '']
   lines += [f'warning: {line}' for line in warnings(results)]
   return [*lines, *filter(None, [advice(results)])]
 
 
-def _score_lines(results: Json) -> list[str]:
+def _score_lines(results: Results) -> list[str]:
   scores = read_scores(results)
   names = [f'{score.name} ({score.detail})' for score in scores]
   wide = max(map(len, names), default=0)
@@ -133,16 +130,14 @@ def _score_lines(results: Json) -> list[str]:
   ]
 
 
-def _sizes(results: Json) -> list[int]:
+def _sizes(results: Results) -> list[int]:
   """Returns the images per class of the run's nested sets, ascending."""
-  return results.get('sizes') or [
-    size for size in (results.get('images_per_class'),) if size
-  ]
+  return [*results.sizes] or [*filter(None, [results.images_per_class])]
 
 
-def _title(results: Json) -> str:
-  name, sizes = results.get('data', {}).get('name', 'Images'), _sizes(results)
-  if results.get('method') == 'whole':
+def _title(results: Results) -> str:
+  name, sizes = data_name(results), _sizes(results)
+  if results.method == 'whole':
     return f'{name}, whole set'
   if not sizes:
     return name
@@ -156,15 +151,15 @@ def _series(sizes: list[int]) -> str:
   return f'{", ".join(most)} and {last}' if most else last
 
 
-def _images_title(results: Json) -> str:
-  made = results.get('method', 'dm') == 'dm'
+def _images_title(results: Results) -> str:
+  made = results.method in ('dm', None)
   return 'The synthetic images' if made else 'The images'
 
 
-def _lede(results: Json) -> str:
+def _lede(results: Results) -> str:
   *smaller, largest = _sizes(results) or [0]
   parts = [origin(results)]
-  if smaller and results.get('method') != 'whole':
+  if smaller and results.method != 'whole':
     parts.append(f'Smaller sets take the first {_series(smaller)} per class.')
   found = sentence(results).replace(' %', '\N{NO-BREAK SPACE}%')
   if smaller and found:
@@ -176,26 +171,25 @@ def _section(title: str, body: str) -> str:
   return f'<section><h2>{title}</h2>\n{body}\n</section>' if body else ''
 
 
-def _accuracy(results: Json) -> str:
+def _accuracy(results: Results) -> str:
   scores = read_scores(results)
   if not scores and has_application(results):
     return ''
   if not scores:
     return f'<p>{marked(NOT_EVALUATED)}</p>'
-  data = results.get('data', {})
-  classes = data.get('classes')
+  classes, tested = results.data.classes, results.data.test_images
   notes = ['A dot is one network, trained from scratch and tested once.']
   if any(score.deviation for score in scores):
     notes.append('Bar and whisker are the mean and one standard deviation.')
   if classes:
     notes.append('The dashed line is chance.')
-  if data.get('test_images'):
-    notes.append(f'{data["test_images"]:,} test images.')
+  if tested:
+    notes.append(f'{tested:,} test images.')
   chart = bars(scores, 1 / classes if classes else None)
   return f'{_warning(results)}{chart}<p class="note">{" ".join(notes)}</p>'
 
 
-def _warning(results: Json) -> str:
+def _warning(results: Results) -> str:
   lines = [*warnings(results), *filter(None, [advice(results)])]
   if not lines:
     return ''
@@ -204,21 +198,20 @@ def _warning(results: Json) -> str:
   return f'<p class="warning"><b>Warning.</b> {text}</p>\n'
 
 
-def _evaluations(results: Json) -> str:
+def _evaluations(results: Results) -> str:
   """Returns the table of all that was evaluated, and copies to paste."""
   table = evaluation_table(results)
   return with_copies(table) if table else ''
 
 
-def _validation(results: Json) -> str:
+def _validation(results: Results) -> str:
   """Returns the accuracy on held-out training images over the steps."""
-  rows = results.get('validation') or []
-  if not rows:
+  if not results.validation:
     return ''
   means: dict[int, dict[int, list[float]]] = {}
-  for row in rows:
-    steps = means.setdefault(row['images_per_class'], {})
-    steps.setdefault(row['step'], []).append(row['mean'])
+  for row in results.validation:
+    steps = means.setdefault(row.images_per_class, {})
+    steps.setdefault(row.step, []).append(row.mean)
   chart = validation_chart(
     {
       f'{size} per class': {
@@ -228,7 +221,7 @@ def _validation(results: Json) -> str:
       for size, steps in sorted(means.items())
     }
   )
-  sets = len({row['set'] for row in rows})
+  sets = len({row.set for row in results.validation})
   over = f', mean over {sets} sets' if sets > 1 else ''
   return (
     f'{chart}<p class="note">Networks trained on the images as they are after'
@@ -237,11 +230,11 @@ def _validation(results: Json) -> str:
   )
 
 
-def _facts(results: Json) -> str:
+def _facts(results: Results) -> str:
   counts = image_counts(results)
-  shape = results.get('data', {}).get('image_shape')
+  shape = results.data.image_shape
   facts = []
-  if counts and results.get('method') != 'whole':
+  if counts and results.method != 'whole':
     real, few = counts
     facts.append(
       ('Images', f'{real:,} → {few:,}', f'{real / few:,.3g} times fewer')
@@ -251,11 +244,9 @@ def _facts(results: Json) -> str:
       facts.append(('Size', ' → '.join(sizes), 'one byte per value'))
   spent = times(results)
   if spent:
-    facts.append(
-      ('Time', format_seconds(spent['total']), results.get('device', ''))
-    )
-  if 'peak_bytes' in results:
-    facts.append(('Peak memory', format_bytes(results['peak_bytes']), ''))
+    facts.append(('Time', format_seconds(spent['total']), results.device or ''))
+  if results.peak_bytes is not None:
+    facts.append(('Peak memory', format_bytes(results.peak_bytes), ''))
   items = [
     f'<div><dt>{name}</dt><dd>{escape(value)}<small>{escape(note)}</small>'
     '</dd></div>'
@@ -264,7 +255,7 @@ def _facts(results: Json) -> str:
   return f'<dl class="facts">{"".join(items)}</dl>' if items else ''
 
 
-def _loss(rows: list[dict[str, Any]], results: Json) -> str:
+def _loss(rows: list[dict[str, Any]], results: Results) -> str:
   """Returns the curve of the finite losses, and says if some were not."""
   if not rows:
     return ''
@@ -273,8 +264,8 @@ def _loss(rows: list[dict[str, Any]], results: Json) -> str:
   if len(finite) < 2:
     return '<p>metrics.jsonl holds too few losses for a curve.</p>'
   notes = []
-  if 'final_loss' in results:
-    notes.append(f'The last loss is {results["final_loss"]:.4g}.')
+  if results.final_loss is not None:
+    notes.append(f'The last loss is {results.final_loss:.4g}.')
   if len(finite) < len(losses):
     bad = len(losses) - len(finite)
     notes.append(f'{bad:,} of {len(losses):,} losses were not finite.')

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 import dataclasses
 
-from dm_jax.records.results import Evaluation, network_pool, read_evaluations
-from dm_jax.report.table import Table
-from dm_jax.types import Json
+from dm_jax.records.evaluations import Evaluation
+from dm_jax.records.results import Results
+from dm_jax.report.table import Table, data_name
 from dm_jax.words import method_name, network_name, percent, plural, plus_minus
 
 
@@ -19,17 +19,17 @@ def own_first(found: Iterable[Evaluation], own: str | None) -> list[Evaluation]:
   return sorted(found, key=lambda e: 0 if e.method == own else _is_whole(e) + 1)
 
 
-def evaluation_table(results: Json) -> Table | None:
+def evaluation_table(results: Results) -> Table | None:
   """Returns the accuracy of every method and size on every network.
 
   Args:
-    results: as in results.json.
+    results: of a run.
 
   Returns:
     A row for each set and a column for each network; None where nothing has
     been evaluated yet.
   """
-  found = own_first(read_evaluations(results), results.get('method'))
+  found = own_first(results.evaluations, results.method)
   if not found:
     return None
   # Sizes one after another, so that methods of one size stand together.
@@ -38,16 +38,14 @@ def evaluation_table(results: Json) -> Table | None:
   for evaluation in found:
     row = rows.setdefault((evaluation.images_per_class, evaluation.method), {})
     row[evaluation.network] = evaluation
-  networks = network_pool(results)
   return Table(
-    f'{(results.get("data") or {}).get("name", "Images")}: accuracy on the'
-    ' test set, by network',
-    ('Images per class', 'Set', *map(network_name, networks)),
+    f'{data_name(results)}: accuracy on the test set, by network',
+    ('Images per class', 'Set', *map(network_name, results.pool)),
     tuple(
       (
         '–' if size is None else str(size),
         method_name(method),
-        *(str(row.get(network, '–')) for network in networks),
+        *(str(row.get(network, '–')) for network in results.pool),
       )
       for (size, method), row in rows.items()
     ),
@@ -59,7 +57,7 @@ def _is_whole(evaluation: Evaluation) -> bool:
   return evaluation.method == 'whole'
 
 
-def _note(results: Json, found: list[Evaluation]) -> str:
+def _note(results: Results, found: list[Evaluation]) -> str:
   """Says what the cells are, and of how many networks."""
   cells: dict[str, list[str]] = {}
   for evaluation in found:
@@ -75,9 +73,8 @@ def _note(results: Json, found: list[Evaluation]) -> str:
   text = 'In %, mean ± deviation over all networks'
   text += f'. Each cell: {most}' if most else ''
   text += f', but {", ".join(rest)}.' if rest else '.'
-  used = results.get('condensing_network')
-  if used and results.get('method') == 'dm':
-    text += f' The images were condensed with {used}.'
+  if results.condensing_network and results.method == 'dm':
+    text += f' The images were condensed with {results.condensing_network}.'
   return text
 
 
@@ -118,23 +115,21 @@ class Score:
     return plus_minus(self.mean, self.deviation)
 
 
-def read_scores(results: Json) -> list[Score]:
+def read_scores(results: Results) -> list[Score]:
   """Returns the scores of the first network, of the largest sets.
 
   Args:
-    results: as in results.json.
+    results: of a run.
 
   Returns:
     The run's own set first, where it has been evaluated, and the whole set
     last.
   """
-  own, found = results.get('method'), read_evaluations(results)
-  first, largest = network_pool(results)[:1], results.get('images_per_class')
   shown = [
     evaluation
-    for evaluation in found
-    if [evaluation.network] == first
-    and evaluation.images_per_class in (None, largest)
+    for evaluation in results.evaluations
+    if evaluation.network == results.pool[0]
+    and evaluation.images_per_class in (None, results.images_per_class)
   ]
   return [
     Score(
@@ -142,11 +137,11 @@ def read_scores(results: Json) -> list[Score]:
       _detail(evaluation, results),
       evaluation.mean,
       evaluation.deviation,
-      evaluation.accuracies,
-      evaluation.method == own,
+      evaluation.flat,
+      evaluation.method == results.method,
       evaluation.count.removeprefix('1 set × '),
     )
-    for evaluation in own_first(shown, own)
+    for evaluation in own_first(shown, results.method)
   ]
 
 
@@ -155,28 +150,26 @@ def set_name(method: str) -> str:
   return 'synthetic' if method == 'dm' else method_name(method)
 
 
-def _detail(evaluation: Evaluation, results: Json) -> str:
+def _detail(evaluation: Evaluation, results: Results) -> str:
   if evaluation.images_per_class is not None:
     return f'{evaluation.images_per_class} per class'
-  images = (results.get('data') or {}).get('train_images')
+  images = results.data.train_images
   return plural(images, 'image') if images else 'all images'
 
 
-def warnings(results: Json) -> list[str]:
+def warnings(results: Results) -> list[str]:
   """Returns a line for each result that random real images reach, too.
 
   Args:
-    results: as in results.json. Only the same size and network are compared.
+    results: of a run. Only the same size and network are compared.
   """
-  own, found = results.get('method'), read_evaluations(results)
+  own = results.method
   if own in (None, 'random'):
     return []
-  randoms = {
-    (e.images_per_class, e.network): e for e in found if e.method == 'random'
-  }
   lines = []
-  for ours in found:
-    random = randoms.get((ours.images_per_class, ours.network))
+  for ours in results.evaluations:
+    case = dataclasses.replace(ours.case, method='random')
+    random = results.evaluation(case)
     # Not `ours <= random`, so that an accuracy of NaN warns, too.
     if ours.method != own or random is None or ours.mean > random.mean:
       continue
@@ -188,13 +181,13 @@ def warnings(results: Json) -> list[str]:
   return lines
 
 
-def advice(results: Json) -> str:
+def advice(results: Results) -> str:
   """Returns what to do about `warnings`, or '' where there is nothing.
 
   Args:
-    results: as in results.json.
+    results: of a run.
   """
-  if results.get('method') != 'dm' or not warnings(results):
+  if results.method != 'dm' or not warnings(results):
     return ''
   return (
     'Try more condense.steps, a smaller condense.learning_rate or, where the'
@@ -202,19 +195,19 @@ def advice(results: Json) -> str:
   )
 
 
-def origin(results: Json) -> str:
+def origin(results: Results) -> str:
   """Returns a sentence on where the run's images come from.
 
   Args:
-    results: as in results.json.
+    results: of a run.
   """
-  method, counts = results.get('method', 'dm'), image_counts(results)
+  method, counts = results.method or 'dm', image_counts(results)
   real = few = ''
   if counts:
     real, few = (f'{count:,}' for count in counts)
   if method == 'whole':
     return f'All {real} real images were taken.'.replace('  ', ' ')
-  sets = results.get('sets') or 1
+  sets = results.sets
   again = f', {sets} times independently' if sets > 1 else ''
   if method == 'dm':
     made = f'{few} synthetic ones' if few else 'a few synthetic ones'
@@ -225,25 +218,24 @@ def origin(results: Json) -> str:
   return f'{start} real images were {how}{again}.'
 
 
-def image_counts(results: Json) -> tuple[int, int] | None:
+def image_counts(results: Results) -> tuple[int, int] | None:
   """Returns the real images and those of one of the run's sets, if known.
 
   Args:
-    results: as in results.json.
+    results: of a run.
   """
-  data = results.get('data') or {}
-  real, classes = data.get('train_images'), data.get('classes')
-  size = results.get('images_per_class')
-  if real and results.get('method') == 'whole':
+  real, classes = results.data.train_images, results.data.classes
+  size = results.images_per_class
+  if real and results.method == 'whole':
     return real, real
   return (real, classes * size) if real and classes and size else None
 
 
-def sentence(results: Json) -> str:
+def sentence(results: Results) -> str:
   """Returns the run's own score beside the others, or '' without it.
 
   Args:
-    results: as in results.json.
+    results: of a run.
   """
   scores = read_scores(results)
   if not scores or not scores[0].own:
@@ -259,7 +251,7 @@ def sentence(results: Json) -> str:
     )
     if name in means
   )
-  pool = network_pool(results)
+  pool = results.pool
   which = f' ({network_name(pool[0])})' if len(pool) > 1 else ''
   over = f', over {ours.count}' if 'set' in ours.count else ''
   return (

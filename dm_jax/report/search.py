@@ -10,10 +10,11 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dm_jax.records.applications import Search, SearchOutcome
+from dm_jax.records.results import Results
 from dm_jax.report.figures import COLOURS, WIDTH, legend_above, settle, style
 from dm_jax.report.html import figure_section, table_section
 from dm_jax.report.table import Table, data_name, shown, to_rows
-from dm_jax.types import Json
 from dm_jax.words import (
   format_seconds,
   method_name,
@@ -37,22 +38,20 @@ MINUS = '\N{MINUS SIGN}'
 MANY_DOTS = 100
 
 
-def read_rankings(results: Json) -> list[Ranking]:
+def read_rankings(results: Results) -> list[Ranking]:
   """Returns what each method that can be compared ranks, the run's own first.
 
   Args:
-    results: as in results.json. Of several networks of an architecture the
+    results: of a run. Of several networks of an architecture the
       mean accuracy counts.
   """
-  found = results.get('search') or {}
-  real = (found.get('real') or {}).get('accuracies') or {}
-  agreement = found.get('agreement') or {}
-  sets = found.get('sets') or {}
+  found = results.search or Search()
+  real = found.real.accuracies
   rankings = []
-  for name in method_order(agreement, results.get('method')):
-    search = (sets.get(name) or {}).get('accuracies') or {}
+  for name in method_order(found.agreement, results.method):
+    search = found.trainings(name).accuracies
     labels = [label for label in search if search[label] and real.get(label)]
-    picked = agreement[name].get('picked')
+    picked = found.agreement[name].picked
     if labels:
       rankings.append(
         Ranking(
@@ -60,7 +59,7 @@ def read_rankings(results: Json) -> list[Ranking]:
           _means(search, labels),
           _means(real, labels),
           labels.index(picked) if picked in labels else None,
-          _spearman(agreement[name]),
+          _spearman(found.agreement[name]),
         )
       )
   return rankings
@@ -72,14 +71,10 @@ def _means(
   return [sum(accuracies[label]) / len(accuracies[label]) for label in labels]
 
 
-def _spearman(agreement: Json) -> float | None:
+def _spearman(agreement: SearchOutcome) -> float | None:
   """Returns the correlation among all architectures; None is undefined."""
   return next(
-    (
-      group.get('spearman')
-      for group in agreement.get('groups') or ()
-      if group['share'] == 1
-    ),
+    (group.spearman for group in agreement.groups if group.share == 1),
     None,
   )
 
@@ -98,22 +93,22 @@ _TIMES = (
 )
 
 
-def search_table(results: Json) -> Table | None:
+def search_table(results: Results) -> Table | None:
   """Returns how well each method ranks architectures.
 
   Args:
-    results: as in results.json.
+    results: of a run.
 
   Returns:
     A column for each method, the run's own first, and one for the whole set;
     a row for each group of architectures, then for what is picked and the
     time. Notes name what is picked. None where no ranking can be compared yet.
   """
-  found = results.get('search') or {}
-  agreement = found.get('agreement') or {}
+  found = results.search or Search()
+  agreement = found.agreement
   if not agreement:
     return None
-  names = method_order(agreement, results.get('method'))
+  names = method_order(agreement, results.method)
   groups = {group for name in names for group in _correlations(agreement[name])}
   # All architectures come before the best of them.
   ordered = sorted(groups, key=lambda group: (group[0] != 1, group))
@@ -128,13 +123,11 @@ def search_table(results: Json) -> Table | None:
   )
 
 
-def _correlations(agreement: Json) -> dict[tuple[float, int], str]:
+def _correlations(agreement: SearchOutcome) -> dict[tuple[float, int], str]:
   """Returns cells by the share of the architectures and their number."""
   return {
-    (group['share'], group['networks']): _pair(
-      group.get('spearman'), group.get('kendall')
-    )
-    for group in agreement.get('groups') or ()
+    (group.share, group.networks): _pair(group.spearman, group.kendall)
+    for group in agreement.groups
   }
 
 
@@ -153,30 +146,31 @@ def _group_name(share: float, networks: int) -> str:
   return f'Correlation, best {100 * share:g} % ({networks:,})'
 
 
-def _search_cells(agreement: Json) -> dict[str, str]:
+def _search_cells(agreement: SearchOutcome) -> dict[str, str]:
   """Returns the cells of a method's column by the name of their row."""
   groups = _correlations(agreement).items()
   return {_group_name(*group): text for group, text in groups} | {
-    _PICKED_ROW: shown(agreement.get('picked_accuracy'), percent),
-    _TIME_ROW: shown(agreement.get('seconds'), format_seconds),
+    _PICKED_ROW: shown(agreement.picked_accuracy, percent),
+    _TIME_ROW: shown(agreement.seconds, format_seconds),
   }
 
 
-def _whole_cells(agreement: Json) -> dict[str, str]:
+def _whole_cells(agreement: SearchOutcome) -> dict[str, str]:
   """Returns the column of the whole set, which rankings are compared with."""
   return {
-    _PICKED_ROW: shown(agreement.get('best_accuracy'), percent),
-    _TIME_ROW: shown(agreement.get('real_seconds'), format_seconds),
+    _PICKED_ROW: shown(agreement.best_accuracy, percent),
+    _TIME_ROW: shown(agreement.real_seconds, format_seconds),
   }
 
 
-def _picked(agreement: Json, names: Sequence[str]) -> list[str]:
+def _picked(
+  agreement: Mapping[str, SearchOutcome], names: Sequence[str]
+) -> list[str]:
   """Returns a note for each method on what it picks, and one on the best."""
   picks = {
-    f'Picked by {method_name(name)}': agreement[name].get('picked')
-    for name in names
+    f'Picked by {method_name(name)}': agreement[name].picked for name in names
   }
-  picks['Best on the whole set'] = agreement[names[0]].get('best')
+  picks['Best on the whole set'] = agreement[names[0]].best
   return [
     f'{what}: {network_name(label)}.'
     for what, label in picks.items()
@@ -184,22 +178,21 @@ def _picked(agreement: Json, names: Sequence[str]) -> list[str]:
   ]
 
 
-def _compiling(found: Json) -> str:
-  seconds = found.get('compile_seconds')
-  if not seconds:
+def _compiling(found: Search) -> str:
+  if not found.compile_seconds:
     return ''
-  took = format_seconds(seconds)
+  took = format_seconds(found.compile_seconds)
   return f' Not counted: compiling, which all sets share, {took} in all.'
 
 
-def search_section(results: Json, workdir: Path) -> str:
+def search_section(results: Results, workdir: Path) -> str:
   """Returns how well sets rank architectures, or ''.
 
   Args:
-    results: as in results.json.
+    results: of a run.
     workdir: figures/ranking.svg is embedded if it is there.
   """
-  if not results.get('search'):
+  if results.search is None:
     return ''
   path = workdir / 'figures' / 'ranking.svg'
   figure = figure_section(path, _SCATTER, _SCATTER_NOTE)

@@ -1,19 +1,19 @@
 """A table of strings, as text, Markdown, LaTeX and HTML."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 from html import escape
 import re
 import textwrap
 from typing import Any
 
-from dm_jax.types import Json
+from dm_jax.records.results import Results
 
 _MISSING = '–'
 
 
 def to_rows(
-  names: Iterable[str], columns: Sequence[Json]
+  names: Iterable[str], columns: Sequence[Mapping[str, str]]
 ) -> tuple[tuple[str, ...], ...]:
   """Returns rows of a table.
 
@@ -27,8 +27,8 @@ def to_rows(
   )
 
 
-def data_name(results: Json) -> str:
-  return (results.get('data') or {}).get('name') or 'Images'
+def data_name(results: Results) -> str:
+  return results.data.name or 'Images'
 
 
 def shown(value: Any, show: Callable[[Any], str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import dataclasses
 import itertools
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -33,20 +33,24 @@ from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.split import Split
 from dm_jax.errors import InputError
-from dm_jax.files import read_json
 from dm_jax.networks.registry import make_network
+from dm_jax.records.applications import Continual, StageResult, StreamSummary
+from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.records.metrics import MetricsWriter, read_metrics
-from dm_jax.records.results import headline
+from dm_jax.records.results import read_results
 from dm_jax.report.applications import save_figures
 from dm_jax.report.grid import save_png
 from dm_jax.run.config import RunConfig
-from dm_jax.run.job import EVALUATE, Job
-from dm_jax.run.make import Maker, draw_set
+from dm_jax.run.job import Job, Purpose
+from dm_jax.run.make import Maker, making_seconds, with_provenance
+from dm_jax.run.progress import progress
+from dm_jax.run.recorder import draw_set
+from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team
 from dm_jax.selection.select import check_selection
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import check_batches, evaluate
-from dm_jax.types import Json, Network
+from dm_jax.types import Network
 
 
 class Stage(NamedTuple):
@@ -141,8 +145,9 @@ def lead(maker: Maker) -> None:
   """
   job, results = maker.job, maker.results
   config = job.config.continual
-  found = results.setdefault('continual', {'rows': []})
-  found |= dataclasses.asdict(config)
+  told = dataclasses.asdict(config)
+  found = dataclasses.replace(results.now.continual or Continual(), **told)
+  results.keep(dataclasses.replace(results.now, continual=found))
   memories: dict[str, SyntheticSet | None] = {}
   for stage in list_stages(job.config, job.dataset.train.classes):
     if stage.step == 0:
@@ -151,7 +156,7 @@ def lead(maker: Maker) -> None:
     if stage.step == config.steps - 1:
       _keep_memories(maker, stage, memories)
   _summarise(maker)
-  save_figures(results, job.folder)
+  save_figures(results.now, job.folder)
 
 
 def _methods(job: Job) -> tuple[str, ...]:
@@ -209,8 +214,8 @@ def _do_stage(
     grown[method] = grow(memory, keep_as(new, store), size)
   _collect_times(maker, own, stage)
   for method, memory in grown.items():
-    if memory is not None and _row(maker.results, stage, method) is None:
-      seconds = own.making_seconds(method, stage.order)
+    if memory is not None and _row(maker, stage, method) is None:
+      seconds = making_seconds(own.results.now, method, stage.order)
       if seconds is not None:
         seconds /= len(stage.groups[-1])
       _evaluate(maker, stage, method, memory, seconds)
@@ -234,7 +239,7 @@ def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
     folder=folder,
     first_set=stage.order,
   )
-  results = read_json(folder / 'results.json')
+  results = ResultsFile(folder, read_results(folder))
   return Maker(own, maker.request, Team(own, maker.request), results)
 
 
@@ -262,55 +267,57 @@ def _evaluate(
     f' {memory.classes} classes, {method}'
   )
   started = time.perf_counter()
-  with maker.progress(title, 'epoch') as update:
+  with progress(title, 'epoch', maker.request) as update:
     result = evaluate(
       memory,
       job.dataset.test_images[rows],
       labels,
       job.config.evaluate,
-      key=jax.random.fold_in(job.key(EVALUATE, stage.order), stage.step),
+      key=jax.random.fold_in(
+        job.key(Purpose.EVALUATE, stage.order), stage.step
+      ),
       network=_evaluation_network(job, stage),
       callback=update,
     )
   totals = np.bincount(labels, minlength=memory.classes)
-  images = len(memory.labels)
+  images = len(memory.class_of)
   store = job.config.continual.store
-  maker.results['continual']['rows'].append(
-    {
-      'order': stage.order,
-      'step': stage.step,
-      'method': method,
-      'classes': memory.classes,
-      'images': images,
-      'images_per_class': images // memory.classes,
-      'bytes': images * image_bytes(memory.image_shape, store),
-      'accuracies': list(result.accuracies),
-      'group_accuracies': [
-        list(group_accuracies(correct, totals, len(stage.groups)))
-        for correct in result.correct
-      ],
-      'seconds_per_class': seconds_per_class,
-    }
+  row = StageResult(
+    order=stage.order,
+    step=stage.step,
+    method=method,
+    classes=memory.classes,
+    images=images,
+    images_per_class=images // memory.classes,
+    bytes=images * image_bytes(memory.image_shape, store),
+    accuracies=result.accuracies,
+    group_accuracies=tuple(
+      group_accuracies(correct, totals, len(stage.groups))
+      for correct in result.correct
+    ),
+    seconds_per_class=seconds_per_class,
   )
-  spent = time.perf_counter() - started
-  maker.results['evaluate_seconds'] = (
-    maker.results.get('evaluate_seconds', 0.0) + spent
-  )
-  maker.save_results()
+  now = maker.results.now.with_evaluating(time.perf_counter() - started)
+  found = _found(maker).with_row(row)
+  maker.results.keep(dataclasses.replace(now, continual=found))
 
 
-def _row(results: Json, stage: Stage, method: str) -> dict[str, Any] | None:
-  key = {'order': stage.order, 'step': stage.step, 'method': method}
-  rows = results['continual']['rows']
-  return next((row for row in rows if key.items() <= row.items()), None)
+def _found(maker: Maker) -> Continual:
+  """What the stream has shown so far."""
+  found = maker.results.now.continual
+  assert found is not None
+  return found
+
+
+def _row(maker: Maker, stage: Stage, method: str) -> StageResult | None:
+  return _found(maker).row(stage.order, stage.step, method)
 
 
 def _collect_times(maker: Maker, own: Maker, stage: Stage) -> None:
   """Takes what condensing a stage cost over into the run's results."""
-  for measured in own.results.get('condensing', {}).values():
+  for measured in own.results.now.condensing.values():
     name = f'{stage.order}/{stage.step}'
-    maker.results.setdefault('condensing', {})[name] = measured
-    maker.sum_up()
+    maker.results.keep(maker.results.now.with_condensing(name, measured))
 
 
 def _log(maker: Maker, stage: Stage) -> None:
@@ -321,9 +328,9 @@ def _log(maker: Maker, stage: Stage) -> None:
     return
   means = {}
   for method in _methods(maker.job):
-    row = _row(maker.results, stage, method)
+    row = _row(maker, stage, method)
     if row is not None:
-      means[f'accuracy_{method}'] = float(np.mean(row['accuracies']))
+      means[f'accuracy_{method}'] = float(np.mean(row.accuracies))
   with MetricsWriter(folder) as metrics:
     metrics.write(classes, order=stage.order, **means)
 
@@ -339,7 +346,7 @@ def _keep_memories(
   for method, memory in memories.items():
     assert memory is not None
     made = reorder(memory, job.dataset.train.class_names)
-    made = maker.with_provenance(made, method, stage.order)
+    made = with_provenance(made, job, method, stage.order)
     name = 'synthetic' if method == job.config.method else f'memory_{method}'
     made.save(job.folder / f'order_{stage.order}' / f'{name}.npz')
     if stage.order > 0:
@@ -352,34 +359,31 @@ def _keep_memories(
 
 def _summarise(maker: Maker) -> None:
   """Puts means over orders and networks into the results."""
-  job, results = maker.job, maker.results
-  config, found = job.config.continual, results['continual']
-  methods = {}
-  results['evaluations'] = []
+  job, now, found = maker.job, maker.results.now, _found(maker)
+  config = job.config.continual
+  methods, evaluations = {}, []
   for method in _methods(job):
     by_order = [
       [
         row
         for step in range(config.steps)
-        for row in found['rows']
-        if (row['order'], row['step'], row['method']) == (order, step, method)
+        if (row := found.row(order, step, method)) is not None
       ]
       for order in range(config.orders)
     ]
-    methods[method] = summary(by_order)
+    rows = [[*map(dataclasses.asdict, rows)] for rows in by_order]
+    methods[method] = StreamSummary(**summary(rows))
     last = [rows[-1] for rows in by_order]
-    results['evaluations'].append(
-      {
-        'method': method,
-        'images_per_class': last[0]['images_per_class'],
-        'network': results['networks'][0],
-        'accuracies': [row['accuracies'] for row in last],
-        'mean': methods[method]['mean'][-1],
-        'std': methods[method]['std'][-1],
-      }
+    case = Case(method, now.networks[0], last[0].images_per_class)
+    evaluations.append(Evaluation.of(case, [row.accuracies for row in last]))
+  size = evaluations[0].images_per_class
+  maker.results.keep(
+    dataclasses.replace(
+      now,
+      continual=dataclasses.replace(found, methods=methods),
+      evaluations=tuple(evaluations),
+      images_per_class=size,
+      sizes=(size,),
+      sets=config.orders,
     )
-  found['methods'] = methods
-  size = results['evaluations'][0]['images_per_class']
-  results |= {'images_per_class': size, 'sizes': [size], 'sets': config.orders}
-  results |= headline(results)
-  maker.save_results()
+  )

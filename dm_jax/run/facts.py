@@ -14,6 +14,7 @@ from dm_jax.errors import InputError
 from dm_jax.matching.optimizer import tested_settings
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import unused_fields
+from dm_jax.records.results import Data
 from dm_jax.run.config import RunConfig
 from dm_jax.run.job import Job
 from dm_jax.synthetic_set import package_versions
@@ -86,7 +87,7 @@ def _condensing_network(job: Job) -> str | None:
 
 
 def facts(job: Job) -> dict[str, Any]:
-  """Returns what `results.json` says before anything is measured."""
+  """Returns the fields of `Results` that are known before the run."""
   train = job.dataset.train
   return {
     'mode': job.mode,
@@ -96,20 +97,20 @@ def facts(job: Job) -> dict[str, Any]:
     'command': job.command,
     'sets': job.sets,
     'images_per_class': job.sizes[-1],
-    'sizes': list(job.sizes),
-    'networks': list(job.pool),
+    'sizes': job.sizes,
+    'networks': tuple(job.pool),
     'condensing_network': _condensing_network(job),
-    'data': {
-      'name': job.config.data.name,
-      'classes': train.classes,
-      'class_names': list(train.class_names),
-      'train_images': int(job.split.train.counts.sum()),
-      'validation_images': len(job.split.labels),
-      'test_images': len(job.dataset.test_labels),
-      'image_shape': list(train.image_shape),
-      'mean': list(train.mean),
-      'std': list(train.std),
-    },
+    'data': Data(
+      name=job.config.data.name,
+      classes=train.classes,
+      class_names=tuple(train.class_names),
+      train_images=int(job.split.train.counts.sum()),
+      validation_images=len(job.split.labels),
+      test_images=len(job.dataset.test_labels),
+      image_shape=tuple(train.image_shape),
+      mean=tuple(train.mean),
+      std=tuple(train.std),
+    ),
     'versions': package_versions(),
   }
 

@@ -1,135 +1,137 @@
 """Makes the sets of a run, condensed or selected, each in its own folder."""
 
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
 from pathlib import Path
 import time
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
-
-from dm_jax.condensing.condense import made_from
 from dm_jax.condensing.loop import Metrics
 from dm_jax.errors import Diverged, InputError
-from dm_jax.files import write_json
 from dm_jax.matching.state import CondenseState
 from dm_jax.networks.labels import label
 from dm_jax.records.checkpoint import Checkpoints
-from dm_jax.report.grid import draw_grid, save_png
+from dm_jax.records.results import Condensing, Results
+from dm_jax.report.grid import save_png
 from dm_jax.run.interrupts import Interrupted, Request
-from dm_jax.run.job import (
-  BASELINE,
-  EMBED,
-  PRETRAIN,
-  VALIDATE,
-  Job,
-  Purpose,
-)
-from dm_jax.run.progress import Progress
-from dm_jax.run.recorder import Recorder, Saved
+from dm_jax.run.job import Job, Purpose
+from dm_jax.run.progress import progress
+from dm_jax.run.recorder import Recorder, Saved, draw_set
+from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team
+from dm_jax.run.validate import validate
 from dm_jax.selection.select import needs_training
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training import embedders as embedder_pool
 from dm_jax.training import pretrain as pretraining
-from dm_jax.training.evaluate import evaluate
 from dm_jax.types import Embedder
+
+
+class Selection(NamedTuple):
+  """Real images to select.
+
+  Attributes:
+    method: how.
+    purpose: of the key.
+    path: the file of the set.
+  """
+
+  method: str
+  purpose: Purpose
+  path: Path
 
 
 @dataclasses.dataclass(frozen=True)
 class Maker:
-  """Makes the sets of a job, and keeps what is done.
+  """Makes the sets of a job, or reads what is made.
 
   Attributes:
     job: of the run.
     request: ends the run when it may.
     team: the processes that do the work.
-    results: of the run so far; changed as it goes on.
-    trained: by set, the network that images are selected by, once trained.
+    results: of the run so far.
   """
 
   job: Job
   request: Request
   team: Team
-  results: dict[str, Any]
-  trained: dict[int, pretraining.Trained] = dataclasses.field(
-    default_factory=dict
-  )
-
-  def save_results(self) -> None:
-    write_json(self.job.folder / 'results.json', self.results)
+  results: ResultsFile
 
   def make(self, number: int) -> SyntheticSet:
     """Makes set 0 to K - 1 by the job's method, or what is left of it."""
-    job = self.job
+    job, method = self.job, self.job.config.method
     if job.synthetic is not None:
       return job.synthetic
-    if job.config.method != 'dm':
-      path = job.set_folder(number) / 'synthetic.npz'
-      return self._selected(job.config.method, number, Purpose.MAKE, path)
-    return self._condensed(number)
+    if method == 'dm':
+      return self._condense(number)
+    path = job.set_folder(number) / 'synthetic.npz'
+    own = Selection(method, Purpose.MAKE, path)
+    baselines = self._trained_baselines(number) if job.mode == 'run' else []
+    together = baselines if needs_training(method) else []
+    return self._select_all([own, *together], number)[0]
 
   def select(self, method: str, number: int) -> SyntheticSet:
-    """Selects a baseline for set 0 to K - 1, or reads it.
+    """Selects a baseline for set 0 to K - 1, or reads it."""
+    if not needs_training(method):
+      return self._select_all([self._baseline(method, number)], number)[0]
+    together = self._trained_baselines(number)
+    chosen = self._select_all(together, number)
+    return chosen[[s.method for s in together].index(method)]
 
-    All that need the trained network are selected when it is there, so that a
-    run that is stopped later need not train it again.
-    """
-    wanted = self.job.config.evaluate.selections
-    together = [m for m in wanted if needs_training(m)]
+  def _baseline(self, method: str, number: int) -> Selection:
     folder = self.job.set_folder(number) / 'baselines'
-    chosen = {
-      m: self._selected(m, number, BASELINE, folder / f'{m}.npz')
-      for m in (together if needs_training(method) else [method])
-    }
-    return chosen[method]
+    return Selection(method, Purpose.BASELINE, folder / f'{method}.npz')
 
-  def _selected(
-    self, method: str, number: int, purpose: Purpose, path: Path
+  def _trained_baselines(self, number: int) -> list[Selection]:
+    wanted = self.job.config.evaluate.selections
+    return [self._baseline(m, number) for m in wanted if needs_training(m)]
+
+  def _select_all(
+    self, wanted: Sequence[Selection], number: int
+  ) -> list[SyntheticSet]:
+    """Selects what is not there yet, by one trained network if one is needed.
+
+    What needs the network is selected when it is there, so that a run that is
+    stopped later need not train it again.
+    """
+    missing = [s.method for s in wanted if not s.path.exists()]
+    trained = self._train(number) if any(map(needs_training, missing)) else None
+    return [self._select(selection, number, trained) for selection in wanted]
+
+  def _select(
+    self,
+    selection: Selection,
+    number: int,
+    trained: pretraining.Trained | None,
   ) -> SyntheticSet:
-    job = self.job
+    method, purpose, path = selection
     if path.exists():
       return SyntheticSet.load(path)
-    trained = self._train(number) if needs_training(method) else None
-    started = time.perf_counter()
-    chosen = self.team.select(method, number, purpose, trained)
+    job, started = self.job, time.perf_counter()
+    by = trained if needs_training(method) else None
+    chosen = self.team.select(method, number, purpose, by)
     if method == 'whole':  # The data themselves: neither saved nor drawn.
       return chosen
-    self._note_seconds(method, number, time.perf_counter() - started)
-    chosen = self.with_provenance(chosen, method, number)
+    self._keep_seconds(method, number, time.perf_counter() - started)
+    chosen = with_provenance(chosen, job, method, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
     save_png(draw_set(chosen, method), picture)
-    chosen.save(path)  # Last: where it is there, all is done.
+    chosen.save(path)  # Written last: its existence marks the set as complete.
     return chosen
 
-  def with_provenance(
-    self, made: SyntheticSet, method: str, number: int
-  ) -> SyntheticSet:
-    """Returns a set that says how this run made it."""
-    config = self.job.config
-    return made.with_provenance(
-      method=method,
-      config=config.settings(),
-      seed=config.seed,
-      set=number,
-      versions=package_versions(),
-    )
-
   def _train(self, number: int) -> pretraining.Trained:
-    """Trains what images are selected by; one network serves all methods."""
-    job = self.job
-    if number in self.trained:
-      return self.trained[number]
-    started = time.perf_counter()
+    """Trains the network that images are selected by."""
+    job, started = self.job, time.perf_counter()
     try:
-      with self.progress('train on real images', 'step') as update:
-        self.trained[number] = pretraining.pretrain(
+      with progress('train on real images', 'step', self.request) as update:
+        trained = pretraining.pretrain(
           job.network,
           job.split.train,
           job.config.pretrain,
-          job.key(PRETRAIN, number),
+          job.key(Purpose.PRETRAIN, number),
           callback=lambda done, total, _: update(done, total),
         )
     except InputError as error:  # It diverged, and the settings are bound.
@@ -137,61 +139,83 @@ class Maker:
         f'{error}, in another workdir; what was made here is kept, and'
         ' --mode=evaluate judges it'
       ) from error
-    self._note_seconds('training', number, time.perf_counter() - started)
-    return self.trained[number]
+    self._keep_seconds('training', number, time.perf_counter() - started)
+    return trained
 
-  def _note_seconds(self, what: str, number: int, seconds: float) -> None:
+  def _keep_seconds(self, what: str, number: int, seconds: float) -> None:
     """Keeps what a selection took, or the training that several share."""
-    spent = self.results.setdefault('selecting_seconds', {})
-    spent.setdefault(str(number), {})[what] = seconds
-    self.save_results()
+    self.results.keep(self.results.now.with_selecting(number, what, seconds))
 
-  def making_seconds(self, method: str, number: int) -> float | None:
-    """Returns what making a set took, over all that a run was interrupted by.
+  def _condense(self, number: int) -> SyntheticSet:
+    job = self.job
+    config = job.config
+    folder = job.set_folder(number)
+    folder.mkdir(exist_ok=True)
+    if config.sets > 1:
+      job.say(f'set {number + 1} of {config.sets}')
+    kept = config.output.checkpoints_kept
+    checkpoints = Checkpoints(folder / 'checkpoints', kept, job.say)
+    with contextlib.closing(checkpoints):
+      anew = functools.partial(Saved.anew, terms=len(job.plan.algorithm.terms))
+      restored = checkpoints.restore(lambda: anew(_fresh_state(job, number)))
+      start = anew(self.team.begin(number)) if restored is None else restored
+      self._keep_resumption(int(start.state.step))
+      unfinished = int(start.state.step) < config.condense.steps
+      embedder = self._embedder() if unfinished else None
+      with Recorder(job, number, checkpoints, start, self.request) as recorder:
+        if restored is None:
+          recorder.draw(start.state)
+        validate(job, self.results, self.request, number, start.state)
+        made = self._condense_recorded(number, start.state, recorder, embedder)
+      self._keep_condensing(number, recorder.measured())
+    made = with_provenance(made, job, 'dm', number)
+    made.save(folder / 'synthetic.npz')  # Last, as above.
+    return made
 
-    Selections that need a trained network are each told with its training,
-    which they share. None if it is not known.
+  def _condense_recorded(
+    self,
+    number: int,
+    state: CondenseState,
+    recorder: Recorder,
+    embedder: Embedder | None,
+  ) -> SyntheticSet:
+    before = self._compile_seconds(number)
 
-    Args:
-      method: the run's own or a baseline's.
-      number: of the set.
-    """
-    if method == 'dm':
-      spent = self.results.get('condensing', {}).get(str(number), {})
-      parts = ['compile_seconds', 'condense_seconds']
-    else:
-      spent = self.results.get('selecting_seconds', {}).get(str(number), {})
-      parts = [method, 'training'] if needs_training(method) else [method]
-    if not all(part in spent for part in parts):
-      return None
-    return sum(spent[part] for part in parts)
-
-  def meet_request(self, doing: str) -> None:
-    """Raises Interrupted, saying what was being done, if a signal has come."""
-    if self.request.number:
-      raise Interrupted(
-        f'stopped ({doing}); the same command goes on after the last network'
-        ' that was finished',
-        self.request.number,
-      )
-
-  @contextlib.contextmanager
-  def progress(self, description: str, unit: str):
-    """Gives (done, total) -> None, which shows it and meets requests to end."""
-    bars: list[Progress] = []
-
-    def update(done: int, total: int) -> None:
-      if not bars:
-        bars.append(Progress(total, description=description, unit=unit))
-      bars[0].update(done)
-      if done < total:  # All done: what follows is short.
-        self.meet_request(description)
+    def callback(state: CondenseState, metrics: Metrics) -> None:
+      compiled = (before or 0.0) + metrics.compile_seconds
+      if compiled != self._compile_seconds(number):
+        # At once: of a process that is killed, nothing else tells of it.
+        self._keep_condensing(number, Condensing(), compiled)
+      recorder.record(state, metrics)
+      try:
+        validate(self.job, self.results, self.request, number, state)
+      except Interrupted:
+        recorder.save(state)
+        raise
 
     try:
-      yield update
-    finally:
-      for bar in bars:
-        bar.close()
+      return self.team.condense(number, state, callback, embedder)
+    except Diverged as error:
+      recorder.save(error.state)
+      raise
+
+  def _compile_seconds(self, number: int) -> float | None:
+    """What compiling has taken so far, in all processes of the run."""
+    known = self.results.now.condensing.get(str(number), Condensing())
+    return known.compile_seconds
+
+  def _keep_condensing(
+    self, number: int, measured: Condensing, compiled: float | None = None
+  ) -> None:
+    if compiled is None:
+      compiled = self._compile_seconds(number) or 0.0
+    measured = dataclasses.replace(measured, compile_seconds=compiled)
+    self.results.keep(self.results.now.with_condensing(str(number), measured))
+
+  def _keep_resumption(self, step: int) -> None:
+    if 0 < step < self.job.config.condense.steps:
+      self.job.say(f'resuming at step {step}')
+      self.results.keep(self.results.now.with_resumption(step))
 
   def _embedder(self) -> Embedder | None:
     """The pool of partly trained networks, if the config has one."""
@@ -203,7 +227,7 @@ class Maker:
     # The seed, which splits the data, too, is in the key.
     held_out = job.config.data.validation
     network = label(job.config.network)
-    with self.progress('train the pool', 'step') as update:
+    with progress('train the pool', 'step', self.request) as update:
       pool = embedder_pool.make_pool(
         job.network,
         job.split.train,
@@ -212,7 +236,7 @@ class Maker:
         config,
         job.config.pretrain,
         folder,
-        job.key(EMBED),
+        job.key(Purpose.EMBED),
         fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
         callback=update,
       )
@@ -224,123 +248,40 @@ class Maker:
     )
     return chosen.embedder()
 
-  def _condensed(self, number: int) -> SyntheticSet:
-    job = self.job
-    config, train = job.config, job.split.train
-    folder = job.set_folder(number)
-    folder.mkdir(exist_ok=True)
-    if config.sets > 1:
-      job.say(f'set {number + 1} of {config.sets}')
 
-    kept = config.output.checkpoints_kept
-    checkpoints = Checkpoints(folder / 'checkpoints', kept, job.say)
-    with contextlib.closing(checkpoints):
-      like = functools.partial(_fresh_state, job, number)
-      restored = checkpoints.restore(lambda: Saved.anew(like()))
-      if restored is None:
-        start = Saved.anew(self.team.begin(number))
-      else:
-        start = restored
-      self._note_resumption(int(start.state.step))
-      unfinished = int(start.state.step) < config.condense.steps
-      embedder = self._embedder() if unfinished else None
-      with Recorder(
-        folder, config, train, checkpoints, start, self.request
-      ) as recorder:
-        if restored is None:
-          recorder.draw(start.state)
-        self._validate(number, start.state)
-        synthetic = self._condense_recorded(
-          number, start.state, recorder, embedder
-        )
-      measured = self.results.setdefault('condensing', {})
-      before = measured.get(str(number), {})
-      measured[str(number)] = before | recorder.results(before)
-    synthetic = self.with_provenance(synthetic, 'dm', number)
-    self.sum_up()
-    self.save_results()
-    synthetic.save(folder / 'synthetic.npz')  # Last, as above.
-    return synthetic
+def with_provenance(
+  made: SyntheticSet, job: Job, method: str, number: int
+) -> SyntheticSet:
+  """Returns a set that says how a run made it."""
+  return made.with_provenance(
+    method=method,
+    config=job.config.settings(),
+    seed=job.config.seed,
+    set=number,
+    versions=package_versions(),
+  )
 
-  def _condense_recorded(
-    self,
-    number: int,
-    state: CondenseState,
-    recorder: Recorder,
-    embedder: Embedder | None,
-  ) -> SyntheticSet:
-    def callback(state: CondenseState, metrics: Metrics) -> None:
-      recorder.record(state, metrics)
-      try:
-        self._validate(number, state)
-      except Interrupted:
-        recorder.save(state)
-        raise
 
-    try:
-      return self.team.condense(number, state, callback, embedder)
-    except Diverged as error:
-      recorder.save(error.state)
-      raise
+def making_seconds(results: Results, method: str, number: int) -> float | None:
+  """Returns what making a set took, over all that a run was interrupted by.
 
-  def _note_resumption(self, step: int) -> None:
-    self.results.setdefault('resumed_from', [])
-    if 0 < step < self.job.config.condense.steps:
-      self.job.say(f'resuming at step {step}')
-      self.results['resumed_from'].append(step)
-      self.save_results()
+  Selections that need a trained network are each told with its training, which
+  they share. None if it is not known.
 
-  def _validate(self, number: int, state: CondenseState) -> None:
-    """Evaluates the images of a step on the validation images, if it is due.
-
-    After a resume the first step is seen again: what is there stays.
-    """
-    job, step = self.job, int(state.step)
-    config = job.config.evaluate
-    done = self.results.setdefault('validation', [])
-    known = any((row['set'], row['step']) == (number, step) for row in done)
-    if not config.validation_every or step % config.validation_every or known:
-      return
-    train = job.split.train
-
-    def meet_request(*_) -> None:
-      if self.request.number:
-        raise Interrupted(
-          f'stopped while validating at step {step}, which was saved; the same'
-          ' command goes on from there',
-          self.request.number,
-        )
-
-    result = evaluate(
-      made_from(state, train, job.config.condense),
-      job.split.images,
-      job.split.labels,
-      dataclasses.replace(config, networks=config.validation_networks),
-      key=job.key(VALIDATE, number),
-      network=next(iter(job.pool.values())),
-      callback=meet_request,
-    )
-    row = {
-      'set': number,
-      'step': step,
-      'images_per_class': job.config.condense.largest,
-      'accuracies': list(result.accuracies),
-      'mean': result.mean,
-      'std': result.std,
-    }
-    done.append(row)
-    job.say(f'validation accuracy at step {step:,}: {result.mean:.1%}')
-    self.save_results()
-
-  def sum_up(self) -> None:
-    """Tells of all sets at once: seconds are summed, a step is the median."""
-    rows = self.results['condensing'].values()
-    for name in ('compile_seconds', 'condense_seconds'):
-      self.results[name] = sum(row.get(name, 0.0) for row in rows)
-    for name in ('seconds_per_step', 'images_per_second', 'final_loss'):
-      values = [row[name] for row in rows if name in row]
-      if values:
-        self.results[name] = float(np.median(values))
+  Args:
+    results: of the run.
+    method: the run's own or a baseline's.
+    number: of the set.
+  """
+  if method == 'dm':
+    made = results.condensing.get(str(number), Condensing())
+    parts = [made.compile_seconds, made.condense_seconds]
+  else:
+    spent = results.selecting_seconds.get(str(number), {})
+    needed = [method, 'training'] if needs_training(method) else [method]
+    parts = [spent.get(part) for part in needed]
+  known = [seconds for seconds in parts if seconds is not None]
+  return sum(known) if len(known) == len(parts) else None
 
 
 def _fresh_state(job: Job, number: int) -> CondenseState:
@@ -348,9 +289,3 @@ def _fresh_state(job: Job, number: int) -> CondenseState:
   config = dataclasses.replace(job.config.condense, init='noise')
   init = job.plan.algorithm.init
   return init(job.split.train, config, job.key(Purpose.MAKE, number))
-
-
-def draw_set(chosen: SyntheticSet, title: str):
-  """Draws a set whose classes have equally many images."""
-  images = chosen.images_uint8.reshape(chosen.classes, -1, *chosen.image_shape)
-  return draw_grid(images, chosen.class_names, title=title)

@@ -1,12 +1,14 @@
 """How far a run is: a bar on a terminal, a line now and then elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import sys
 import time
 from typing import Self, SupportsFloat, TextIO
 
 import tqdm
 
+from dm_jax.run.interrupts import Request
 from dm_jax.words import format_seconds
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -132,6 +134,33 @@ class Progress:
   def _print(self, line: str) -> None:
     print(line, file=self._stream, flush=True)
     self._pending = None
+
+
+@contextlib.contextmanager
+def progress(
+  description: str, unit: str, request: Request
+) -> Iterator[Callable[[int, int], None]]:
+  """Gives (done, total) -> None, which shows it and meets requests to end.
+
+  Args:
+    description: what is being done.
+    unit: what is counted, in the singular.
+    request: ends it; networks that are finished by then are kept.
+  """
+  bars: list[Progress] = []
+
+  def update(done: int, total: int) -> None:
+    if not bars:  # Until now the total was not known.
+      bars.append(Progress(total, description=description, unit=unit))
+    bars[0].update(done)
+    if done < total:  # All done: what follows is short.
+      request.meet(f'{description}, finished networks are kept')
+
+  try:
+    yield update
+  finally:
+    for bar in bars:
+      bar.close()
 
 
 def _field(name: str, value: SupportsFloat) -> str:

@@ -1,24 +1,26 @@
 """Keeps what a condensing run leaves while it goes on, and can go on from."""
 
 import math
-from pathlib import Path
 import statistics
 import time
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
+from PIL import Image
 
 from dm_jax.condensing import loop
+from dm_jax.condensing.condense import made_from
 from dm_jax.data.class_data import ClassData
-from dm_jax.images.normalise import denormalise
 from dm_jax.matching.state import CondenseState
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.records.metrics import MetricsWriter, read_metrics
+from dm_jax.records.results import Condensing
 from dm_jax.report.grid import draw_grid, save_png
 from dm_jax.run.config import RunConfig
-from dm_jax.run.interrupts import Interrupted, Request
+from dm_jax.run.interrupts import Request
+from dm_jax.run.job import Job
 from dm_jax.run.progress import Progress
-from dm_jax.types import Json
+from dm_jax.synthetic_set import SyntheticSet
 
 
 class Saved(NamedTuple):
@@ -26,21 +28,27 @@ class Saved(NamedTuple):
 
   Attributes:
     state: of condensing.
-    unlogged: float64 [3]: the sum of the losses since the last line of metrics,
-      the steps they are of, and the seconds that they took; so that a resumed
-      run's lines are those of a straight one.
+    unlogged: float64 [terms + 2]: the sums of the losses since the last line of
+      metrics, by term; the steps they are of, and the seconds that they took;
+      so that a resumed run's lines are those of a straight one.
   """
 
   state: CondenseState
   unlogged: np.ndarray
 
   @classmethod
-  def anew(cls, state: CondenseState) -> Self:
-    return cls(state, np.zeros(3))
+  def anew(cls, state: CondenseState, terms: int = 1) -> Self:
+    """Returns what is saved before anything is done.
+
+    Args:
+      state: the first one.
+      terms: how many losses have names.
+    """
+    return cls(state, np.zeros(terms + 2))
 
 
 class Recorder:
-  """Checkpoints, metrics, pictures and the progress bar of one run.
+  """Checkpoints, metrics, pictures and the progress bar of one set.
 
   Enter it, `draw` the first state of a run that starts anew, and pass `record`
   as the callback of condensing.
@@ -48,9 +56,8 @@ class Recorder:
 
   def __init__(
     self,
-    folder: Path,
-    config: RunConfig,
-    data: ClassData,
+    job: Job,
+    number: int,
     checkpoints: Checkpoints,
     start: Saved,
     request: Request,
@@ -58,25 +65,25 @@ class Recorder:
     """Opens the metrics and the bar.
 
     Args:
-      folder: the workdir.
-      config: of the run.
-      data: class names and statistics for the pictures.
-      checkpoints: of the run.
+      job: of the run.
+      number: of the set.
+      checkpoints: of the set.
       start: where the run goes on, or starts.
       request: ends the run at the next `record`, after a checkpoint.
     """
-    self._folder = folder
-    self._config = config
-    self._data = data
+    self._config, self._data = job.config, job.split.train
+    self._folder = job.set_folder(number)
+    self._terms = job.plan.algorithm.terms
     self._checkpoints = checkpoints
     self._request = request
-    self._unlogged = start.unlogged.copy()
-    self._compile_seconds = 0.0
+    self._images = images_per_step(self._config, self._data)
+    self._drawn = picture_steps(self._config)
+    self._unlogged = start.unlogged
     self._saved_at = time.monotonic()
     step = int(start.state.step)
-    self._metrics = MetricsWriter(folder, resume_step=step)
+    self._metrics = MetricsWriter(self._folder, resume_step=step)
     self._progress = Progress(
-      config.condense.steps, description='condense', initial=step
+      self._config.condense.steps, description='condense', initial=step
     )
 
   def __enter__(self) -> Self:
@@ -92,30 +99,25 @@ class Recorder:
     Raises:
       Interrupted: a signal asked for it; the state was saved.
     """
-    self._unlogged += (
-      metrics.losses.sum(dtype=np.float64),
-      len(metrics.losses),
-      metrics.seconds,
+    step, steps = metrics.step, len(metrics.losses)
+    sums = [metrics.terms[name].sum(dtype=np.float64) for name in self._terms]
+    self._unlogged = self._unlogged + (*sums, steps, metrics.seconds)
+    self._progress.update(
+      step,
+      loss=float(metrics.losses.mean()),
+      images_per_second=steps * self._images / metrics.seconds,
     )
-    self._compile_seconds = metrics.compile_seconds
-    rate = len(metrics.losses) * self._images_per_step / metrics.seconds
-    loss = float(metrics.losses.mean())
-    self._progress.update(metrics.step, loss=loss, images_per_second=rate)
-    last = metrics.step == self._config.condense.steps
-    if last or metrics.step % self._config.condense.log_every == 0:
-      self._log(metrics.step)
-    if last or metrics.step in self._picture_steps:
+    last = step == self._config.condense.steps
+    if last or step % self._config.condense.log_every == 0:
+      self._log(step)
+    if last or step in self._drawn:
       self.draw(state)
     pause = self._config.output.checkpoint_seconds
     due = time.monotonic() - self._saved_at >= pause
     if last or due or self._request.number:
       self.save(state)
-    if self._request.number and not last:
-      raise Interrupted(
-        f'stopped at step {metrics.step}, which was saved; the same command'
-        ' goes on from there',
-        self._request.number,
-      )
+    if not last:
+      self._request.meet(f'condensing, step {step} was saved')
 
   def save(self, state: CondenseState) -> None:
     """Writes a checkpoint."""
@@ -125,60 +127,74 @@ class Recorder:
   def draw(self, state: CondenseState) -> None:
     """Draws the synthetic images as images/step_NNNNNN.png."""
     step = int(state.step)
-    images = denormalise(state.images, self._data.mean, self._data.std)
-    grid = draw_grid(
-      np.asarray(images), self._data.class_names, title=f'step {step:,}'
-    )
+    made = made_from(state, self._data, self._config.condense)
+    grid = draw_set(made, f'step {step:,}')
     folder = self._folder / 'images'
     folder.mkdir(exist_ok=True)
     save_png(grid, folder / f'step_{step:06d}.png')
     self._metrics.write_image('synthetic', step, grid)
 
-  def results(self, before: Json) -> dict[str, Any]:
-    """Returns what `results.json` says about condensing.
+  def measured(self) -> Condensing:
+    """Returns what the lines of metrics say, also those of earlier processes.
 
-    Args:
-      before: the same of the run so far, if it was resumed.
+    What compiling took is not among them.
     """
     rows = read_metrics(self._folder)
     timed = [row for row in rows if row.get('steps')]
-    results: dict[str, Any] = {
-      'compile_seconds': self._compile_seconds
-      or before.get('compile_seconds', 0.0),
-    }
-    if timed:
-      per_step = [row['seconds'] / row['steps'] for row in timed]
-      results |= {
-        'seconds_per_step': statistics.median(per_step),
-        'images_per_second': self._images_per_step
-        / statistics.median(per_step),
-        'condense_seconds': sum(row['seconds'] for row in timed),
-        'final_loss': rows[-1]['loss'],
-      }
-    return results
+    if not timed:
+      return Condensing()
+    per_step = statistics.median(row['seconds'] / row['steps'] for row in timed)
+    last = rows[-1]
+    return Condensing(
+      condense_seconds=sum(row['seconds'] for row in timed),
+      seconds_per_step=per_step,
+      images_per_second=self._images / per_step,
+      final_loss=last['loss'],
+      final_losses={
+        term: last[name] for term, name in loss_names(self._terms).items()
+      },
+    )
 
   def _log(self, step: int) -> None:
-    total, steps, seconds = self._unlogged
+    *sums, steps, seconds = self._unlogged
+    means = [total / steps for total in sums]
+    names = loss_names(self._terms).values()
     self._metrics.write(
       step,
-      loss=total / steps,
+      **{'loss': sum(means), **dict(zip(names, means, strict=True))},
       steps=int(steps),
       seconds=seconds,
-      images_per_second=steps * self._images_per_step / seconds,
+      images_per_second=steps * self._images / seconds,
     )
-    self._unlogged[:] = 0
+    self._unlogged = np.zeros_like(self._unlogged)
 
-  @property
-  def _images_per_step(self) -> int:
-    """Images embedded in a step, padding of small classes left out."""
-    config = self._config.condense
-    real = np.minimum(self._data.counts, config.batch_real).sum()
-    return int(real) + self._data.classes * config.largest
 
-  @property
-  def _picture_steps(self) -> set[int]:
-    """Evenly spread, moved on to the next multiple of `log_every`."""
-    config, count = self._config.condense, self._config.output.pictures
-    spread = (config.steps * (i + 1) / (count + 1) for i in range(count))
-    every = config.log_every
-    return {math.ceil(step / every) * every for step in spread}
+def loss_names(terms: tuple[str, ...]) -> dict[str, str]:
+  """Returns by term the name of its loss in a line of metrics.
+
+  Args:
+    terms: of the loss. A single one is the loss itself.
+  """
+  if len(terms) == 1:
+    return {terms[0]: 'loss'}
+  return {term: f'loss_{term}' for term in terms}
+
+
+def images_per_step(config: RunConfig, data: ClassData) -> int:
+  """Returns the images embedded in a step, without small classes' padding."""
+  real = np.minimum(data.counts, config.condense.batch_real).sum()
+  return int(real) + data.classes * config.condense.largest
+
+
+def picture_steps(config: RunConfig) -> set[int]:
+  """Returns the steps to draw: even, moved on to a multiple of `log_every`."""
+  steps, every = config.condense.steps, config.condense.log_every
+  count = config.output.pictures
+  spread = (steps * (i + 1) / (count + 1) for i in range(count))
+  return {math.ceil(step / every) * every for step in spread}
+
+
+def draw_set(made: SyntheticSet, title: str) -> Image.Image:
+  """Draws a set whose classes have equally many stored images."""
+  images = made.images_uint8.reshape(made.classes, -1, *made.image_shape)
+  return draw_grid(images, made.class_names, title=title)

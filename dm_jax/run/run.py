@@ -1,11 +1,12 @@
 """One run of `launch.py`: sets are made and evaluated; it resumes by itself."""
 
 from collections.abc import Callable
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dm_jax.files import read_json
+from dm_jax.records.results import read_results, to_json
 from dm_jax.report.page import summary_lines, write_report
 from dm_jax.run import continual, interrupts, processes, search, workdir
 from dm_jax.run.config import RunConfig
@@ -14,6 +15,7 @@ from dm_jax.run.interrupts import Request
 from dm_jax.run.job import Job
 from dm_jax.run.make import Maker
 from dm_jax.run.prepare import check_evaluation, prepare
+from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team, serve
 from dm_jax.run.trials import run_trials
 
@@ -86,17 +88,18 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
   with workdir.claim(job.folder, job.config, job.inputs):
     for line in notes(job):
       job.say(line)
-    results = read_json(job.folder / 'results.json')
-    results |= facts(job)
-    maker = Maker(job, request, team, results)
-    APPLICATIONS[job.config.application].lead(maker)
-    results |= describe_machine(results.get('peak_bytes', 0))
-    maker.save_results()
-    page = write_report(job.folder, results, job.config.to_dict())
-  for line in summary_lines(results):
+    before = dataclasses.replace(read_results(job.folder), **facts(job))
+    results = ResultsFile(job.folder, before)
+    APPLICATIONS[job.config.application].lead(
+      Maker(job, request, team, results)
+    )
+    machine = describe_machine(results.now.peak_bytes or 0)
+    results.keep(dataclasses.replace(results.now, **machine))
+    page = write_report(job.folder, results.now, job.config.to_dict())
+  for line in summary_lines(results.now):
     job.say(line)
   job.say(f'report: {page}')
-  return results
+  return to_json(results.now)
 
 
 def _say_nothing(line: str) -> None:

@@ -1,15 +1,14 @@
 """`launch.py` with application search: sets, networks, rankings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dm_jax.applications.rankings import compare_rankings
 from dm_jax.applications.search import (
-  Candidate,
   early_stopping,
   keep_fitting,
   list_space,
@@ -21,26 +20,36 @@ from dm_jax.errors import InputError
 from dm_jax.networks.family import split_families
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import make_network
+from dm_jax.records.applications import (
+  REAL,
+  GroupAgreement,
+  Search,
+  SearchOutcome,
+  Trainings,
+)
+from dm_jax.records.results import Results
 from dm_jax.report.applications import save_figures
-from dm_jax.run.job import BASELINE, EVALUATE, Job
-from dm_jax.run.make import Maker
+from dm_jax.run.job import Job, Purpose
+from dm_jax.run.make import Maker, making_seconds
 from dm_jax.run.progress import Progress
+from dm_jax.run.trials import whole_protocol
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import check_batches
-from dm_jax.types import Json
+from dm_jax.types import Key
 
-REAL = 'real'  # Networks trained on the whole set and tested on the test set.
+EARLY_STOPPING = 'early_stopping'
 
 
-class Ranking(NamedTuple):
-  """A set to train the networks on, and how.
+class Ranker(NamedTuple):
+  """What ranks networks: a set to train them on, and how they are tested.
 
   Attributes:
-    name: the method that made the set, early_stopping, or `REAL`.
+    name: the method that made the set, `EARLY_STOPPING`, or `REAL`.
     made: the set.
     config: the protocol.
     images: to test on, uint8 [N, H, W, D].
     labels: int32 [N].
+    key: of the networks.
   """
 
   name: str
@@ -48,6 +57,7 @@ class Ranking(NamedTuple):
   config: EvalConfig
   images: np.ndarray
   labels: np.ndarray
+  key: Key
 
 
 def check(job: Job) -> None:
@@ -73,26 +83,18 @@ def lead(maker: Maker) -> None:
   Args:
     maker: of the run; its results and workdir get what is found.
   """
-  job = maker.job
-  networks = _networks(job)
-  before = maker.results.get('search', {})
-  found: dict[str, Any] = {
-    REAL: {'accuracies': {}, 'seconds': {}},
-    'sets': {},
-    'compile_seconds': 0.0,
-    **before,
-    'space': job.config.search.space,
-    'networks': [label(network) for network in networks],
-  }
-  maker.results['search'] = found
-  left_out = len(list_space(job.config.search.space)) - len(networks)
+  job, results = maker.job, maker.results
+  networks, space = _networks(job), job.config.search.space
+  labels = tuple(map(label, networks))
+  before = results.now.search or Search()
+  found = dataclasses.replace(before, space=space, networks=labels)
+  results.keep(dataclasses.replace(results.now, search=found))
+  left_out = len(list_space(space)) - len(networks)
   if left_out:
     job.say(f'{left_out} networks of the space do not take these images')
-  rankings = _rankings(maker)
-  _train_all(maker, networks, rankings)
-  _agree(maker, rankings)
-  maker.save_results()
-  save_figures(maker.results, job.folder)
+  _train_all(maker, networks, _rankers(maker))
+  results.keep(with_agreement(results.now))
+  save_figures(results.now, job.folder)
 
 
 def _networks(job: Job) -> tuple[NetworkConfig, ...]:
@@ -101,122 +103,135 @@ def _networks(job: Job) -> tuple[NetworkConfig, ...]:
   return keep_fitting(space, train.image_shape, train.classes)
 
 
-def _rankings(maker: Maker) -> list[Ranking]:
+def _rankers(maker: Maker) -> list[Ranker]:
   """Makes all sets, those of the run before the whole one."""
   job = maker.job
   config, split = job.config.evaluate, job.split
-  held_out = (split.images, split.labels)
+  small = (split.images, split.labels, job.key(Purpose.EVALUATE))
   makers = {job.config.method: functools.partial(maker.make, 0)}
   for method in config.selections:
     makers.setdefault(method, functools.partial(maker.select, method, 0))
-  rankings = [
-    Ranking(method, make(), config, *held_out)
-    for method, make in makers.items()
+  rankers = [
+    Ranker(method, make(), config, *small) for method, make in makers.items()
   ]
   if job.config.search.early_stopping:
-    images = len(rankings[0].made.labels)
-    key = job.key(BASELINE)
+    images = len(rankers[0].made.labels)
+    key = job.key(Purpose.EARLY_STOPPING)
     stopped = early_stopping(split.train, images, config, key=key)
-    rankings.append(Ranking('early_stopping', *stopped, *held_out))
+    rankers.append(Ranker(EARLY_STOPPING, *stopped, *small))
   whole = SyntheticSet.from_whole(split.train)
-  longer = dataclasses.replace(
-    config,
-    epochs=config.whole_set_epochs,
-    networks=config.whole_set_networks,
-  )
   test = (job.dataset.test_images, job.dataset.test_labels)
-  return [*rankings, Ranking(REAL, whole, longer, *test)]
+  # Other draws than the small sets': equal ones would agree by luck, too.
+  key = job.key(Purpose.WHOLE_RANKING)
+  return [*rankers, Ranker(REAL, whole, whole_protocol(config), *test, key)]
 
 
 def _train_all(
-  maker: Maker, networks: tuple[NetworkConfig, ...], rankings: list[Ranking]
+  maker: Maker, networks: tuple[NetworkConfig, ...], rankers: list[Ranker]
 ) -> None:
   """Trains every network on every set, family by family.
 
   A family's programs are then used up before those of the next are compiled.
   """
-  total = len(networks) * len(rankings)
-  records = [_record(maker.results['search'], r.name) for r in rankings]
-  done = sum(len(record['accuracies']) for record in records)
+  total, done = len(networks) * len(rankers), _found(maker).trained
   if done == total:
     return
   with Progress(
     total, description='train the networks', unit='network', initial=done
   ) as bar:
     for family in split_families(networks):
-      for ranking, record in zip(rankings, records, strict=True):
-        for _ in _train(maker, family.members, ranking, record):
-          done += 1
-          bar.update(done)
+      for ranker in rankers:
+        _train(maker, family.members, ranker, bar)
 
 
 def _train(
-  maker: Maker,
-  members: Sequence[NetworkConfig],
-  ranking: Ranking,
-  record: dict[str, dict],
-) -> Iterator[Candidate]:
-  """Trains a family's networks on a set and keeps each, before yielding it.
+  maker: Maker, members: Sequence[NetworkConfig], ranker: Ranker, bar: Progress
+) -> None:
+  """Trains a family's networks on a set, and keeps each when it is tested.
 
   Its seconds are without compiling, which all sets share.
   """
 
   def meet_request(done: int, total: int) -> None:
     if done < total:  # All trained: only the test is left.
-      maker.meet_request('training the networks of the search')
+      doing = 'training the networks of the search'
+      maker.request.meet(f'{doing}, finished networks are kept')
 
-  found = maker.results['search']
+  known = _found(maker).trainings(ranker.name).accuracies
   compiled = compile_seconds()
   for trained in train_networks(
     members,
-    ranking.made,
-    ranking.images,
-    ranking.labels,
-    ranking.config,
-    # Other draws than the small sets': equal ones would agree by luck, too.
-    key=maker.job.key(EVALUATE, int(ranking.name == REAL)),
+    ranker.made,
+    ranker.images,
+    ranker.labels,
+    ranker.config,
+    key=ranker.key,
     callback=meet_request,
-    skip=[n for n in members if label(n) in record['accuracies']],
+    skip=[network for network in members if label(network) in known],
   ):
     compiling = compile_seconds() - compiled
     compiled += compiling
-    name = label(trained.network)
-    record['accuracies'][name] = list(trained.result.accuracies)
-    record['seconds'][name] = max(0.0, trained.seconds - compiling)
-    found['compile_seconds'] += compiling
-    spent = maker.results.get('evaluate_seconds', 0.0)
-    maker.results['evaluate_seconds'] = spent + trained.seconds
-    maker.save_results()
-    yield trained
+    found = _found(maker)
+    trainings = found.trainings(ranker.name).with_network(
+      label(trained.network),
+      trained.result.accuracies,
+      max(0.0, trained.seconds - compiling),
+    )
+    found = dataclasses.replace(
+      found.with_trainings(ranker.name, trainings),
+      compile_seconds=found.compile_seconds + compiling,
+    )
+    now = maker.results.now.with_evaluating(trained.seconds)
+    maker.results.keep(dataclasses.replace(now, search=found))
+    bar.update(found.trained)
 
 
-def _record(found: dict[str, Any], name: str) -> dict[str, dict]:
-  """The accuracies and seconds of a ranking so far."""
-  if name == REAL:
-    return found[REAL]
-  return found['sets'].setdefault(name, {'accuracies': {}, 'seconds': {}})
+def _found(maker: Maker) -> Search:
+  """What the search has shown so far."""
+  found = maker.results.now.search
+  assert found is not None
+  return found
 
 
-def _agree(maker: Maker, rankings: list[Ranking]) -> None:
-  """Compares each small set's ranking with the real one."""
-  found = maker.results['search']
-  names, real = found['networks'], found[REAL]
-  found['agreement'] = {}
-  for ranking in rankings:
-    if ranking.name == REAL:
-      continue
-    record = found['sets'][ranking.name]
-    agreement = compare_rankings(_means(record, names), _means(real, names))
-    making = 0.0
-    if ranking.name != 'early_stopping':
-      making = maker.making_seconds(ranking.name, 0) or 0.0
-    found['agreement'][ranking.name] = {
-      **dataclasses.asdict(agreement),
-      'seconds': making + sum(record['seconds'].values()),
-      'real_seconds': sum(real['seconds'].values()),
-    }
+def with_agreement(results: Results) -> Results:
+  """Compares each small set's ranking with the real one.
+
+  Args:
+    results: of a search whose networks are all trained.
+
+  Returns:
+    The same with `search.agreement`.
+  """
+  found = results.search
+  assert found is not None
+  agreement = {name: _outcome(results, found, name) for name in found.sets}
+  found = dataclasses.replace(found, agreement=agreement)
+  return dataclasses.replace(results, search=found)
 
 
-def _means(record: Json, names: Sequence[str]) -> dict[str, float]:
+def _outcome(results: Results, found: Search, name: str) -> SearchOutcome:
+  """What the ranking by one set is worth, and what it cost."""
+  small, real = found.trainings(name), found.real
+  agreement = compare_rankings(
+    _means(small, found.networks), _means(real, found.networks)
+  )
+  # Images for early stopping are drawn, which takes no time to speak of.
+  making = 0.0 if name == EARLY_STOPPING else making_seconds(results, name, 0)
+  training = sum(small.seconds.values())
+  return SearchOutcome(
+    groups=tuple(
+      GroupAgreement(**dataclasses.asdict(group)) for group in agreement.groups
+    ),
+    picked=agreement.picked,
+    picked_accuracy=agreement.picked_accuracy,
+    best=agreement.best,
+    best_accuracy=agreement.best_accuracy,
+    seconds=None if making is None else making + training,
+    real_seconds=sum(real.seconds.values()),
+  )
+
+
+def _means(trainings: Trainings, networks: Sequence[str]) -> dict[str, float]:
   """Accuracies in the space's order, in which ties are broken."""
-  return {name: float(np.mean(record['accuracies'][name])) for name in names}
+  known = trainings.accuracies
+  return {name: float(np.mean(known[name])) for name in networks}

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from dm_jax.records.results import from_json
 from dm_jax.report.applications import save_figures
 from dm_jax.report.continual import Curve, read_curves
 from dm_jax.report.search import Ranking, read_rankings
@@ -33,13 +34,13 @@ SEARCH: dict[str, Any] = {
     },
   },
 }
-RESULTS = {'method': 'dm', 'continual': CONTINUAL, 'search': SEARCH}
+RESULTS = from_json({'method': 'dm', 'continual': CONTINUAL, 'search': SEARCH})
 
 
 def test_curves_have_names_and_the_own_method_first():
   assert read_curves(RESULTS) == [
-    Curve('DM', [5, 10], [0.98, 0.92], [0.01, 0.03]),
-    Curve('random real', [5, 10], [0.9, 0.7], [0.01, 0.02]),
+    Curve('DM', (5, 10), (0.98, 0.92), (0.01, 0.03)),
+    Curve('random real', (5, 10), (0.9, 0.7), (0.01, 0.02)),
   ]
 
 
@@ -53,9 +54,9 @@ def test_rankings_pair_the_architectures_that_are_there():
 
 @pytest.mark.parametrize('name', ['real', 'sets', 'agreement'])
 def test_without_a_part_there_is_no_ranking(name):
-  assert read_rankings({'search': SEARCH | {name: {}}}) == []
+  assert read_rankings(from_json({'search': SEARCH | {name: {}}})) == []
   rest = {key: value for key, value in SEARCH.items() if key != name}
-  assert read_rankings({'search': rest}) == []
+  assert read_rankings(from_json({'search': rest})) == []
 
 
 def test_figures_are_saved_where_the_report_looks(tmp_path):
@@ -74,5 +75,5 @@ def test_figures_are_saved_where_the_report_looks(tmp_path):
   [{}, {'continual': {'methods': {}}, 'search': {'networks': ['mlp']}}],
 )
 def test_nothing_is_written_where_nothing_is_complete(tmp_path, results):
-  assert save_figures(results, tmp_path) == []
+  assert save_figures(from_json(results), tmp_path) == []
   assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from dm_jax.records.results import from_json
 from dm_jax.report.continual import continual_table
 from dm_jax.report.search import search_table
 from dm_jax.words import method_order
@@ -95,12 +96,14 @@ SEARCH: dict[str, Any] = {
 
 def continual(**changes):
   results = {'data': {'name': 'digits'}, 'method': 'dm'}
-  return continual_table(results | {'continual': CONTINUAL | changes})
+  return continual_table(
+    from_json(results | {'continual': CONTINUAL | changes})
+  )
 
 
 def search(**changes):
   results = {'data': {'name': 'digits'}, 'method': 'dm'}
-  return search_table(results | {'search': SEARCH | changes})
+  return search_table(from_json(results | {'search': SEARCH | changes}))
 
 
 def test_methods_stand_beside_each_other_step_below_step():
@@ -178,7 +181,7 @@ def test_one_class_is_not_classes():
 @pytest.mark.parametrize('name', ['steps', 'orders', 'budget_bytes', 'store'])
 def test_what_continual_runs_were_told_may_be_missing(name):
   rest = {key: value for key, value in CONTINUAL.items() if key != name}
-  table = continual_table({'continual': rest})
+  table = continual_table(from_json({'continual': rest}))
   assert table is not None
   assert table.rows[0] == ('5 classes', '98.0 ± 1.0', '90.0 ± 1.0')
 
@@ -207,10 +210,10 @@ def test_a_cost_that_is_missing_is_a_dash(name):
 
 @pytest.mark.parametrize('found', [None, {}, {'methods': {}}, {'rows': rows()}])
 def test_without_a_complete_method_there_is_no_table(found):
-  assert continual_table({'continual': found}) is None
-  assert search_table({'search': found}) is None
-  assert continual_table({}) is None
-  assert search_table({}) is None
+  assert continual_table(from_json({'continual': found})) is None
+  assert search_table(from_json({'search': found})) is None
+  assert continual_table(from_json({})) is None
+  assert search_table(from_json({})) is None
 
 
 def test_correlations_stand_above_what_is_picked():
@@ -248,6 +251,13 @@ def test_parts_of_an_agreement_may_be_missing():
   )
   assert len(table.notes) == 2
   assert 'Compiling' not in table.notes[1]
+
+
+def test_a_time_that_is_not_known_is_a_dash():
+  found = SEARCH['agreement']['dm'] | {'seconds': None}
+  table = search(agreement={'dm': found})
+  assert table is not None
+  assert table.rows[-1] == ('Time', '–', '6 min 40 s')
 
 
 def test_the_order_is_not_the_files():

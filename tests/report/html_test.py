@@ -1,3 +1,4 @@
+from dm_jax.records.results import Data, Results, from_json
 from dm_jax.report.html import config_table, marked, run_tables, times
 
 
@@ -13,19 +14,23 @@ def test_config_names_are_dotted_and_grouped():
 
 def test_times_end_in_their_total():
   results = {'condense_seconds': 3.0, 'evaluate_seconds': 4.5}
-  assert times(results) == {'condense': 3.0, 'evaluate': 4.5, 'total': 7.5}
-  assert times({}) == {}
+  assert times(from_json(results)) == {
+    'condense': 3.0,
+    'evaluate': 4.5,
+    'total': 7.5,
+  }
+  assert times(Results()) == {}
 
 
 def test_tables_without_values_are_left_out():
-  html = run_tables({'mode': 'run', 'seed': 0})
+  html = run_tables(Results(mode='run', seed=0))
   assert '<dt>seed</dt><dd>0</dd>' in html
   assert html.count('<h3>') == 1
 
 
 def test_of_very_many_classes_the_first_are_named():
-  names = [f'n{i:04}' for i in range(1000)]
-  html = run_tables({'data': {'class_names': names}})
+  names = tuple(f'n{i:04}' for i in range(1000))
+  html = run_tables(Results(data=Data(class_names=names)))
   assert 'n0199, and 800 more' in html
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 import pytest
 
 from dm_jax.records.metrics import MetricsWriter
+from dm_jax.records.results import from_json
 from dm_jax.report.grid import save_png
 from dm_jax.report.page import summary_lines, write_report
 from dm_jax.run.config import RunConfig
@@ -175,9 +176,13 @@ def workdir(tmp_path):
 
 
 def read(workdir, results=RESULTS, config=CONFIG):
-  path = write_report(workdir, results, config)
+  path = write_report(workdir, from_json(results), config)
   assert path == workdir / 'report.html'
   return path.read_text('utf-8')
+
+
+def summary(results):
+  return summary_lines(from_json(results))
 
 
 def without(*names):
@@ -284,7 +289,7 @@ def test_a_warning_stands_there_iff_not_above_the_baseline(
   _, random, whole = RESULTS['evaluations']
   entries = [entry('dm', 10, [[ours]]), random, whole]
   results = RESULTS | {'evaluations': entries}
-  page, lines = Page(read(workdir, results)).text, summary_lines(results)
+  page, lines = Page(read(workdir, results)).text, summary(results)
   for text in (page, '\n'.join(lines)):
     assert ('no better' in text) == warned
     assert ('a smaller condense.learning_rate' in text) == warned
@@ -312,7 +317,7 @@ def test_several_networks_sizes_and_sets(workdir):
   ):
     assert words in page.text, words
   assert len(page.all('details')) == 2
-  lines = summary_lines(LARGE)
+  lines = summary(LARGE)
   assert (
     lines[0] == 'synthetic (10 per class)    50.0 ± 0.0 %   2 sets × 2 networks'
   )
@@ -348,7 +353,7 @@ def test_a_run_that_was_not_evaluated_says_so(workdir):
   assert 'No accuracies yet' in page.text
   assert '--mode=run' in page.text
   assert 'Warning' not in page.text
-  assert summary_lines(results) == [
+  assert summary(results) == [
     'No accuracies yet: no network has been trained on these images. The same '
     'command with --mode=run goes on to do that.'
   ]
@@ -399,7 +404,7 @@ def test_a_run_without_metrics_has_no_curve(tmp_path):
 
 
 def test_the_summary_is_aligned():
-  assert summary_lines(RESULTS) == [
+  assert summary(RESULTS) == [
     'synthetic (10 per class)    92.3 ± 0.4 %   5 networks',
     'random real (10 per class)  85.0 ± 0.8 %   3 networks',
     'whole set (1,437 images)    98.6       %   1 network',
@@ -505,7 +510,7 @@ def test_an_application_that_is_not_finished_says_so(
   page = Page(read(workdir, results))
   assert words in page.text
   assert 'no network has been trained' not in page.text
-  assert summary_lines(results) == [words]
+  assert summary(results) == [words]
 
 
 def test_every_part_of_an_application_may_be_missing_or_none(workdir):
@@ -515,11 +520,11 @@ def test_every_part_of_an_application_may_be_missing_or_none(workdir):
       for part in (rest, rest | {key: None}):
         results = RESULTS | {name: part}
         Page(read(workdir, results))
-        assert summary_lines(results)
+        assert summary(results)
 
 
 def test_the_summary_ends_with_the_tables_of_applications():
-  lines = summary_lines(RESULTS | {'continual': CONTINUAL, 'search': SEARCH})
+  lines = summary(RESULTS | {'continual': CONTINUAL, 'search': SEARCH})
   whole = lines.index('whole set (1,437 images)    98.6       %   1 network')
   assert lines[whole + 1 : whole + 6] == [
     '',
@@ -534,14 +539,14 @@ def test_the_summary_ends_with_the_tables_of_applications():
 
 
 def test_the_summary_of_a_search_is_its_table():
-  lines = summary_lines(without('evaluations') | {'search': SEARCH})
+  lines = summary(without('evaluations') | {'search': SEARCH})
   assert lines[0] == 'digits: rankings of architectures'
 
 
 @pytest.mark.parametrize('method', ['dm', 'random'])
 def test_tables_stand_one_empty_line_apart(method):
   # A run of random images brings no warnings, which would come between.
-  lines = summary_lines(LARGE | {'method': method, 'continual': CONTINUAL})
+  lines = summary(LARGE | {'method': method, 'continual': CONTINUAL})
   title = lines.index('digits: accuracy on the classes seen, in %')
   assert lines[title - 1] == ''
   assert lines[title - 2] != ''

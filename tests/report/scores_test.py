@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from dm_jax.records.results import Results, from_json
 from dm_jax.report.scores import (
   Score,
   advice,
@@ -24,7 +25,7 @@ def entry(method, size, mean, std=0.004, sets=((0.5, 0.5),), network='convnet'):
   }
 
 
-RESULTS = {
+VALUES = {
   'method': 'dm',
   'images_per_class': 10,
   'networks': ['convnet'],
@@ -36,8 +37,15 @@ RESULTS = {
 }
 
 
+RESULTS = from_json(VALUES)
+
+
+def changed(**changes):
+  return from_json(VALUES | changes)
+
+
 def with_entries(*entries, **changes):
-  return RESULTS | {'evaluations': list(entries)} | changes
+  return changed(evaluations=list(entries), **changes)
 
 
 def test_scores_are_of_the_first_network_and_the_largest_size():
@@ -47,7 +55,7 @@ def test_scores_are_of_the_first_network_and_the_largest_size():
     entry('random', 10, 0.4, network='mlp'),
   ]
   results = with_entries(
-    *more, *RESULTS['evaluations'], networks=['convnet', 'mlp']
+    *more, *VALUES['evaluations'], networks=['convnet', 'mlp']
   )
   synthetic, random = read_scores(results)
   assert synthetic == Score(
@@ -64,7 +72,7 @@ def test_scores_are_of_the_first_network_and_the_largest_size():
     False,
     '85.1 ± 1.2',
   )
-  assert read_scores({}) == []
+  assert read_scores(Results()) == []
 
 
 def test_the_runs_own_set_comes_first_and_the_whole_set_last():
@@ -114,7 +122,7 @@ def test_selected_images_warn_without_advice():
 @pytest.mark.parametrize(
   'results',
   [
-    {},
+    Results(),
     RESULTS,
     with_entries(entry('random', 10, 0.3), method='random'),
     with_entries(entry('dm', 10, 0.3), entry('random', 1, 0.4)),
@@ -158,19 +166,19 @@ def test_the_sentence_names_sets_and_network():
   ],
 )
 def test_where_the_images_come_from(method, text):
-  assert origin(RESULTS | {'method': method}) == text
+  assert origin(changed(method=method)) == text
 
 
 def test_several_sets_are_named():
-  assert origin(RESULTS | {'sets': 5}).endswith(
+  assert origin(changed(sets=5)).endswith(
     'synthetic ones, 5 times independently.'
   )
-  assert origin({'method': 'herding'}) == (
+  assert origin(Results(method='herding')) == (
     'A few real images were selected by herding.'
   )
 
 
 def test_images_are_counted_if_known():
   assert image_counts(RESULTS) == (1437, 100)
-  assert image_counts(RESULTS | {'method': 'whole'}) == (1437, 1437)
-  assert image_counts({}) is None
+  assert image_counts(changed(method='whole')) == (1437, 1437)
+  assert image_counts(Results()) is None

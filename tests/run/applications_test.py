@@ -143,7 +143,7 @@ def test_a_summary_by_hand():
     row(1, [0.7, 0.7], [[0.8, 0.6], [0.8, 0.6]]),
   ]
   found = summary([first, second])
-  assert found['classes'] == [2, 4]
+  assert found['classes'] == (2, 4)
   assert found['mean'] == pytest.approx([0.85, 0.55])
   assert found['std'] == pytest.approx(
     [np.std([0.8, 0.6, 1, 1]), np.std([0.5, 0.3, 0.7, 0.7])]
@@ -408,13 +408,13 @@ def test_the_real_ranking_has_draws_of_its_own(tmp_path, monkeypatch):
 
 
 def test_a_signal_stops_a_search_at_once(tmp_path, monkeypatch):
-  whole = search_run._train
+  whole = search_run.train_networks
 
-  def interrupted(*args):
+  def interrupted(*args, **options):
     os.kill(os.getpid(), signal.SIGINT)
-    return whole(*args)
+    return whole(*args, **options)
 
-  monkeypatch.setattr(search_run, '_train', interrupted)
+  monkeypatch.setattr(search_run, 'train_networks', interrupted)
   with pytest.raises(Interrupted, match='the same command goes on'):
     start(SEARCH, tmp_path)
 

@@ -133,7 +133,7 @@ def test_the_same_run_again_trains_nothing(finished, monkeypatch):
     raise AssertionError('it was done already')
 
   monkeypatch.setattr('dm_jax.run.team.evaluate', refuse)
-  monkeypatch.setattr('dm_jax.run.make.evaluate', refuse)
+  monkeypatch.setattr('dm_jax.run.validate.evaluate', refuse)
   again, _ = start(folder)
   assert again['evaluations'] == results['evaluations']
 

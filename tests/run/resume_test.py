@@ -212,8 +212,7 @@ def stopped(start, tmp_path_factory):
     assert process.returncode == code
     step = newest(workdir)
     assert err.splitlines()[-1] == (
-      f'stopped at step {step}, which was saved; the same command goes on from'
-      ' there'
+      f'stopped (condensing, step {step} was saved); the same command goes on'
     )
     assert 'Traceback' not in err
     assert begun < step < STEPS
@@ -274,8 +273,7 @@ def test_a_signal_while_evaluating_keeps_what_is_done(
   _, err = process.communicate(timeout=60)
   assert process.returncode == 143
   assert err.splitlines()[-1] == (
-    f'stopped ({RANDOM}) after 0 of 1 networks; the same command goes on from'
-    ' there'
+    f'stopped ({RANDOM}: 0 of 1 networks are kept); the same command goes on'
   )
   before = json.loads((tmp_path / 'results.json').read_text())
   assert 'accuracies' in before

@@ -1,4 +1,5 @@
-from types import SimpleNamespace
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 
 from dm_jax.config.sections import EvalConfig
-from dm_jax.run import team, trials
-from dm_jax.run.interrupts import Request
-from dm_jax.run.team import Team
-from dm_jax.run.trials import Trial, run_trial
+from dm_jax.records.evaluations import Case, Evaluation
+from dm_jax.records.results import Results, read_results
+from dm_jax.run.interrupts import Interrupted, Request
+from dm_jax.run.results_file import ResultsFile
+from dm_jax.run.trials import Trial, group_size, run_trial
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import evaluate
 from dm_jax.types import Network
@@ -37,13 +39,13 @@ CONFIG = EvalConfig(networks=6, epochs=2, batch_size=4, augment='none')
   ],
 )
 def test_a_group_fills_the_devices(networks, devices, size):
-  assert trials._group_size(networks, devices) == size
+  assert group_size(networks, devices) == size
 
 
 @pytest.mark.parametrize('devices', range(1, 10))
 def test_groups_are_equal_and_of_at_most_five_for_each_device(devices):
   for networks in range(1, 101):
-    size = trials._group_size(networks, devices)
+    size = group_size(networks, devices)
     assert networks % size == 0
     assert 1 <= size <= 5 * devices
 
@@ -76,63 +78,103 @@ LINEAR = Network.from_functions(
   embed=no_features,
   logits=logits,
 )
+TRIAL = Trial(Case('dm', 'linear', 2), 2, CONFIG)
 
 
-@pytest.fixture
-def run_on(monkeypatch):
-  """A function that runs a trial and returns its entry and its groups."""
+class Alone:
+  """A team of one process, which notes the groups that it trains.
 
-  def run(devices, accuracies=()):
-    local = jax.local_devices()[:devices]
-    groups, saved = [], []
+  Attributes:
+    groups: (first network, networks) of each.
+    stop: what is called before a group is trained.
+  """
 
-    def record(made, *args, first, **options):
-      groups.append((first, args[2].networks))
-      return evaluate(made, *args, first=first, devices=local, **options)
+  def __init__(self, devices, stop=lambda: None):
+    self.devices = jax.local_devices()[:devices]
+    self.groups, self.stop = [], stop
 
-    test_images, test_labels = images(300, 9), np.arange(300) % 3
-    job: Any = SimpleNamespace(
-      key=lambda purpose, number: jax.random.key(number),
-      dataset=SimpleNamespace(test_images=test_images, test_labels=test_labels),
-      pool={'linear': LINEAR},
-      split=SimpleNamespace(train=SimpleNamespace(classes=3)),
+  def evaluate(
+    self, made, config, *, purpose, number, network, first, callback
+  ):
+    self.stop()
+    self.groups.append((first, config.networks))
+    return evaluate(
+      made,
+      images(300, 9),
+      np.arange(300) % 3,
+      config,
+      key=jax.random.key(number),
+      network={'linear': LINEAR}[network],
+      callback=callback,
+      first=first,
+      devices=self.devices,
     )
-    results = {
-      'method': 'dm',
-      'networks': ['linear'],
-      'images_per_class': 2,
-    }
-    request = Request()
-    maker: Any = SimpleNamespace(
-      job=job,
-      results=results,
-      request=request,
-      team=Team(job, request),
-      save_results=lambda: saved.append(len(groups)),
-    )
-    trial = Trial('dm', 2, 'linear', 2, CONFIG, make)
-    entry = trial.entry(results)
-    entry['accuracies'] = [[*part] for part in accuracies]
-    with monkeypatch.context() as patch:
-      patch.setattr(team, 'evaluate', record)
-      patch.setattr(jax, 'device_count', lambda: devices)
-      run_trial(maker, trial)
-    assert saved == [*range(1, len(groups) + 1)]
-    return entry, groups
-
-  return run
 
 
-def test_a_trial_goes_on_with_groups_of_another_size(run_on):
-  straight, groups = run_on(1)
+class Saves(ResultsFile):
+  """Results that note how often they are kept."""
+
+  kept = 0
+
+  def keep(self, results):
+    super().keep(results)
+    self.kept += 1
+
+
+def run_on(folder: Path, devices, accuracies=()):
+  """Returns the accuracies of a trial that goes on, and its groups."""
+  before = Results()
+  if accuracies:
+    before = before.with_evaluation(Evaluation.of(TRIAL.case, accuracies))
+  file, team = Saves(folder, before), Alone(devices)
+  made = [make(number) for number in range(2)]
+  given: Any = team
+  run_trial(TRIAL, made, given, file, Request(), devices=devices)
+  assert file.kept == len(team.groups)
+  found = file.now.evaluation(TRIAL.case)
+  assert found is not None
+  flat = [accuracy for each in found.accuracies for accuracy in each]
+  assert found.mean == pytest.approx(sum(flat) / 12)
+  assert file.kept == 0 or read_results(folder) == file.now
+  return found.accuracies, team.groups
+
+
+def test_a_trial_goes_on_with_groups_of_another_size(tmp_path):
+  straight, groups = run_on(tmp_path, 1)
   assert groups == [(0, 3), (3, 3), (0, 3), (3, 3)]
-  first, second = straight['accuracies']
+  first, second = straight
   assert first != second
-  entry, groups = run_on(2, [first, second[:3]])
+  found, groups = run_on(tmp_path, 2, [first, second[:3]])
   assert groups == [(3, 3)]
-  assert entry == straight
-  entry, groups = run_on(1, [first[:2]])
+  assert found == straight
+  found, groups = run_on(tmp_path, 1, [first[:2]])
   assert groups == [(2, 4), (0, 3), (3, 3)]
-  assert entry == straight
-  entry, groups = run_on(1, [first, second])
+  assert found == straight
+  found, groups = run_on(tmp_path, 1, [first, second])
   assert groups == []
+  assert found == straight
+
+
+def test_a_signal_ends_a_trial_after_the_group_in_training(tmp_path):
+  request = Request()
+  file = ResultsFile(tmp_path, Results())
+  team: Any = Alone(1)
+  trial = dataclasses.replace(
+    TRIAL, config=dataclasses.replace(CONFIG, epochs=0)
+  )
+
+  def stop_in_the_second():
+    if team.groups:
+      request.number = 15
+
+  team.stop = stop_in_the_second
+  with pytest.raises(Interrupted) as error:
+    run_trial(trial, [make(0), make(1)], team, file, request, devices=1)
+  assert error.value.signal == 15
+  assert str(error.value) == (
+    'stopped (train linear on dm, 2 per class: 6 of 6 networks are kept); the'
+    ' same command goes on'
+  )
+  found = read_results(tmp_path).evaluation(trial.case)
+  assert found is not None
+  assert [len(each) for each in found.accuracies] == [6]
