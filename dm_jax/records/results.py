@@ -114,6 +114,7 @@ class Results:
     versions: of what computes a result, by package.
     device: in words.
     peak_bytes: of memory, in one process.
+    plan: how the run condensed: what its config left open, resolved.
     resumed_from: the steps that condensing went on from.
     condensing: by set, or ORDER/STEP of a stream.
     selecting_seconds: by set, by method or `training`, which methods share.
@@ -138,6 +139,7 @@ class Results:
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
   device: str | None = None
   peak_bytes: int | None = None
+  plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   resumed_from: tuple[int, ...] = ()
   condensing: Mapping[str, Condensing] = dataclasses.field(default_factory=dict)
   selecting_seconds: Mapping[str, Mapping[str, float]] = dataclasses.field(

@@ -44,7 +44,7 @@ def notes(job: Job) -> list[str]:
   ]
   if unused:
     lines.append(f'{config.network.name} does not use {", ".join(unused)}')
-  if job.synthetic is not None or config.method != 'dm':
+  if not condenses(job):
     return lines
   lines.append(job.plan.describe())
   low, high = job.split.train.held_range
@@ -86,6 +86,11 @@ def _condensing_network(job: Job) -> str | None:
     return None  # Of another version.
 
 
+def condenses(job: Job) -> bool:
+  """Whether the run makes sets by distribution matching."""
+  return job.synthetic is None and job.config.method == 'dm'
+
+
 def facts(job: Job) -> dict[str, Any]:
   """Returns the fields of `Results` that are known before the run."""
   train = job.dataset.train
@@ -112,6 +117,7 @@ def facts(job: Job) -> dict[str, Any]:
       std=tuple(train.std),
     ),
     'versions': package_versions(),
+    'plan': job.plan.record() if condenses(job) else {},
   }
 
 
