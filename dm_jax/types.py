@@ -1,4 +1,4 @@
-"""The words that every module shares: shapes, value ranges, protocols, errors.
+"""What every module shares: shapes, value ranges, types and protocols.
 
 Shape alphabet, used in every docstring:
 
@@ -155,23 +155,7 @@ class _Apply:
     return Outputs(self.embed(variables, images), (), logits, moved)
 
 
-class Discrepancy(Protocol):
-  """How far the synthetic features of one class are from the real ones."""
-
-  def __call__(self, real: Array, synthetic: Array, weights: Array) -> Array:
-    """Returns a scalar, 0 where both sets agree.
-
-    Args:
-      real: features [B, F].
-      synthetic: features [S, F].
-      weights: [B], 1 for a real image and 0 for padding.
-    """
-    ...
-
-
 # key -> the variables of the network that embeds one step's images.
 Embedder = Callable[[Key], Variables]
 
-# Stored images [S, H, W, D] -> images to train on [S', H, W, D], one class.
-Decoder = Callable[[Array], Array]
 Json = Mapping[str, Any]

@@ -60,11 +60,11 @@ def fit_into_memory(
   """
   choose('data.placement', placement, PLACEMENTS)
   needs = count_needs(objective, optimizer, data)
-  # What fewer classes would split: one batch of a batch norm.
+  # Fewer classes than these would split a batch of a batch norm.
   together = _together(objective, data.classes, len(devices))
   share = math.ceil(data.classes / len(devices) / together) * together
   if free is not None and devices[0].platform == 'cpu':
-    free //= math.ceil(data.classes / share)  # All in use share the host's.
+    free //= math.ceil(data.classes / share)  # CPU devices share the host's.
   wanted = classes_at_once or share
   wanted = min(math.ceil(wanted / together) * together, share)
   usable = math.inf if free is None else _SHARE * free

@@ -57,7 +57,7 @@ def count_needs(
   passing = micro * 3 * each.largest
   real = batch * (each.features + 2 * pixels)
   per_class = training * (2 * pixels + each.features)
-  if network.mixes_images:  # All real images are one batch, and all others.
+  if network.mixes_images:  # One batch of real images, one of the others.
     per_class += training * kept + batch * 3 * each.largest + real
   else:  # As many whole classes as come near a micro-batch.
     passing += min(max(micro, training), objective.most_kept) * kept + real
@@ -66,7 +66,7 @@ def count_needs(
   return Needs(
     fixed=2 * each.network + passing,
     per_class=per_class,
-    # Pixels and optimiser, their successors, the gradient, a copy on the way.
+    # Pixels and optimiser before and after the step; the gradient and a copy.
     state=2 * moved + 2 * stored * pixels,
     images=data.images.nbytes // data.classes,
   )

@@ -232,7 +232,8 @@ def _check_finite(losses, done: int, good, state, describe: str) -> None:
   images_finite = bool(jax.jit(_all_finite)(state.images))
   if finite.all() and images_finite:
     return
-  # The losses are those before each update: the last may spoil the images.
+  # A loss is of before its update, so the last update may break the images
+  # while every loss is finite.
   step = done + (len(finite) if finite.all() else 1 + int(np.argmin(finite)))
   raise Diverged(
     f'the loss is not finite at step {step} with {describe}; a smaller'

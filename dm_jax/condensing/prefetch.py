@@ -15,7 +15,7 @@ def deal_chunk(layout: ClassLayout, problem: Any, axes: Any, chunk: int) -> Any:
   """Puts one chunk of the problem onto the devices."""
   dealt = layout.deal(problem, axes, chunk=chunk)
   for leaf in jax.tree.leaves(problem):
-    release(leaf)  # What was read of a file need not stay.
+    release(leaf)  # Pages of a mapped file are read again when needed.
   return dealt
 
 

@@ -1,4 +1,4 @@
-"""Every setting of a run, its default and its check. The only home of both."""
+"""The library's settings by section, each with its default and its range."""
 
 import dataclasses
 

@@ -205,7 +205,7 @@ def _place(devices: tuple[Any, ...], axis: int | None) -> Callable:
 
 
 def _on_host(leaf: Any, copy: bool) -> Any:
-  """Returns a NumPy array, and keys as keys."""
+  """Copies an array to the host; PRNG keys, which NumPy lacks, stay keys."""
   if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
     data = np.array(jax.random.key_data(leaf))
     return jax.random.wrap_key_data(

@@ -152,7 +152,7 @@ def class_losses(
     totals = {name: totals[name] + losses[name] for name in totals}
     after.append(state)
   if objective.axis is not None:
-    # The padding's images see the others' through the statistics.
+    # Through the batch norm the loss of padding would move the others.
     present = objective.axis.present(len(images))
     totals = {name: loss * present for name, loss in totals.items()}
   return Comparison(totals, tuple(after))

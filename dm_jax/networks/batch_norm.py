@@ -36,7 +36,8 @@ class BatchNorm(nn.Module):
       mean, variance = running_mean.value, running_var.value
     factor = scale * lax.rsqrt(variance + _EPSILON)
     normalised = (images - _last(mean)) * _last(factor) + _last(bias)
-    # Statistics are float32 at the least, the next layer takes what came here.
+    # Statistics are computed in float32 at least; the result has the input's
+    # precision.
     return normalised.astype(images.dtype)
 
 

@@ -51,7 +51,8 @@ def _cpu_gradients(padding, images, kernel, cotangent):
     images.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), padding
   ).transpose(1, 2, 0, 3)
   if images.shape[-1] <= _FEW_CHANNELS:
-    # Not of the kernel: as a product of patches that takes five times as long.
+    # Patches for the images' gradient alone: the kernel's takes five times as
+    # long that way.
     _, pull = jax.vjp(
       lambda images: _by_patches(images, kernel, padding), images
     )

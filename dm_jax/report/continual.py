@@ -1,4 +1,4 @@
-"""What a run's sets were used for, as HTML: a figure and a table for each."""
+"""Continual learning in a report: accuracy curves, and a table."""
 
 from __future__ import annotations
 

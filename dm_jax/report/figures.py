@@ -78,7 +78,7 @@ def save_figure(
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-  """The same style whatever a person's own settings are, for as long as it."""
+  """Sets one style, whatever matplotlib settings a person has, for a `with`."""
   import matplotlib.style
 
   with matplotlib.style.context(['default', _STYLE]):
@@ -86,7 +86,7 @@ def style() -> Iterator[None]:
 
 
 def within_percent(axes: Axes) -> None:
-  """Ends the vertical axis where accuracies end, whatever bands reach."""
+  """Keeps the vertical axis within 0 to 100 %, even if a band goes beyond."""
   low, high = axes.get_ylim()
   axes.set_ylim(max(low, 0), min(high, 100))
   axes.locator_params(axis='y', steps=[1, 2, 5, 10])

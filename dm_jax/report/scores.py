@@ -1,4 +1,4 @@
-"""What a run found on its first network, and in plain words."""
+"""Scores of a run's sets on its networks, as a table and in sentences."""
 
 from collections.abc import Iterable, Sequence
 import dataclasses

@@ -1,6 +1,6 @@
-"""Tables of what sets were used for: continual learning, architecture search.
+"""Architecture search in a report: how rankings agree, and what is picked.
 
-They are made of `results.json`; while a run goes on, parts may be missing.
+Made from `results.json`; while a run goes on, parts may be missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of a run before and beside what it measures."""
+"""Facts of a run that are no results: its settings, versions and machine."""
 
 from collections.abc import Iterator
 import os

@@ -169,7 +169,7 @@ class Maker:
         made = self._condense_recorded(number, start.state, recorder, embedder)
       self._keep_condensing(number, recorder.measured())
     made = with_provenance(made, job, 'dm', number)
-    made.save(folder / 'synthetic.npz')  # Last, as above.
+    made.save(folder / 'synthetic.npz')  # Last: marks it complete.
     return made
 
   def _condense_recorded(

@@ -221,7 +221,7 @@ def shared_fate() -> Iterator[Fate]:
       traceback.print_exc()
     sys.stdout.flush()
     if is_lead():
-      # The coordinator takes the others along: first let them say why.
+      # When the coordinator ends, JAX ends the others: let them report first.
       time.sleep(_LAST_WORDS)
     os._exit(128 + getattr(error, 'signal', -127))
 
@@ -231,7 +231,7 @@ def _packed(value: Any) -> np.ndarray:
 
 
 def _padded(packed: np.ndarray, size: int) -> np.ndarray:
-  """Pads to one of few lengths: JAX compiles a collective for each."""
+  """Pads to one of few lengths: each compiles a collective of its own."""
   step = max(_LEAST, 1 << max(size.bit_length() - 4, 0))
   row = np.zeros(math.ceil(size / step) * step, np.uint8)
   row[: len(packed)] = packed

@@ -1,4 +1,4 @@
-"""Keeps what a condensing run leaves while it goes on, and can go on from."""
+"""Records condensing as it goes: checkpoints, metrics, pictures, progress."""
 
 import math
 import statistics

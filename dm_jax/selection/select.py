@@ -1,4 +1,4 @@
-"""Sets of real images, chosen class by class: what condensed ones must beat."""
+"""Selects real images of each class: the baselines of condensing."""
 
 from collections.abc import Callable
 import dataclasses

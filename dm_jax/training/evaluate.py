@@ -136,7 +136,7 @@ def evaluate_each(
   devices: Sequence[Any] | None = None,
   pace: Pace = A_SECOND,
 ) -> EvalResult:
-  """`evaluate`, with a key for each network and, if need be, more than that.
+  """`evaluate`, with a key, and if need be constants, for each network.
 
   Args:
     synthetic: as for `evaluate`.

@@ -1,4 +1,4 @@
-"""Trains one network on the real images; tests it and takes its features."""
+"""Trains one network on the real images, and notes what it forgets."""
 
 from collections.abc import Callable, Collection
 import dataclasses
