@@ -1,4 +1,4 @@
-"""Batch norm whose batch may hold padding and may be spread over devices."""
+"""Batch norm whose batch may hold padding and may be sharded over devices."""
 
 import flax.linen as nn
 import jax
@@ -46,7 +46,7 @@ def batch_statistics(images: Array, batch: Batch) -> tuple[Array, Array, Array]:
 
   Args:
     images: float [N, H, W, D].
-    batch: which images count, and the axis that the batch is spread over.
+    batch: which images count, and the axis that the batch is sharded over.
   """
   weights = batch.weights
   if weights is None:

@@ -76,7 +76,7 @@ def evaluate(
 ) -> EvalResult:
   """Trains fresh networks on a set alone and tests each after its last epoch.
 
-  The networks are spread over the devices, which changes no draw.
+  The networks are sharded over the devices, which changes no draw.
 
   Args:
     synthetic: what to train on, with the statistics that normalised it.

@@ -104,13 +104,24 @@ def test_flatten_gives_the_real_images_class_by_class():
 
 def test_images_stay_uint8_on_the_device():
   data = ClassData.from_arrays(np.zeros((41, 8, 8, 1), np.uint8), [0] * 41)
-  network = make_network('convnet', image_shape=(8, 8, 1), classes=1, width=4)
-  inputs, progress, advance = pretraining._start(network, data, PLAIN, KEY)
-  assert inputs.images.dtype == jnp.uint8
-  program = str(jax.make_jaxpr(advance)(progress, inputs, 0, 1))
-  assert 'u8[41,8,8,1]' in program
-  assert 'f32[4,8,8,1]' in program
-  assert 'f32[41,8,8,1]' not in program
+  seen, held = set(), set()
+
+  def logits(variables, images, *, train):
+    seen.add((images.shape, images.dtype.name))
+    return flat(images) @ variables['params'], variables
+
+  def look(*_):
+    for array in jax.live_arrays():
+      if array.shape[:1] == (41,):
+        held.add((array.shape, array.dtype.name))
+
+  network = Network.from_functions(
+    lambda key: {'params': jnp.zeros((64, 1))}, no_features, logits
+  )
+  pretrain(network, data, PLAIN, KEY, callback=look)
+  assert ((41, 8, 8, 1), 'uint8') in held
+  assert not [shape for shape, kind in held if kind == 'float32']
+  assert seen == {((4, 8, 8, 1), 'float32')}
 
 
 # The training.
