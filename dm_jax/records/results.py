@@ -4,18 +4,17 @@ Here alone the file is read and written. Its keys are the names of the fields;
 the headline figures, flat on top of it, are made of them as it is written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import dataclasses
 from pathlib import Path
 import statistics
-import types
-import typing
 from typing import Any, Self
 
 from dm_jax.errors import InputError
 from dm_jax.files import read_json, write_json
 from dm_jax.records.applications import Continual, Search
 from dm_jax.records.evaluations import Case, Evaluation
+from dm_jax.records.json_values import decode, encode
 from dm_jax.types import Json
 
 FILE_NAME = 'results.json'
@@ -267,7 +266,7 @@ def from_json(values: Json) -> Results:
     flat = {f.name: values.get(f.name) for f in dataclasses.fields(Condensing)}
     known = any(value is not None for value in flat.values())
     values['condensing'] = {'0': flat} if known else {}
-  return _decode(Results, values)
+  return decode(Results, values)
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -282,7 +281,7 @@ def to_json(results: Results) -> dict[str, Any]:
       'final_loss',
     )
   }
-  values = {**_encode(results), **flat, **_headline(results)}
+  values = {**encode(results), **flat, **_headline(results)}
   return {name: value for name, value in values.items() if value is not None}
 
 
@@ -303,36 +302,3 @@ def _headline(results: Results) -> dict[str, Any]:
             accuracies: list(found.flat),
           }
   return flat
-
-
-def _decode(kind: Any, value: Any) -> Any:
-  """Returns a JSON value as the type that a field declares."""
-  origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-  if origin is types.UnionType:
-    return None if value is None else _decode(arguments[0], value)
-  if dataclasses.is_dataclass(kind):
-    known = {
-      name: _decode(inner, value[name])
-      for name, inner in typing.get_type_hints(kind).items()
-      if value.get(name) is not None
-    }
-    return kind(**known)  # pyrefly: ignore
-  if origin is tuple:
-    return tuple(_decode(arguments[0], item) for item in value)
-  if origin is Mapping:
-    return {name: _decode(arguments[1], v) for name, v in value.items()}
-  return value
-
-
-def _encode(value: Any) -> Any:
-  """Returns a value as JSON holds it: dicts, lists, and plain values."""
-  if dataclasses.is_dataclass(value):
-    return {
-      field.name: _encode(getattr(value, field.name))
-      for field in dataclasses.fields(value)
-    }
-  if isinstance(value, Mapping):
-    return {name: _encode(item) for name, item in value.items()}
-  if isinstance(value, Sequence) and not isinstance(value, str):
-    return [_encode(item) for item in value]
-  return value

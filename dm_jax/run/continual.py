@@ -4,137 +4,47 @@ A stage is one group of classes of one order: a run of its own on these classes
 alone, in `order_I/step_J`, which resumes as every run does.
 """
 
-from collections.abc import Sequence
 import dataclasses
-import itertools
 import time
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from dm_jax.applications.memory import (
-  condensed_sizes,
   grow,
   image_bytes,
-  images_per_class,
   keep_as,
   reorder,
 )
 from dm_jax.applications.stream import (
-  class_order,
   group_accuracies,
   keep_seen,
-  split_groups,
   summary,
 )
-from dm_jax.condensing.plan import check_condensable, check_network
-from dm_jax.config.sections import CondenseConfig
-from dm_jax.data.class_data import ClassData
 from dm_jax.data.split import Split
-from dm_jax.errors import InputError
-from dm_jax.networks.registry import make_network
 from dm_jax.records.applications import Continual, StageResult, StreamSummary
 from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.records.results import read_results
 from dm_jax.report.applications import save_figures
 from dm_jax.report.grid import save_png
-from dm_jax.run.config import RunConfig
-from dm_jax.run.job import Job, Purpose
+from dm_jax.run.job import Purpose
 from dm_jax.run.make import Maker, making_seconds, with_provenance
 from dm_jax.run.progress import progress
 from dm_jax.run.recorder import draw_set
 from dm_jax.run.results_file import ResultsFile
+from dm_jax.run.stages import (
+  Stage,
+  condense_config,
+  condensing_network,
+  evaluation_network,
+  list_stages,
+  methods_of,
+  size_at,
+)
 from dm_jax.run.team import Team
-from dm_jax.selection.select import check_selection
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.evaluate import check_batches, evaluate
-from dm_jax.types import Network
-
-
-class Stage(NamedTuple):
-  """A group of classes that arrives.
-
-  Attributes:
-    order: of the classes, 0 to `continual.orders` - 1.
-    step: of the stream, 0 to `continual.steps` - 1.
-    groups: the classes of every group so far; the last one arrives now.
-  """
-
-  order: int
-  step: int
-  groups: tuple[tuple[int, ...], ...]
-
-  @property
-  def seen(self) -> tuple[int, ...]:
-    """All classes so far, in the order of their arrival."""
-    return tuple(itertools.chain(*self.groups))
-
-
-def check(job: Job) -> None:
-  """Raises InputError if the run's data cannot come as such a stream."""
-  if job.config.embedder.dir is not None:
-    raise InputError(
-      'embedder.dir would have a pool of one group embed another: leave it out,'
-      ' each group then trains its own'
-    )
-  for stage in list_stages(job.config, job.dataset.train.classes):
-    _check_stage(job, stage)
-
-
-def _check_stage(job: Job, stage: Stage) -> None:
-  """Raises InputError for what would stop the run later, at this stage."""
-  size, new = _size(job, stage), stage.groups[-1]
-  data = _without_images(job.split.train, new)
-  network = _condensing_network(job, new)
-  for method in _methods(job):
-    if method == 'dm':
-      condense = _condense_config(job, size)
-      check_condensable(condense, data)
-      check_network(condense, data, network)
-    else:
-      check_selection(data, method, size)
-  images, batch = size * len(stage.seen), job.config.evaluate.batch_size
-  check_batches(_evaluation_network(job, stage), images, batch)
-  if not np.isin(job.dataset.test_labels, new).any():
-    names = ', '.join(data.class_names)
-    raise InputError(
-      f'the test set has no image of the classes {names}, which arrive together'
-      f' in order {stage.order}: use fewer continual.steps, or other data'
-    )
-
-
-def _without_images(data: ClassData, classes: Sequence[int]) -> ClassData:
-  """Some classes in name only, for checks: takes no memory."""
-  shape = (len(classes), *data.images.shape[1:])
-  return dataclasses.replace(
-    data,
-    images=np.broadcast_to(np.uint8(0), shape),
-    counts=np.asarray(data.counts)[list(classes)],
-    numbers=None,
-    class_names=tuple(data.class_names[label] for label in classes),
-  )
-
-
-def list_stages(config: RunConfig, classes: int) -> list[Stage]:
-  """Returns all stages, order by order.
-
-  Args:
-    config: of the run.
-    classes: C.
-
-  Raises:
-    InputError: the steps do not divide the classes.
-  """
-  stages = []
-  for order in range(config.continual.orders):
-    arriving = class_order(order, classes)
-    groups = split_groups(arriving, config.continual.steps)
-    stages += [
-      Stage(order, step, groups[: step + 1]) for step in range(len(groups))
-    ]
-  return stages
+from dm_jax.training.evaluate import evaluate
 
 
 def lead(maker: Maker) -> None:
@@ -151,7 +61,7 @@ def lead(maker: Maker) -> None:
   memories: dict[str, SyntheticSet | None] = {}
   for stage in list_stages(job.config, job.dataset.train.classes):
     if stage.step == 0:
-      memories = dict.fromkeys(_methods(job))
+      memories = dict.fromkeys(methods_of(job))
     memories = _do_stage(maker, stage, memories)
     if stage.step == config.steps - 1:
       _keep_memories(maker, stage, memories)
@@ -159,54 +69,12 @@ def lead(maker: Maker) -> None:
   save_figures(results.now, job.folder)
 
 
-def _methods(job: Job) -> tuple[str, ...]:
-  """The run's own method and its baselines."""
-  methods = (job.config.method, *job.config.evaluate.selections)
-  return tuple(dict.fromkeys(methods))
-
-
-def _size(job: Job, stage: Stage) -> int:
-  """Images per class in memory at a stage."""
-  return images_per_class(
-    job.config.condense.largest,
-    len(stage.seen),
-    job.dataset.train.image_shape,
-    job.config.continual.store,
-    job.config.continual.budget_bytes,
-  )
-
-
-def _condense_config(job: Job, size: int) -> CondenseConfig:
-  """How the images of a stage are condensed."""
-  budget = job.config.continual.budget_bytes
-  sizes = condensed_sizes(size, budget)
-  return dataclasses.replace(job.config.condense, images_per_class=sizes)
-
-
-def _condensing_network(job: Job, classes: Sequence[int]) -> Network:
-  """The network that embeds new classes, and that selects among them."""
-  return make_network(
-    job.config.network,
-    image_shape=job.dataset.train.image_shape,
-    classes=len(classes),
-  )
-
-
-def _evaluation_network(job: Job, stage: Stage) -> Network:
-  """The network that tells apart the classes seen so far."""
-  return make_network(
-    job.config.evaluation_network,
-    image_shape=job.dataset.train.image_shape,
-    classes=len(stage.seen),
-  )
-
-
 def _do_stage(
   maker: Maker, stage: Stage, memories: dict[str, SyntheticSet | None]
 ) -> dict[str, SyntheticSet | None]:
   """Makes each method's images of the new classes, and evaluates the memory."""
   job = maker.job
-  size, store = _size(job, stage), job.config.continual.store
+  size, store = size_at(job, stage), job.config.continual.store
   own = _stage_maker(maker, stage, size)
   grown: dict[str, SyntheticSet | None] = {}
   for method, memory in memories.items():
@@ -228,14 +96,14 @@ def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
   job, new = maker.job, stage.groups[-1]
   folder = job.folder / f'order_{stage.order}' / f'step_{stage.step}'
   folder.mkdir(parents=True, exist_ok=True)
-  condense = _condense_config(job, size)
+  condense = condense_config(job, size)
   rows, labels = keep_seen(job.split.labels, new)
   train = job.split.train.take(new).numbered_from(len(stage.seen) - len(new))
   own = dataclasses.replace(
     job,
     config=dataclasses.replace(job.config, condense=condense),
     split=Split(train, job.split.images[rows], labels),
-    network=_condensing_network(job, new),
+    network=condensing_network(job, new),
     folder=folder,
     first_set=stage.order,
   )
@@ -276,7 +144,7 @@ def _evaluate(
       key=jax.random.fold_in(
         job.key(Purpose.EVALUATE, stage.order), stage.step
       ),
-      network=_evaluation_network(job, stage),
+      network=evaluation_network(job, stage),
       callback=update,
     )
   totals = np.bincount(labels, minlength=memory.classes)
@@ -327,7 +195,7 @@ def _log(maker: Maker, stage: Stage) -> None:
   if any(key.items() <= row.items() for row in read_metrics(folder)):
     return
   means = {}
-  for method in _methods(maker.job):
+  for method in methods_of(maker.job):
     row = _row(maker, stage, method)
     if row is not None:
       means[f'accuracy_{method}'] = float(np.mean(row.accuracies))
@@ -362,7 +230,7 @@ def _summarise(maker: Maker) -> None:
   job, now, found = maker.job, maker.results.now, _found(maker)
   config = job.config.continual
   methods, evaluations = {}, []
-  for method in _methods(job):
+  for method in methods_of(job):
     by_order = [
       [
         row

@@ -37,9 +37,6 @@ class Purpose(enum.IntEnum):
   WHOLE_RANKING = 7
 
 
-MAKE, EVALUATE, BASELINE, VALIDATE, EMBED, PRETRAIN, *_ = Purpose
-
-
 @dataclasses.dataclass(frozen=True)
 class Job:
   """A run that has been checked and may start.

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 
 from dm_jax.records.results import read_results, to_json
 from dm_jax.report.page import summary_lines, write_report
-from dm_jax.run import continual, interrupts, processes, search, workdir
+from dm_jax.run import (
+  continual,
+  interrupts,
+  processes,
+  search,
+  stages,
+  workdir,
+)
 from dm_jax.run.config import RunConfig
 from dm_jax.run.facts import describe_machine, facts, notes
 from dm_jax.run.interrupts import Request
@@ -35,7 +42,7 @@ class Application(NamedTuple):
 # By `RunConfig.application`. A stream checks each evaluation on its way.
 APPLICATIONS = {
   'none': Application(run_trials, (check_evaluation,)),
-  'continual': Application(continual.lead, (continual.check,)),
+  'continual': Application(continual.lead, (stages.check,)),
   'search': Application(search.lead, (check_evaluation, search.check)),
 }
 

@@ -59,16 +59,15 @@ def run_trials(maker: Maker) -> None:
     methods += [m for m in job.config.evaluate.selections if m != job.method]
   for method in methods:
     found = maker.results.now.evaluation
-    trials = [
-      trial
-      for trial in list_trials(job, method)
-      if not trial.is_done(found(trial.case))
-    ]
-    sets = max((trial.sets for trial in trials), default=0)
+    trials = list_trials(job, method)
+    left = [trial for trial in trials if not trial.is_done(found(trial.case))]
+    if not left:
+      continue
     made = own
     if method != job.method:
-      made = [maker.select(method, number) for number in range(sets)]
-    for trial in trials:
+      numbers = range(left[0].sets)
+      made = [maker.select(method, number) for number in numbers]
+    for trial in left:
       size = trial.case.images_per_class
       nested = size is not None and len(job.sizes) > 1
       sized = [m.first(size) for m in made] if nested else made
@@ -82,14 +81,14 @@ def list_trials(job: Job, method: str) -> list[Trial]:
     job: of the run.
     method: its own or a baseline's.
   """
-  config, sets = job.config.evaluate, job.sets
-  sizes: list[int | None] = [*reversed(job.sizes)]
+  config = job.config.evaluate
   if method == 'whole':
-    sizes, sets, config = [None], 1, whole_protocol(config)
+    longer = whole_protocol(config)
+    return [Trial(Case(method, network), 1, longer) for network in job.pool]
   return [
-    Trial(Case(method, network, size), sets, config)
+    Trial(Case(method, network, size), job.sets, config)
     for network in job.pool
-    for size in sizes
+    for size in reversed(job.sizes)
   ]
 
 

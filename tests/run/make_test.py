@@ -1,0 +1,82 @@
+"""Making sets: what it takes, over all that a run was stopped by."""
+
+import dataclasses
+
+import pytest
+
+from dm_jax.records.results import (
+  Condensing,
+  Results,
+  read_results,
+  write_results,
+)
+from dm_jax.run.interrupts import Interrupted, Request
+from dm_jax.run.make import Maker, making_seconds
+from dm_jax.run.prepare import prepare
+from dm_jax.run.results_file import ResultsFile
+from dm_jax.run.team import Team
+
+
+def test_compile_seconds_add_up_over_all_processes(
+  make_config, save_arrays, tmp_path
+):
+  save_arrays(tmp_path / 'data.npz')
+
+  def maker(micro_batch, request=None):
+    changes = {
+      'data.dir': str(tmp_path / 'data.npz'),
+      'condense.micro_batch': micro_batch,
+      'output.pictures': 0,
+    }
+    config = make_config(**changes)
+    job = prepare(config, 'condense', tmp_path, None, '', lambda line: None)
+    request = request or Request()
+    results = ResultsFile(tmp_path, read_results(tmp_path))
+    return Maker(job, request, Team(job, request), results)
+
+  stopped = Request()
+  stopped.number = 15
+  with pytest.raises(Interrupted, match=r'step \d was saved'):
+    maker(4, stopped).make(0)
+  before = read_results(tmp_path).condensing['0']
+  assert before.compile_seconds is not None
+  assert before.compile_seconds > 0
+  assert before.condense_seconds is None
+  # As if it had been slow, so that it is seen in the sum.
+  slow = dataclasses.replace(before, compile_seconds=1000.0)
+  write_results(tmp_path, read_results(tmp_path).with_condensing('0', slow))
+  # Another way to fit into memory is another program, which is compiled.
+  maker(2).make(0)
+  after = read_results(tmp_path)
+  assert len(after.resumed_from) == 1
+  assert after.compile_seconds is not None
+  assert 1000 < after.compile_seconds < 1600
+  assert after.condense_seconds is not None
+  assert after.condense_seconds > 0
+  maker(2).make(0)
+  assert read_results(tmp_path).condensing == after.condensing
+
+
+def test_what_making_took_is_known_only_as_a_whole():
+  results = Results(
+    condensing={
+      '0': Condensing(compile_seconds=2.0, condense_seconds=5.0),
+      '1': Condensing(compile_seconds=2.0),
+    },
+    selecting_seconds={
+      '0': {'random': 0.5, 'herding': 1.0, 'training': 8.0},
+      '1': {'random': 0.25, 'herding': 1.0},
+    },
+  )
+  for method, number, seconds in (
+    ('dm', 0, 7.0),
+    ('dm', 1, None),
+    ('dm', 2, None),
+    ('random', 0, 0.5),
+    ('random', 1, 0.25),
+    # With the training, which several methods share.
+    ('herding', 0, 9.0),
+    ('herding', 1, None),
+    ('k_center', 0, None),
+  ):
+    assert making_seconds(results, method, number) == seconds
