@@ -20,6 +20,7 @@ from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import make_network, paper_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import step as training
+from dm_jax.training.features import count_correct, pad_test
 from dm_jax.training.step import TrainingConfig
 from dm_jax.types import AnyArray, Array, Key, Network
 
@@ -186,7 +187,7 @@ def evaluate_each(
     config.epochs + 1,
     (keys, dict(constants or {})),
     training_set,
-    _Labelled(*training.pad_test(test_images, test_labels)),
+    _Labelled(*pad_test(test_images, test_labels)),
     callback,
     pace,
   )
@@ -297,8 +298,6 @@ def _test(network, statistics, state, test_set: _Labelled):
   """Counts what every network classifies correctly; the state is unchanged."""
 
   def one(trained):
-    return training.count_correct(
-      network, trained.variables, *test_set, *statistics
-    )
+    return count_correct(network, trained.variables, *test_set, *statistics)
 
   return state, lax.map(one, state[1]).T  # The networks come last.

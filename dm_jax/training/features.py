@@ -3,14 +3,60 @@
 import functools
 
 import jax
+from jax import lax
+import jax.numpy as jnp
 import numpy as np
 
 from dm_jax.devices.layout import on_one_device
 from dm_jax.images.normalise import normalise
-from dm_jax.training import step as training
 from dm_jax.types import AnyArray, Array, Batch, Network, Variables
 
+_TEST_BATCH = 256  # Images classified at a time.
 _EMBED_BATCH = 256  # Images embedded at a time.
+
+
+def count_correct(
+  network: Network,
+  variables: Variables,
+  images: Array,
+  labels: Array,
+  mean: tuple[float, ...],
+  std: tuple[float, ...],
+) -> Array:
+  """Counts the images of each class that a network classifies correctly.
+
+  Args:
+    network: what classifies.
+    variables: of it.
+    images: uint8 [N, H, W, D]; N is a multiple of the batch, see `pad_test`.
+    labels: int32 [N], -1 for padding.
+    mean: per-channel mean in unit range.
+    std: per-channel deviation.
+
+  Returns:
+    int32 [C], for every class that the network knows.
+  """
+
+  def one_batch(args) -> Array:
+    images, labels = args
+    normalised = normalise(images, mean, std)
+    logits = network.apply(variables, normalised, Batch(train=False)).logits
+    # Padding is never right, so its label may count from the end.
+    right = (logits.argmax(-1) == labels).astype(jnp.int32)
+    return jnp.zeros(logits.shape[-1], jnp.int32).at[labels].add(right)
+
+  batched = images.reshape(-1, _TEST_BATCH, *images.shape[1:])
+  batches = (batched, labels.reshape(-1, _TEST_BATCH))
+  return lax.map(one_batch, batches).sum(0, dtype=jnp.int32)
+
+
+def pad_test(images: AnyArray, labels: AnyArray) -> tuple[Array, Array]:
+  """Pads a test set to whole batches; padding has the label -1."""
+  surplus = -len(labels) % _TEST_BATCH
+  rows = ((0, surplus),)
+  images = jnp.pad(jnp.asarray(images), rows + ((0, 0),) * (images.ndim - 1))
+  labels = jnp.pad(jnp.asarray(labels, jnp.int32), rows, constant_values=-1)
+  return images, labels
 
 
 def accuracy(
@@ -31,7 +77,7 @@ def accuracy(
     mean: per-channel mean in unit range, D values.
     std: per-channel deviation.
   """
-  padded = training.pad_test(images, labels)
+  padded = pad_test(images, labels)
   count = _count_program(network, (tuple(mean), tuple(std)))
   correct = count(*on_one_device((variables, *padded)))
   return int(correct.sum()) / len(labels)
@@ -80,9 +126,7 @@ def features(
 @functools.lru_cache(maxsize=8)
 def _count_program(network: Network, statistics):
   def count(variables, images, labels) -> Array:
-    return training.count_correct(
-      network, variables, images, labels, *statistics
-    )
+    return count_correct(network, variables, images, labels, *statistics)
 
   return jax.jit(count)
 

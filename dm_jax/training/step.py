@@ -1,4 +1,4 @@
-"""Trains and tests one network by the original protocol; pure functions.
+"""Trains one network by the original protocol; pure functions.
 
 Everything is written for one network and one epoch; `evaluate` maps it. A
 single step (`augment_batch`, `update`) serves every kind of training.
@@ -17,7 +17,6 @@ import optax
 
 from dm_jax.errors import InputError
 from dm_jax.images import augment
-from dm_jax.images.normalise import normalise
 from dm_jax.types import (
   AnyArray,
   Array,
@@ -28,7 +27,6 @@ from dm_jax.types import (
   Variables,
 )
 
-_TEST_BATCH = 256  # Images classified at a time.
 _CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.
 
 
@@ -154,50 +152,6 @@ def train_epoch(
   if full * size < count:
     state, _ = step(state, (jnp.int32(full), order[full * size :]))
   return state
-
-
-def count_correct(
-  network: Network,
-  variables: Variables,
-  images: Array,
-  labels: Array,
-  mean: tuple[float, ...],
-  std: tuple[float, ...],
-) -> Array:
-  """Counts the images of each class that a network classifies correctly.
-
-  Args:
-    network: what classifies.
-    variables: of it.
-    images: uint8 [N, H, W, D]; N is a multiple of the batch, see `pad_test`.
-    labels: int32 [N], -1 for padding.
-    mean: per-channel mean in unit range.
-    std: per-channel deviation.
-
-  Returns:
-    int32 [C], for every class that the network knows.
-  """
-
-  def one_batch(args) -> Array:
-    images, labels = args
-    normalised = normalise(images, mean, std)
-    logits = network.apply(variables, normalised, Batch(train=False)).logits
-    # Padding is never right, so its label may count from the end.
-    right = (logits.argmax(-1) == labels).astype(jnp.int32)
-    return jnp.zeros(logits.shape[-1], jnp.int32).at[labels].add(right)
-
-  batched = images.reshape(-1, _TEST_BATCH, *images.shape[1:])
-  batches = (batched, labels.reshape(-1, _TEST_BATCH))
-  return lax.map(one_batch, batches).sum(0, dtype=jnp.int32)
-
-
-def pad_test(images: AnyArray, labels: AnyArray) -> tuple[Array, Array]:
-  """Pads a test set to whole batches; padding has the label -1."""
-  surplus = -len(labels) % _TEST_BATCH
-  rows = ((0, surplus),)
-  images = jnp.pad(jnp.asarray(images), rows + ((0, 0),) * (images.ndim - 1))
-  labels = jnp.pad(jnp.asarray(labels, jnp.int32), rows, constant_values=-1)
-  return images, labels
 
 
 def augment_batch(images: Array, config: TrainingConfig, key: Key) -> Array:

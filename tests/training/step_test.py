@@ -7,6 +7,7 @@ import pytest
 
 from dm_jax.config.sections import EvalConfig
 from dm_jax.training import step as training
+from dm_jax.training.features import count_correct, pad_test
 from dm_jax.types import Network
 
 KEY = jax.random.key(0)
@@ -189,14 +190,14 @@ def test_padding_counts_as_no_correct_image():
   predicted = np.arange(300) % 3
   images = predicted.astype(np.uint8).reshape(-1, 1, 1, 1)
   labels = np.where(np.arange(300) < 200, predicted, (predicted + 1) % 3)
-  images, labels = training.pad_test(images, labels)
+  images, labels = pad_test(images, labels)
   assert len(images) == len(labels) == 512
   # With this mean and deviation, normalised values are levels.
-  correct = training.count_correct(
+  correct = count_correct(
     network, {}, images, labels, mean=(0.0,), std=(1 / 255,)
   )
   assert correct.tolist() == [67, 67, 66]
-  assert len(training.pad_test(images, labels)[0]) == 512
+  assert len(pad_test(images, labels)[0]) == 512
 
 
 def test_a_network_whose_variables_are_one_array_is_trained():
