@@ -12,6 +12,7 @@ from dm_jax.records.results import Results
 from dm_jax.report.figures import (
   COLOURS,
   HEIGHT,
+  MARKERS,
   WIDTH,
   legend_above,
   settle,
@@ -40,7 +41,6 @@ _FORGETTING = (
   'Forgetting (Chaudhry et al., ECCV 2018): for each earlier group of classes'
   ' the drop from its best earlier accuracy to the last one, averaged.'
 )
-MARKERS = ('o', 's', '^', 'D', 'v', 'P')
 
 # Tick labels; of more numbers of classes, some are left out.
 MAX_TICKS = 10

@@ -39,6 +39,11 @@ def figure_section(path: Path, what: str, note: str) -> str:
   )
 
 
+def chart_section(svg: str, notes: Iterable[str]) -> str:
+  """Returns a chart in a box that scrolls sideways, notes below."""
+  return f'<div class="scroll">{svg}</div><p class="note">{" ".join(notes)}</p>'
+
+
 MAX_NAMES = 200
 
 

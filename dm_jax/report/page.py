@@ -10,15 +10,17 @@ import math
 import os
 from pathlib import Path
 import string
-from typing import Any
 
 from dm_jax.files import write_atomically
 from dm_jax.records.metrics import read_metrics
 from dm_jax.records.results import Results
 from dm_jax.report.applications import application_lines, has_application
-from dm_jax.report.charts import bars, curve, validation_chart
+from dm_jax.report.charts import score_chart
 from dm_jax.report.continual import continual_section
+from dm_jax.report.curves import loss_section, validation_section
+from dm_jax.report.figures import inline_svg
 from dm_jax.report.html import (
+  chart_section,
   config_table,
   marked,
   run_tables,
@@ -76,8 +78,8 @@ def write_report(
     _facts(results),
     _section('Every set and network', _evaluations(results)),
     _section(_images_title(results), grids(workdir / 'images', config)),
-    _section('Loss', _loss(read_metrics(workdir), results)),
-    _section('Accuracy on validation images', _validation(results)),
+    _section('Loss', loss_section(read_metrics(workdir), results)),
+    _section('Accuracy on validation images', validation_section(results)),
     _section('The run', run_tables(results)),
     _section('Configuration', config_table(config)),
   ]
@@ -185,8 +187,13 @@ def _accuracy(results: Results) -> str:
     notes.append('The dashed line is chance.')
   if tested:
     notes.append(f'{tested:,} test images.')
-  chart = bars(scores, 1 / classes if classes else None)
-  return f'{_warning(results)}{chart}<p class="note">{" ".join(notes)}</p>'
+  chart = inline_svg(
+    score_chart(scores, 1 / classes if classes else None),
+    'scores',
+    'Accuracy on the test set',
+    '; '.join(f'{s.name}, {s.detail}: {s} %' for s in scores),
+  )
+  return _warning(results) + chart_section(chart, notes)
 
 
 def _warning(results: Results) -> str:
@@ -202,32 +209,6 @@ def _evaluations(results: Results) -> str:
   """Returns the table of all that was evaluated, and copies to paste."""
   table = evaluation_table(results)
   return with_copies(table) if table else ''
-
-
-def _validation(results: Results) -> str:
-  """Returns the accuracy on held-out training images over the steps."""
-  if not results.validation:
-    return ''
-  means: dict[int, dict[int, list[float]]] = {}
-  for row in results.validation:
-    steps = means.setdefault(row.images_per_class, {})
-    steps.setdefault(row.step, []).append(row.mean)
-  chart = validation_chart(
-    {
-      f'{size} per class': {
-        step: sum(accuracies) / len(accuracies)
-        for step, accuracies in sorted(steps.items())
-      }
-      for size, steps in sorted(means.items())
-    }
-  )
-  sets = len({row.set for row in results.validation})
-  over = f', mean over {sets} sets' if sets > 1 else ''
-  return (
-    f'{chart}<p class="note">Networks trained on the images as they are after'
-    f' a step{over}. The validation images were held out of the training set;'
-    ' the test set was not used.</p>'
-  )
 
 
 def _facts(results: Results) -> str:
@@ -253,22 +234,3 @@ def _facts(results: Results) -> str:
     for name, value, note in facts
   ]
   return f'<dl class="facts">{"".join(items)}</dl>' if items else ''
-
-
-def _loss(rows: list[dict[str, Any]], results: Results) -> str:
-  """Returns the curve of the finite losses, and says if some were not."""
-  if not rows:
-    return ''
-  losses = {row['step']: row['loss'] for row in rows if 'loss' in row}
-  finite = {step: y for step, y in losses.items() if y is not None}
-  if len(finite) < 2:
-    return '<p>metrics.jsonl holds too few losses for a curve.</p>'
-  notes = []
-  if results.final_loss is not None:
-    notes.append(f'The last loss is {results.final_loss:.4g}.')
-  if len(finite) < len(losses):
-    bad = len(losses) - len(finite)
-    notes.append(f'{bad:,} of {len(losses):,} losses were not finite.')
-  notes.append('Every step draws a fresh network, so single losses scatter.')
-  chart = curve(list(finite), list(finite.values()))
-  return f'{chart}<p class="note">{" ".join(notes)}</p>'
