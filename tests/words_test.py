@@ -1,6 +1,11 @@
 import pytest
 
-from dm_jax.words import format_bytes, format_seconds, network_name
+from dm_jax.words import (
+  format_bytes,
+  format_seconds,
+  method_order,
+  network_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +55,16 @@ def test_bytes(count, text):
 )
 def test_networks_have_names_for_people(label, name):
   assert network_name(label) == name
+
+
+def test_methods_have_one_order_the_own_first():
+  methods = ['whole', 'other', 'herding', 'early_stopping', 'dm', 'random']
+  assert method_order(methods, 'herding') == [
+    'herding',
+    'dm',
+    'random',
+    'early_stopping',
+    'whole',
+    'other',
+  ]
+  assert method_order(reversed(methods), None)[0] == 'dm'

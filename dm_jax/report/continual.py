@@ -1,10 +1,9 @@
-"""Continual learning in a report: accuracy curves, and a table."""
+"""Continual learning in a report: a table, and accuracies as curves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dm_jax.records.applications import Continual, StreamSummary
@@ -19,7 +18,6 @@ from dm_jax.report.figures import (
   style,
   within_percent,
 )
-from dm_jax.report.html import figure_section, table_section
 from dm_jax.report.table import Table, data_name, shown, to_rows
 from dm_jax.words import (
   format_bytes,
@@ -35,29 +33,14 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 
+# Tick labels; of more numbers of classes, some are left out.
+MAX_TICKS = 10
 # Rows below those of the steps.
 _COSTS = ('Forgetting', 'Time per class', 'Bytes per class')
 _FORGETTING = (
   'Forgetting (Chaudhry et al., ECCV 2018): for each earlier group of classes'
   ' the drop from its best earlier accuracy to the last one, averaged.'
 )
-
-# Tick labels; of more numbers of classes, some are left out.
-MAX_TICKS = 10
-
-
-def read_curves(results: Results) -> list[Curve]:
-  """Returns accuracies as classes arrive, the run's own method first.
-
-  Args:
-    results: of a run.
-  """
-  methods = results.continual.methods if results.continual else {}
-  return [
-    Curve(method_name(name), found.classes, found.mean, found.std)
-    for name in method_order(methods, results.method)
-    for found in [methods[name]]
-  ]
 
 
 def continual_table(results: Results) -> Table | None:
@@ -86,6 +69,81 @@ def continual_table(results: Results) -> Table | None:
     to_rows(rows, columns),
     (_over(counts.values()), _FORGETTING, _memory(found)),
   )
+
+
+def continual_figure(results: Results) -> Figure | None:
+  """Draws accuracies as classes arrive, the run's own method first.
+
+  Args:
+    results: of a run.
+
+  Returns:
+    As from `accuracy_curves`; None where no method is complete yet.
+  """
+  curves = read_curves(results)
+  return accuracy_curves(curves) if curves else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+  """How accurate one method is as classes arrive.
+
+  Attributes:
+    name: of the method, as the legend has it.
+    classes: seen at each step, ascending; at least one.
+    mean: accuracy at each step, in [0, 1].
+    deviation: of it, one for each step; None, or None at a step, draws none.
+  """
+
+  name: str
+  classes: Sequence[int]
+  mean: Sequence[float]
+  deviation: Sequence[float | None] | None = None
+
+
+def read_curves(results: Results) -> list[Curve]:
+  """Returns accuracies as classes arrive, the run's own method first.
+
+  Args:
+    results: of a run.
+  """
+  methods = results.continual.methods if results.continual else {}
+  return [
+    Curve(method_name(name), found.classes, found.mean, found.std)
+    for name in method_order(methods, results.method)
+    for found in [methods[name]]
+  ]
+
+
+def accuracy_curves(curves: Sequence[Curve]) -> Figure:
+  """Draws accuracy in % over classes seen, a line and a band for each method.
+
+  Args:
+    curves: at least one; colours and markers follow their order.
+
+  Returns:
+    One axes, a legend above. Bands reach one standard deviation up and down.
+
+  Raises:
+    ValueError: if a curve has not as many means, or deviations, as classes.
+  """
+  from matplotlib.figure import Figure
+
+  with style():
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout='constrained')
+    axes = figure.add_subplot()
+    for number, curve in enumerate(curves):
+      _draw_curve(axes, curve, number)
+    seen = sorted({count for curve in curves for count in curve.classes})
+    # Every so many of them, the last one always.
+    every = -(-len(seen) // MAX_TICKS)
+    axes.set_xticks(seen[::-1][::every])
+    within_percent(axes)
+    axes.set_xlabel('Classes seen')
+    axes.set_ylabel('Test accuracy on the classes seen, %')
+    legend_above(figure)
+    settle(figure)
+  return figure
 
 
 def _continual_cells(method: StreamSummary, alone: bool) -> dict[str, str]:
@@ -146,72 +204,6 @@ def _memory(found: Continual) -> str:
 
 def _classes(count: int) -> str:
   return f'{count:,} {"class" if count == 1 else "classes"}'
-
-
-_CURVES = 'Test accuracy by classes seen, a line for each method'
-_CURVES_NOTE = 'Bands reach one standard deviation up and down.'
-
-
-def continual_section(results: Results, workdir: Path) -> str:
-  """Returns how accurate networks are as classes arrive, or ''.
-
-  Args:
-    results: of a run.
-    workdir: figures/accuracy.svg is embedded if it is there.
-  """
-  if results.continual is None:
-    return ''
-  path = workdir / 'figures' / 'accuracy.svg'
-  figure = figure_section(path, _CURVES, _CURVES_NOTE)
-  return figure + table_section(continual_table(results), 'continual')
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-  """How accurate one method is as classes arrive.
-
-  Attributes:
-    name: of the method, as the legend has it.
-    classes: seen at each step, ascending; at least one.
-    mean: accuracy at each step, in [0, 1].
-    deviation: of it, one for each step; None, or None at a step, draws none.
-  """
-
-  name: str
-  classes: Sequence[int]
-  mean: Sequence[float]
-  deviation: Sequence[float | None] | None = None
-
-
-def accuracy_curves(curves: Sequence[Curve]) -> Figure:
-  """Draws accuracy in % over classes seen, a line and a band for each method.
-
-  Args:
-    curves: at least one; colours and markers follow their order.
-
-  Returns:
-    One axes, a legend above. Bands reach one standard deviation up and down.
-
-  Raises:
-    ValueError: if a curve has not as many means, or deviations, as classes.
-  """
-  from matplotlib.figure import Figure
-
-  with style():
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout='constrained')
-    axes = figure.add_subplot()
-    for number, curve in enumerate(curves):
-      _draw_curve(axes, curve, number)
-    seen = sorted({count for curve in curves for count in curve.classes})
-    # Every so many of them, the last one always.
-    every = -(-len(seen) // MAX_TICKS)
-    axes.set_xticks(seen[::-1][::every])
-    within_percent(axes)
-    axes.set_xlabel('Classes seen')
-    axes.set_ylabel('Test accuracy on the classes seen, %')
-    legend_above(figure)
-    settle(figure)
-  return figure
 
 
 def _draw_curve(axes: Axes, curve: Curve, number: int) -> None:

@@ -1,4 +1,4 @@
-"""The tables of a report, as HTML: how a run went and what was set."""
+"""Parts of a report as HTML: how a run went, what was set, boxes to look at."""
 
 import base64
 from collections.abc import Callable, Iterable
@@ -12,38 +12,7 @@ from dm_jax.report.table import Table
 from dm_jax.types import Json
 from dm_jax.words import format_bytes, format_seconds
 
-_UNFINISHED = {
-  'continual': 'No accuracies yet: not all classes have arrived.',
-  'search': 'No rankings yet: not all architectures have been trained.',
-}
-
-
-def table_section(table: Table | None, name: str) -> str:
-  return with_copies(table) if table else f'<p>{_UNFINISHED[name]}</p>'
-
-
-def text_of(table: Table | None, name: str) -> str:
-  return table.as_text() if table else _UNFINISHED[name]
-
-
-def figure_section(path: Path, what: str, note: str) -> str:
-  """Returns a drawing as part of the page, '' where there is no file."""
-  if not path.is_file():
-    return ''
-  # As a picture of its own, its ids and style cannot meet the page's.
-  data = base64.b64encode(path.read_bytes()).decode()
-  return (
-    '<figure class="drawing"><div class="frame">'
-    f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(what)}">'
-    f'</div><figcaption>{escape(note)}</figcaption></figure>\n'
-  )
-
-
-def chart_section(svg: str, notes: Iterable[str]) -> str:
-  """Returns a chart in a box that scrolls sideways, notes below."""
-  return f'<div class="scroll">{svg}</div><p class="note">{" ".join(notes)}</p>'
-
-
+# Of classes; the others are counted.
 MAX_NAMES = 200
 
 
@@ -85,7 +54,7 @@ def run_tables(results: Results) -> str:
   tables = ''.join(
     f'<div class="table"><h3>{title}</h3>{rows}</div>\n'
     for title, values in sections.items()
-    if (rows := to_rows(values))
+    if (rows := _listed(values))
   )
   return (
     f'<div class="tables">{tables}</div>{_class_names(data)}{_command(results)}'
@@ -103,7 +72,7 @@ def config_table(config: Json) -> str:
     group = name if isinstance(value, dict) else ''
     groups.setdefault(group, {}).update(_dotted(name, value))
   body = ''.join(
-    f'<div class="group">{to_rows(rows)}</div>' for rows in groups.values()
+    f'<div class="group">{_listed(rows)}</div>' for rows in groups.values()
   )
   return f'<div class="config">{body}</div>' if body else ''
 
@@ -141,6 +110,34 @@ def marked(text: str) -> str:
   )
 
 
+def figure_section(path: Path, what: str, note: str) -> str:
+  """Returns a drawing as part of the page, '' where there is no file."""
+  if not path.is_file():
+    return ''
+  # As a picture of its own, its ids and style cannot meet the page's.
+  data = base64.b64encode(path.read_bytes()).decode()
+  return (
+    '<figure class="drawing"><div class="frame">'
+    f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(what)}">'
+    f'</div><figcaption>{escape(note)}</figcaption></figure>\n'
+  )
+
+
+def chart_section(svg: str, notes: Iterable[str]) -> str:
+  """Returns a chart in a box that scrolls sideways, notes below."""
+  return f'<div class="scroll">{svg}</div><p class="note">{" ".join(notes)}</p>'
+
+
+def _listed(values: Json) -> str:
+  """Returns a row for each value that is there, or ''."""
+  items = [
+    f'<div><dt>{escape(str(name))}</dt><dd>{_breakable(value)}</dd></div>'
+    for name, value in values.items()
+    if value not in (None, '')
+  ]
+  return f'<dl>{"".join(items)}</dl>' if items else ''
+
+
 def _class_names(data: Data) -> str:
   names = [str(name) for name in data.class_names]
   if len(names) > MAX_NAMES:
@@ -164,16 +161,6 @@ def _per_second(count: float) -> str:
 
 def _each(form: str, values: Iterable | None, between: str = ', ') -> str:
   return between.join(map(form.format, values or ()))
-
-
-def to_rows(values: Json) -> str:
-  """Returns a row for each value that is there, or ''."""
-  items = [
-    f'<div><dt>{escape(str(name))}</dt><dd>{_breakable(value)}</dd></div>'
-    for name, value in values.items()
-    if value not in (None, '')
-  ]
-  return f'<dl>{"".join(items)}</dl>' if items else ''
 
 
 def _breakable(value: Any) -> str:

@@ -6,6 +6,7 @@ pictures are embedded. The same inputs give the same bytes.
 
 from html import escape
 import importlib.resources
+import itertools
 import math
 import os
 from pathlib import Path
@@ -14,9 +15,12 @@ import string
 from dm_jax.files import write_atomically
 from dm_jax.records.metrics import read_metrics
 from dm_jax.records.results import Results
-from dm_jax.report.applications import application_lines, has_application
+from dm_jax.report.applications import (
+  application_lines,
+  application_sections,
+  applied,
+)
 from dm_jax.report.charts import score_chart
-from dm_jax.report.continual import continual_section
 from dm_jax.report.curves import loss_section, validation_section
 from dm_jax.report.figures import inline_svg
 from dm_jax.report.html import (
@@ -37,7 +41,6 @@ from dm_jax.report.scores import (
   sentence,
   warnings,
 )
-from dm_jax.report.search import search_section
 from dm_jax.report.table import Table, data_name
 from dm_jax.types import Json
 from dm_jax.words import format_bytes, format_seconds
@@ -58,9 +61,8 @@ def write_report(
   says. Of more than nine, nine are embedded, evenly spaced.
 
   Args:
-    workdir: the run's folder; metrics.jsonl, images/*.png, and
-      figures/accuracy.svg or figures/ranking.svg of an application, are read
-      from it if they are there.
+    workdir: the run's folder; metrics.jsonl, images/*.png, and figures/*.svg of
+      its application, are read from it if they are there.
     results: of the run. What is None or empty leaves its part of the page out.
     config: the resolved config, nested.
 
@@ -73,8 +75,9 @@ def write_report(
   workdir = Path(workdir)
   sections = [
     _section('Accuracy on the test set', _accuracy(results)),
-    _section('Accuracy as classes arrive', continual_section(results, workdir)),
-    _section('Ranking of architectures', search_section(results, workdir)),
+    *itertools.starmap(
+      _section, application_sections(results, workdir).items()
+    ),
     _facts(results),
     _section('Every set and network', _evaluations(results)),
     _section(_images_title(results), grids(workdir / 'images', config)),
@@ -175,7 +178,7 @@ def _section(title: str, body: str) -> str:
 
 def _accuracy(results: Results) -> str:
   scores = read_scores(results)
-  if not scores and has_application(results):
+  if not scores and applied(results):
     return ''
   if not scores:
     return f'<p>{marked(NOT_EVALUATED)}</p>'

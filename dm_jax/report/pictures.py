@@ -31,7 +31,7 @@ def grids(folder: Path, config: Json) -> str:
   steps = config.get('condense', {}).get('steps')
   whole = sum(path.stat().st_size for path in shown) <= PICTURE_BYTES
   budget = math.inf if whole else PICTURE_BYTES // len(shown)
-  figures = [figure_section(path, steps, budget) for path in shown]
+  figures = [_figure(path, steps, budget) for path in shown]
   rest = len(paths) - len(shown)
   more = f'<p class="note">{rest:,} more in images/.</p>' if rest else ''
   return f'<div class="grids">{"".join(figures)}</div>{more}'
@@ -43,7 +43,7 @@ def _step(path: Path) -> float:
   return int(digits) if digits.isdecimal() else math.inf
 
 
-def figure_section(path: Path, last_step: int | None, budget: float) -> str:
+def _figure(path: Path, last_step: int | None, budget: float) -> str:
   step = _step(path)
   name = path.stem if step == math.inf else f'Step {int(step):,}'
   where = ''

@@ -1,19 +1,17 @@
 """Architecture search in a report: how rankings agree, and what is picked.
 
-Made from `results.json`; while a run goes on, parts may be missing.
+While a run goes on, parts of its results may be missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dm_jax.records.applications import Search, SearchOutcome
 from dm_jax.records.results import Results
 from dm_jax.report.figures import COLOURS, WIDTH, legend_above, settle, style
-from dm_jax.report.html import figure_section, table_section
 from dm_jax.report.table import Table, data_name, shown, to_rows
 from dm_jax.words import (
   format_seconds,
@@ -28,57 +26,12 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 
-_SCATTER = 'Accuracy in the search against accuracy on the whole set'
-_SCATTER_NOTE = 'A dot is one architecture.'
 PICKED = '#d55e00'
 PANELS_ACROSS = 3
 MINUS = '\N{MINUS SIGN}'
 
 # Dots of a panel beyond which they are drawn smaller.
 MANY_DOTS = 100
-
-
-def read_rankings(results: Results) -> list[Ranking]:
-  """Returns what each method that can be compared ranks, the run's own first.
-
-  Args:
-    results: of a run. Of several networks of an architecture the
-      mean accuracy counts.
-  """
-  found = results.search or Search()
-  real = found.real.accuracies
-  rankings = []
-  for name in method_order(found.agreement, results.method):
-    search = found.trainings(name).accuracies
-    labels = [label for label in search if search[label] and real.get(label)]
-    picked = found.agreement[name].picked
-    if labels:
-      rankings.append(
-        Ranking(
-          method_name(name),
-          _means(search, labels),
-          _means(real, labels),
-          labels.index(picked) if picked in labels else None,
-          _spearman(found.agreement[name]),
-        )
-      )
-  return rankings
-
-
-def _means(
-  accuracies: Mapping[str, Sequence[float]], labels: Sequence[str]
-) -> list[float]:
-  return [sum(accuracies[label]) / len(accuracies[label]) for label in labels]
-
-
-def _spearman(agreement: SearchOutcome) -> float | None:
-  """Returns the correlation among all architectures; None is undefined."""
-  return next(
-    (group.spearman for group in agreement.groups if group.share == 1),
-    None,
-  )
-
-
 _UNDEFINED = 'undefined'
 _CORRELATIONS = (
   'Correlation: Spearman / Kendall, of the ranking by validation accuracy in'
@@ -121,6 +74,100 @@ def search_table(results: Results) -> Table | None:
     to_rows(rows, columns),
     (_CORRELATIONS, *_picked(agreement, names), _TIMES + _compiling(found)),
   )
+
+
+def search_figure(results: Results) -> Figure | None:
+  """Draws how each set ranks architectures, the run's own method first.
+
+  Args:
+    results: of a run.
+
+  Returns:
+    As from `ranking_scatter`; None where no ranking can be compared yet.
+  """
+  rankings = read_rankings(results)
+  return ranking_scatter(rankings) if rankings else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+  """How architectures do in the search, and when trained on everything.
+
+  Attributes:
+    name: of the method that searched.
+    search: validation accuracy of each architecture in the search, in [0, 1].
+    real: for each, test accuracy after training on the whole set, in [0, 1].
+    picked: index of the one that the search picks; None marks none.
+    spearman: correlation of both rankings, in [-1, 1]; None is undefined.
+  """
+
+  name: str
+  search: Sequence[float]
+  real: Sequence[float]
+  picked: int | None = None
+  spearman: float | None = None
+
+
+def read_rankings(results: Results) -> list[Ranking]:
+  """Returns what each method that can be compared ranks, the run's own first.
+
+  Args:
+    results: of a run. Of several networks of an architecture the
+      mean accuracy counts.
+  """
+  found = results.search or Search()
+  real = found.real.accuracies
+  rankings = []
+  for name in method_order(found.agreement, results.method):
+    search = found.trainings(name).accuracies
+    labels = [label for label in search if search[label] and real.get(label)]
+    picked = found.agreement[name].picked
+    if labels:
+      rankings.append(
+        Ranking(
+          method_name(name),
+          _means(search, labels),
+          _means(real, labels),
+          labels.index(picked) if picked in labels else None,
+          _spearman(found.agreement[name]),
+        )
+      )
+  return rankings
+
+
+def ranking_scatter(rankings: Sequence[Ranking]) -> Figure:
+  """Draws accuracy in the search against accuracy when trained on everything.
+
+  Args:
+    rankings: at least one, with a panel each, in this order.
+
+  Returns:
+    As many axes, with a dot for each architecture; their vertical axes are
+    equal. Where one is picked, it is marked, and a legend says so.
+
+  Raises:
+    ValueError: if a ranking has not as many real accuracies as others.
+  """
+  from matplotlib.figure import Figure
+
+  across = _panels_across(len(rankings))
+  down = -(-len(rankings) // across)
+  width = WIDTH if across > 1 else 0.6 * WIDTH
+  with style():
+    # Panels about as high as wide, with what stands above and below them.
+    height = 0.9 + down * min(0.95 * width / across, 3.2)
+    figure = Figure(figsize=(width, height), layout='constrained')
+    first: Axes | None = None
+    for number, ranking in enumerate(rankings):
+      axes = figure.add_subplot(down, across, number + 1, sharey=first)
+      _draw_ranking(axes, ranking)
+      if first is None:
+        first = axes
+    figure.supxlabel('Validation accuracy in the search, %', fontsize=10)
+    figure.supylabel('Test accuracy, whole set, %', fontsize=10)
+    legend_above(figure)
+    settle(figure)
+  return figure
 
 
 def _correlations(agreement: SearchOutcome) -> dict[tuple[float, int], str]:
@@ -185,72 +232,18 @@ def _compiling(found: Search) -> str:
   return f' Not counted: compiling, which all sets share, {took} in all.'
 
 
-def search_section(results: Results, workdir: Path) -> str:
-  """Returns how well sets rank architectures, or ''.
-
-  Args:
-    results: of a run.
-    workdir: figures/ranking.svg is embedded if it is there.
-  """
-  if results.search is None:
-    return ''
-  path = workdir / 'figures' / 'ranking.svg'
-  figure = figure_section(path, _SCATTER, _SCATTER_NOTE)
-  return figure + table_section(search_table(results), 'search')
+def _means(
+  accuracies: Mapping[str, Sequence[float]], labels: Sequence[str]
+) -> list[float]:
+  return [sum(accuracies[label]) / len(accuracies[label]) for label in labels]
 
 
-@dataclasses.dataclass(frozen=True)
-class Ranking:
-  """How architectures do in the search, and when trained on everything.
-
-  Attributes:
-    name: of the method that searched.
-    search: validation accuracy of each architecture in the search, in [0, 1].
-    real: for each, test accuracy after training on the whole set, in [0, 1].
-    picked: index of the one that the search picks; None marks none.
-    spearman: correlation of both rankings, in [-1, 1]; None is undefined.
-  """
-
-  name: str
-  search: Sequence[float]
-  real: Sequence[float]
-  picked: int | None = None
-  spearman: float | None = None
-
-
-def ranking_scatter(rankings: Sequence[Ranking]) -> Figure:
-  """Draws accuracy in the search against accuracy when trained on everything.
-
-  Args:
-    rankings: at least one, with a panel each, in this order.
-
-  Returns:
-    As many axes, with a dot for each architecture; their vertical axes are
-    equal. Where one is picked, it is marked, and a legend says so.
-
-  Raises:
-    ValueError: if a ranking has not as many real accuracies as others.
-  """
-  from matplotlib.figure import Figure
-
-  across = _panels_across(len(rankings))
-  down = -(-len(rankings) // across)
-  width = WIDTH if across > 1 else 0.6 * WIDTH
-  with style():
-    # Panels about as high as wide, with what stands above and below them.
-    height = 0.9 + down * min(0.95 * width / across, 3.2)
-    figure = Figure(figsize=(width, height), layout='constrained')
-    first: Axes | None = None
-    for number, ranking in enumerate(rankings):
-      axes = figure.add_subplot(down, across, number + 1, sharey=first)
-      _draw_ranking(axes, ranking)
-      if first is None:
-        first = axes
-    figure.supxlabel('Validation accuracy in the search, %', fontsize=10)
-    figure.supylabel('Test accuracy, whole set, %', fontsize=10)
-    legend_above(figure)
-    settle(figure)
-  return figure
+def _spearman(agreement: SearchOutcome) -> float | None:
+  """Returns the correlation among all architectures; None is undefined."""
+  return next(
+    (group.spearman for group in agreement.groups if group.share == 1),
+    None,
+  )
 
 
 def _draw_ranking(axes: Axes, ranking: Ranking) -> None:

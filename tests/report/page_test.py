@@ -89,46 +89,6 @@ LARGE: dict[str, Any] = RESULTS | {
   ],
 }
 
-CONTINUAL: dict[str, Any] = {
-  'steps': 2,
-  'orders': 1,
-  'budget_bytes': 0,
-  'store': 'uint8',
-  'rows': [
-    {'order': 0, 'step': step, 'method': 'dm', 'accuracies': [0.9, 0.94]}
-    for step in range(2)
-  ],
-  'methods': {
-    'dm': {
-      'classes': [5, 10],
-      'mean': [0.98, 0.92],
-      'std': [0.01, 0.02],
-      'forgetting_mean': 0.0512,
-      'forgetting_std': 0.004,
-      'seconds_per_class': 3.2,
-      'bytes_per_class': 640,
-    }
-  },
-}
-SEARCH: dict[str, Any] = {
-  'space': 'small',
-  'networks': ['convnet:width=16', 'mlp'],
-  'agreement': {
-    'dm': {
-      'groups': [
-        {'share': 1.0, 'networks': 2, 'spearman': 1.0, 'kendall': 0.75},
-        {'share': 0.05, 'networks': 1, 'spearman': None, 'kendall': None},
-      ],
-      'picked': 'convnet:width=16',
-      'picked_accuracy': 0.97,
-      'best': 'mlp',
-      'best_accuracy': 0.981,
-      'seconds': 130.0,
-      'real_seconds': 400.0,
-    }
-  },
-}
-
 
 class Page(HTMLParser):
   """The visible words of a page, and its tags; fails on unbalanced ones."""
@@ -361,8 +321,7 @@ def test_a_run_that_was_not_evaluated_says_so(workdir):
 
 def test_every_optional_result_may_be_missing_or_none(tmp_path):
   for name in RESULTS:
-    Page(read(tmp_path, without(name)))
-    Page(read(tmp_path, RESULTS | {name: None}))
+    assert from_json(without(name)) == from_json(RESULTS | {name: None})
     Page(read(tmp_path, LARGE | {name: None}))
   for name in DATA:
     data = {key: v for key, v in DATA.items() if key != name}
@@ -394,6 +353,19 @@ def test_losses_that_are_not_finite_are_counted(workdir):
   with (workdir / 'metrics.jsonl').open('a') as file:
     file.write('{"step": 20100, "loss": null}\n{"step": 20200, "lo')
   assert '1 of 202 losses were not finite.' in Page(read(workdir)).text
+
+
+def test_the_terms_of_a_loss_have_a_line_and_a_name_each(tmp_path):
+  with MetricsWriter(tmp_path) as metrics:
+    for step in range(3):
+      metrics.write(step, loss=step + 3, loss_mean=1, loss_cross_entropy=step)
+  text = Page(read(tmp_path)).text
+  for words in (
+    'loss: 3 at step 0, 5 at step 2; mean: 1 at step 0, 1 at step 2; cross '
+    'entropy: 0 at step 0, 2 at step 2',
+    'Loss loss mean cross entropy',
+  ):
+    assert words in text, words
 
 
 def test_a_run_without_metrics_has_no_curve(tmp_path):
@@ -432,9 +404,9 @@ def drawings(page):
   }
 
 
-def test_a_run_of_continual_learning_shows_what_it_found(workdir):
+def test_a_run_of_continual_learning_shows_what_it_found(workdir, continual):
   drawn = draw(workdir, 'accuracy')
-  page = Page(read(workdir, RESULTS | {'continual': CONTINUAL}))
+  page = Page(read(workdir, RESULTS | {'continual': continual}))
   for words in (
     'Accuracy on the test set',
     'Accuracy as classes arrive Bands reach one standard deviation',
@@ -451,9 +423,9 @@ def test_a_run_of_continual_learning_shows_what_it_found(workdir):
   assert len(page.all('details')) == 4
 
 
-def test_a_run_of_architecture_search_shows_what_it_found(workdir):
+def test_a_run_of_architecture_search_shows_what_it_found(workdir, search):
   drawn = draw(workdir, 'ranking')
-  results = without('evaluations') | {'search': SEARCH}
+  results = without('evaluations') | {'search': search}
   page = Page(read(workdir, results))
   for words in (
     'Ranking of architectures A dot is one architecture.',
@@ -473,8 +445,8 @@ def test_a_run_of_architecture_search_shows_what_it_found(workdir):
   assert list(drawings(page).values()) == [drawn]
 
 
-def test_a_drawing_that_is_not_there_is_left_out(workdir):
-  results = RESULTS | {'continual': CONTINUAL, 'search': SEARCH}
+def test_a_drawing_that_is_not_there_is_left_out(workdir, continual, search):
+  results = RESULTS | {'continual': continual, 'search': search}
   before = read(workdir, results)
   assert drawings(Page(before)) == {}
   assert 'Bands reach' not in before
@@ -487,43 +459,8 @@ def test_a_drawing_that_is_not_there_is_left_out(workdir):
   assert not re.search(r'https?://', read(workdir, results))
 
 
-@pytest.mark.parametrize(
-  ('name', 'partial', 'words'),
-  [
-    (
-      'continual',
-      {**CONTINUAL, 'methods': {}},
-      'No accuracies yet: not all classes have arrived.',
-    ),
-    (
-      'search',
-      {**SEARCH, 'agreement': {}},
-      'No rankings yet: not all architectures have been trained.',
-    ),
-  ],
-)
-def test_an_application_that_is_not_finished_says_so(
-  workdir, name, partial, words
-):
-  results = without('evaluations') | {name: partial}
-  page = Page(read(workdir, results))
-  assert words in page.text
-  assert 'no network has been trained' not in page.text
-  assert summary(results) == [words]
-
-
-def test_every_part_of_an_application_may_be_missing_or_none(workdir):
-  for name, found in (('continual', CONTINUAL), ('search', SEARCH)):
-    for key in found:
-      rest = {inner: v for inner, v in found.items() if inner != key}
-      for part in (rest, rest | {key: None}):
-        results = RESULTS | {name: part}
-        Page(read(workdir, results))
-        assert summary(results)
-
-
-def test_the_summary_ends_with_the_tables_of_applications():
-  lines = summary(RESULTS | {'continual': CONTINUAL, 'search': SEARCH})
+def test_the_summary_ends_with_the_tables_of_applications(continual, search):
+  lines = summary(RESULTS | {'continual': continual, 'search': search})
   whole = lines.index('whole set (1,437 images)    98.6       %   1 network')
   assert lines[whole + 1 : whole + 6] == [
     '',
@@ -537,28 +474,28 @@ def test_the_summary_ends_with_the_tables_of_applications():
   assert '' not in (lines[0], lines[-1])
 
 
-def test_the_summary_of_a_search_is_its_table():
-  lines = summary(without('evaluations') | {'search': SEARCH})
+def test_the_summary_of_a_search_is_its_table(search):
+  lines = summary(without('evaluations') | {'search': search})
   assert lines[0] == 'digits: rankings of architectures'
 
 
 @pytest.mark.parametrize('method', ['dm', 'random'])
-def test_tables_stand_one_empty_line_apart(method):
+def test_tables_stand_one_empty_line_apart(method, continual):
   # A run of random images brings no warnings, which would come between.
-  lines = summary(LARGE | {'method': method, 'continual': CONTINUAL})
+  lines = summary(LARGE | {'method': method, 'continual': continual})
   title = lines.index('digits: accuracy on the classes seen, in %')
   assert lines[title - 1] == ''
   assert lines[title - 2] != ''
 
 
-def test_what_an_application_holds_is_escaped(workdir):
+def test_what_an_application_holds_is_escaped(workdir, continual, search):
   bad = '<b title="x">&amp;'
-  picked = SEARCH['agreement']['dm'] | {'picked': bad, 'best': bad}
+  picked = search['agreement']['dm'] | {'picked': bad, 'best': bad}
   results = RESULTS | {
     'data': DATA | {'name': bad},
-    'continual': CONTINUAL
-    | {'store': bad, 'methods': {bad: CONTINUAL['methods']['dm']}},
-    'search': SEARCH | {'agreement': {bad: picked}},
+    'continual': continual
+    | {'store': bad, 'methods': {bad: continual['methods']['dm']}},
+    'search': search | {'agreement': {bad: picked}},
   }
   html = read(workdir, results)
   assert '<b title' not in html

@@ -1,14 +1,22 @@
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dm_jax.records.results import from_json
-from dm_jax.report.continual import continual_table
-from dm_jax.report.search import search_table
-from dm_jax.words import method_order
+from dm_jax.report.continual import (
+  Curve,
+  accuracy_curves,
+  continual_figure,
+  continual_table,
+  read_curves,
+)
 
-SMALL = 'convnet:width=16:depth=1:norm=none'
-LARGE = 'convnet:width=32:depth=3:norm=instance'
+CURVES = (
+  Curve('DM', (2, 4), (0.98, 0.9), (0.01, None)),
+  Curve('random real', (2, 4), (0.97, 0.75)),
+  Curve('herding', (2, 4), (0.96, 0.85), (0.05, 0.02)),
+)
 
 
 def row(order, step, method, accuracies):
@@ -59,41 +67,6 @@ CONTINUAL: dict[str, Any] = {
 }
 
 
-def agreement(groups, picked=LARGE, accuracy: float | None = 0.97):
-  return {
-    'groups': [
-      {'share': share, 'networks': n, 'spearman': spearman, 'kendall': kendall}
-      for share, n, spearman, kendall in groups
-    ],
-    'picked': picked,
-    'picked_accuracy': accuracy,
-    'best': SMALL,
-    'best_accuracy': 0.981,
-    'seconds': 130.0,
-    'real_seconds': 400.0,
-  }
-
-
-SEARCH: dict[str, Any] = {
-  'space': 'small',
-  'networks': [SMALL, LARGE],
-  'compile_seconds': 61.0,
-  'agreement': {
-    'early_stopping': agreement(
-      [(1.0, 24, None, None), (0.05, 2, 1.0, 1.0)], SMALL, 0.981
-    ),
-    'dm': agreement(
-      [
-        (0.2, 5, -0.5, -0.4),
-        (0.05, 2, None, None),
-        (1.0, 24, 0.804, 0.596),
-        (0.1, 3, -0.001, None),
-      ]
-    ),
-  },
-}
-
-
 def continual(**changes):
   results = {'data': {'name': 'digits'}, 'method': 'dm'}
   return continual_table(
@@ -101,9 +74,15 @@ def continual(**changes):
   )
 
 
-def search(**changes):
-  results = {'data': {'name': 'digits'}, 'method': 'dm'}
-  return search_table(from_json(results | {'search': SEARCH | changes}))
+@pytest.fixture(scope='module')
+def drawn():
+  return accuracy_curves(CURVES)
+
+
+def words(figure):
+  """Every text of the figure's axes, and those of its legend."""
+  (legend,) = figure.legends
+  return [text.get_text() for text in legend.get_texts()]
 
 
 def test_methods_stand_beside_each_other_step_below_step():
@@ -211,63 +190,79 @@ def test_a_cost_that_is_missing_is_a_dash(name):
 @pytest.mark.parametrize('found', [None, {}, {'methods': {}}, {'rows': rows()}])
 def test_without_a_complete_method_there_is_no_table(found):
   assert continual_table(from_json({'continual': found})) is None
-  assert search_table(from_json({'search': found})) is None
   assert continual_table(from_json({})) is None
-  assert search_table(from_json({})) is None
 
 
-def test_correlations_stand_above_what_is_picked():
-  table = search()
-  assert table is not None
-  assert table.title == 'digits: rankings of architectures'
-  assert table.columns == ('Ranked by', 'DM', 'early stopping', 'whole set')
-  assert table.rows == (
-    ('Correlation, all 24', '0.80 / 0.60', 'undefined', '–'),
-    ('Correlation, best 5 % (2)', 'undefined', '1.00 / 1.00', '–'),
-    ('Correlation, best 10 % (3)', '0.00 / undefined', '–', '–'),
-    ('Correlation, best 20 % (5)', '-0.50 / -0.40', '–', '–'),
-    ('Test accuracy of the picked, %', '97.0', '98.1', '98.1'),
-    ('Time', '2 min 10 s', '2 min 10 s', '6 min 40 s'),
-  )
-
-
-def test_notes_name_the_picked_as_other_tables_do():
-  table = search()
-  assert table is not None
-  assert table.notes[1:4] == (
-    'Picked by DM: ConvNet, width 32, depth 3, instance norm.',
-    'Picked by early stopping: ConvNet, width 16, depth 1, no norm.',
-    'Best on the whole set: ConvNet, width 16, depth 1, no norm.',
-  )
-  assert table.notes[4].endswith('all sets share, 1 min 1 s in all.')
-
-
-def test_parts_of_an_agreement_may_be_missing():
-  table = search(agreement={'dm': {}}, compile_seconds=None)
-  assert table is not None
-  assert table.rows == (
-    ('Test accuracy of the picked, %', '–', '–'),
-    ('Time', '–', '–'),
-  )
-  assert len(table.notes) == 2
-  assert 'Compiling' not in table.notes[1]
-
-
-def test_a_time_that_is_not_known_is_a_dash():
-  found = SEARCH['agreement']['dm'] | {'seconds': None}
-  table = search(agreement={'dm': found})
-  assert table is not None
-  assert table.rows[-1] == ('Time', '–', '6 min 40 s')
-
-
-def test_the_order_is_not_the_files():
-  methods = ['whole', 'other', 'herding', 'early_stopping', 'dm', 'random']
-  assert method_order(methods, 'herding') == [
-    'herding',
-    'dm',
-    'random',
-    'early_stopping',
-    'whole',
-    'other',
+def test_curves_have_names_and_the_own_method_first():
+  results = from_json({'method': 'dm', 'continual': CONTINUAL})
+  assert read_curves(results) == [
+    Curve('DM', (5, 10), (0.98, 0.912), (0.01, 0.02)),
+    Curve('random real', (5, 10), (0.9, 0.704), (0.01, 0.02)),
   ]
-  assert method_order(reversed(methods), None)[0] == 'dm'
+
+
+def test_each_method_has_a_line_of_percents_over_classes(drawn):
+  (axes,) = drawn.axes
+  assert [line.get_label() for line in axes.lines] == [
+    'DM',
+    'random real',
+    'herding',
+  ]
+  assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines] == [
+    [2, 4]
+  ] * 3
+  heights = [np.asarray(line.get_ydata()).tolist() for line in axes.lines]
+  assert heights == [[98, 90], [97, 75], [96, 85]]
+  assert axes.get_xlabel() == 'Classes seen'
+  assert '%' in axes.get_ylabel()
+
+
+def test_lines_differ_in_colour_and_in_marker(drawn):
+  (axes,) = drawn.axes
+  assert len({line.get_color() for line in axes.lines}) == 3
+  assert len({line.get_marker() for line in axes.lines}) == 3
+  assert words(drawn) == ['DM', 'random real', 'herding']
+
+
+def test_bands_reach_one_deviation_up_and_down(drawn):
+  (axes,) = drawn.axes
+  assert len(axes.collections) == 2
+  corners = np.asarray(axes.collections[0].get_paths()[0].vertices)
+  at_two = corners[corners[:, 0] == 2][:, 1]
+  at_four = corners[corners[:, 0] == 4][:, 1]
+  assert (at_two.min(), at_two.max()) == pytest.approx((97, 99))
+  assert (at_four.min(), at_four.max()) == pytest.approx((90, 90))
+
+
+def test_the_axis_ends_at_100_percent_where_a_band_does_not():
+  (axes,) = accuracy_curves(CURVES[2:]).axes
+  assert axes.get_ylim()[1] == 100
+  band = np.asarray(axes.collections[0].get_paths()[0].vertices)
+  assert band[:, 1].max() == pytest.approx(101)
+
+
+@pytest.mark.parametrize(
+  ('steps', 'ticks'),
+  [(2, [5, 10]), (20, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100])],
+)
+def test_of_many_steps_every_other_one_is_labelled(steps, ticks):
+  classes = [5 * step for step in range(1, steps + 1)]
+  (axes,) = accuracy_curves([Curve('DM', classes, [0.5] * steps)]).axes
+  assert sorted(axes.get_xticks()) == ticks
+
+
+@pytest.mark.parametrize(
+  'curve',
+  [
+    Curve('DM', (2, 4), (0.9,)),
+    Curve('DM', (2, 4), (0.9, 0.8), (0.1,)),
+  ],
+)
+def test_a_curve_of_other_lengths_is_refused(curve):
+  with pytest.raises(ValueError, match='argument|dimension'):
+    accuracy_curves([curve])
+
+
+def test_without_a_complete_method_there_is_no_figure():
+  assert continual_figure(from_json({'continual': {'methods': {}}})) is None
+  assert continual_figure(from_json({})) is None
