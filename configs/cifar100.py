@@ -5,9 +5,10 @@
 Needs CIFAR-100 as a prepared tfds dataset under --config.data.dir; preparing it
 once takes the extra [tf] and a network.
 
-  images per class   1          10         50
-  paper, %           11.4±0.3   29.7±0.3   43.6±0.4
-  ours               not measured
+Ours is not measured. What is published stands in dm_jax/report/paper.py; this
+lays a run beside it:
+
+  python launch.py --mode=table --workdirs=runs/cifar100_ipc=10
 
 The paper's learning rate for the pixels is 1 up to 125 images per class; for
 more it gives none, so 1 stays.

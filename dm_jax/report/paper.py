@@ -1,4 +1,4 @@
-"""The accuracies that the paper prints, to stand beside one's own.
+"""The accuracies that the paper prints, here alone, to stand beside one's own.
 
 In %, on the test set, at the paper's own budget: for DM 20,000 steps, and 20
 networks on each of 5 independently condensed sets. The network is a ConvNet of
@@ -87,7 +87,7 @@ def find(data: str, method: str, size: int | None) -> Figure | None:
 
   Args:
     data: the data set's name.
-    method: as in `config.METHODS`.
+    method: as in a config, e.g. dm.
     size: images per class; the whole set has one figure for every size.
   """
   column = TABLE.get(data, {}).get(method, {})
