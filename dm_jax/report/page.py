@@ -102,17 +102,17 @@ def summary_lines(results: Results) -> list[str]:
 
   The first has a line for each set on the first network. The second follows
   where there are several networks or sizes, and has all of them. The tables of
-  continual learning and architecture search come last.
+  applications come last.
 
   Args:
     results: of a run.
   """
   table = evaluation_table(results)
   lines = _evaluation_lines(results, table) if table else []
-  applied = application_lines(results)
+  below = application_lines(results)
   # Tables stand apart from what is above them.
-  between = [''] if applied and lines and lines[-1] else []
-  return [*lines, *between, *applied] or [NOT_EVALUATED]
+  between = [''] if below and lines and lines[-1] else []
+  return [*lines, *between, *below] or [NOT_EVALUATED]
 
 
 def _evaluation_lines(results: Results, table: Table) -> list[str]:

@@ -1,4 +1,4 @@
-"""The pictures of a report, embedded as HTML."""
+"""The pictures that a run left, embedded in its report."""
 
 import base64
 from html import escape
@@ -44,6 +44,7 @@ def _step(path: Path) -> float:
 
 
 def _figure(path: Path, last_step: int | None, budget: float) -> str:
+  """Returns a picture in at most so many bytes, what it shows below it."""
   step = _step(path)
   name = path.stem if step == math.inf else f'Step {int(step):,}'
   where = ''

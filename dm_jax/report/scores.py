@@ -8,76 +8,6 @@ from dm_jax.records.results import Results
 from dm_jax.report.table import Table, data_name
 from dm_jax.words import method_name, network_name, percent, plural, plus_minus
 
-
-def own_first(found: Iterable[Evaluation], own: str | None) -> list[Evaluation]:
-  """Returns the run's own method first and the whole set last.
-
-  Args:
-    found: evaluations; the order of the others stays.
-    own: the run's method.
-  """
-  return sorted(found, key=lambda e: 0 if e.method == own else _is_whole(e) + 1)
-
-
-def evaluation_table(results: Results) -> Table | None:
-  """Returns the accuracy of every method and size on every network.
-
-  Args:
-    results: of a run.
-
-  Returns:
-    A row for each set and a column for each network; None where nothing has
-    been evaluated yet.
-  """
-  found = own_first(results.evaluations, results.method)
-  if not found:
-    return None
-  # Sizes one after another, so that methods of one size stand together.
-  found.sort(key=lambda e: (_is_whole(e), e.images_per_class or 0))
-  rows: dict[tuple, dict[str, Evaluation]] = {}
-  for evaluation in found:
-    row = rows.setdefault((evaluation.images_per_class, evaluation.method), {})
-    row[evaluation.network] = evaluation
-  return Table(
-    f'{data_name(results)}: accuracy on the test set, by network',
-    ('Images per class', 'Set', *map(network_name, results.pool)),
-    tuple(
-      (
-        '–' if size is None else str(size),
-        method_name(method),
-        *(str(row.get(network, '–')) for network in results.pool),
-      )
-      for (size, method), row in rows.items()
-    ),
-    (_note(results, found),),
-  )
-
-
-def _is_whole(evaluation: Evaluation) -> bool:
-  return evaluation.method == 'whole'
-
-
-def _note(results: Results, found: list[Evaluation]) -> str:
-  """Says what the cells are, and of how many networks."""
-  cells: dict[str, list[str]] = {}
-  for evaluation in found:
-    where = f'{evaluation.name} on {evaluation.network}'
-    cells.setdefault(evaluation.count, []).append(where)
-  cells.pop('', None)
-  most = max(cells, key=lambda count: len(cells[count]), default='')
-  rest = [
-    f'{count} for {"; ".join(names)}'
-    for count, names in cells.items()
-    if count != most
-  ]
-  text = 'In %, mean ± deviation over all networks'
-  text += f'. Each cell: {most}' if most else ''
-  text += f', but {", ".join(rest)}.' if rest else '.'
-  if results.condensing_network and results.method == 'dm':
-    text += f' The images were condensed with {results.condensing_network}.'
-  return text
-
-
 # How the page speaks of images that each method made or chose.
 _CHOSEN = {
   'random': 'drawn at random',
@@ -133,7 +63,7 @@ def read_scores(results: Results) -> list[Score]:
   ]
   return [
     Score(
-      set_name(evaluation.method),
+      _set_name(evaluation.method),
       _detail(evaluation, results),
       evaluation.mean,
       evaluation.deviation,
@@ -141,94 +71,42 @@ def read_scores(results: Results) -> list[Score]:
       evaluation.method == results.method,
       evaluation.count.removeprefix('1 set × '),
     )
-    for evaluation in own_first(shown, results.method)
+    for evaluation in _own_first(shown, results.method)
   ]
 
 
-def set_name(method: str) -> str:
-  """Returns a set's name where images are spoken of, e.g. synthetic."""
-  return 'synthetic' if method == 'dm' else method_name(method)
-
-
-def _detail(evaluation: Evaluation, results: Results) -> str:
-  if evaluation.images_per_class is not None:
-    return f'{evaluation.images_per_class} per class'
-  images = results.data.train_images
-  return plural(images, 'image') if images else 'all images'
-
-
-def warnings(results: Results) -> list[str]:
-  """Returns a line for each result that random real images reach, too.
-
-  Args:
-    results: of a run. Only the same size and network are compared.
-  """
-  own = results.method
-  if own in (None, 'random'):
-    return []
-  lines = []
-  for ours in results.evaluations:
-    case = dataclasses.replace(ours.case, method='random')
-    random = results.evaluation(case)
-    # Not `ours <= random`, so that an accuracy of NaN warns, too.
-    if ours.method != own or random is None or ours.mean > random.mean:
-      continue
-    lines.append(
-      f'{ours.network}, {ours.images_per_class} per class: {set_name(own)}'
-      f' images reach {percent(ours.mean)} %, no better than random real ones,'
-      f' {percent(random.mean)} %.'
-    )
-  return lines
-
-
-def advice(results: Results) -> str:
-  """Returns what to do about `warnings`, or '' where there is nothing.
+def evaluation_table(results: Results) -> Table | None:
+  """Returns the accuracy of every method and size on every network.
 
   Args:
     results: of a run.
+
+  Returns:
+    A row for each set and a column for each network; None where nothing has
+    been evaluated yet.
   """
-  if results.method != 'dm' or not warnings(results):
-    return ''
-  return (
-    'Try more condense.steps, a smaller condense.learning_rate or, where the'
-    ' network is deep, a larger condense.smoothing.'
+  found = _own_first(results.evaluations, results.method)
+  if not found:
+    return None
+  # Sizes one after another, so that methods of one size stand together.
+  found.sort(key=lambda e: (_is_whole(e), e.images_per_class or 0))
+  rows: dict[tuple, dict[str, Evaluation]] = {}
+  for evaluation in found:
+    row = rows.setdefault((evaluation.images_per_class, evaluation.method), {})
+    row[evaluation.network] = evaluation
+  return Table(
+    f'{data_name(results)}: accuracy on the test set, by network',
+    ('Images per class', 'Set', *map(network_name, results.pool)),
+    tuple(
+      (
+        '–' if size is None else str(size),
+        method_name(method),
+        *(str(row.get(network, '–')) for network in results.pool),
+      )
+      for (size, method), row in rows.items()
+    ),
+    (_note(results, found),),
   )
-
-
-def origin(results: Results) -> str:
-  """Returns a sentence on where the run's images come from.
-
-  Args:
-    results: of a run.
-  """
-  method, counts = results.method or 'dm', image_counts(results)
-  real = few = ''
-  if counts:
-    real, few = (f'{count:,}' for count in counts)
-  if method == 'whole':
-    return f'All {real} real images were taken.'.replace('  ', ' ')
-  sets = results.sets
-  again = f', {sets} times independently' if sets > 1 else ''
-  if method == 'dm':
-    made = f'{few} synthetic ones' if few else 'a few synthetic ones'
-    start = f'{real} real images' if real else 'Real images'
-    return f'{start} were condensed into {made}{again}.'
-  how = _CHOSEN.get(method, f'selected by {method}')
-  start = f'{few} of {real}' if few else 'A few'
-  return f'{start} real images were {how}{again}.'
-
-
-def image_counts(results: Results) -> tuple[int, int] | None:
-  """Returns the real images and those of one of the run's sets, if known.
-
-  Args:
-    results: of a run.
-  """
-  real, classes = results.data.train_images, results.data.classes
-  size = results.images_per_class
-  if real and results.method == 'whole':
-    return real, real
-  return (real, classes * size) if real and classes and size else None
 
 
 def sentence(results: Results) -> str:
@@ -258,3 +136,126 @@ def sentence(results: Results) -> str:
     f'Networks{which} trained on nothing else reach {ours} % on the test set'
     f'{over}{compared}.'
   )
+
+
+def origin(results: Results) -> str:
+  """Returns a sentence on where the run's images come from.
+
+  Args:
+    results: of a run.
+  """
+  method, counts = results.method or 'dm', image_counts(results)
+  real = few = ''
+  if counts:
+    real, few = (f'{count:,}' for count in counts)
+  if method == 'whole':
+    return f'All {real} real images were taken.'.replace('  ', ' ')
+  sets = results.sets
+  again = f', {sets} times independently' if sets > 1 else ''
+  if method == 'dm':
+    made = f'{few} synthetic ones' if few else 'a few synthetic ones'
+    start = f'{real} real images' if real else 'Real images'
+    return f'{start} were condensed into {made}{again}.'
+  how = _CHOSEN.get(method, f'selected by {method}')
+  start = f'{few} of {real}' if few else 'A few'
+  return f'{start} real images were {how}{again}.'
+
+
+def warnings(results: Results) -> list[str]:
+  """Returns a line for each result that random real images reach, too.
+
+  Args:
+    results: of a run. Only the same size and network are compared.
+  """
+  own = results.method
+  if own in (None, 'random'):
+    return []
+  lines = []
+  for ours in results.evaluations:
+    case = dataclasses.replace(ours.case, method='random')
+    random = results.evaluation(case)
+    # Not `ours <= random`, so that an accuracy of NaN warns, too.
+    if ours.method != own or random is None or ours.mean > random.mean:
+      continue
+    lines.append(
+      f'{ours.network}, {ours.images_per_class} per class: {_set_name(own)}'
+      f' images reach {percent(ours.mean)} %, no better than random real ones,'
+      f' {percent(random.mean)} %.'
+    )
+  return lines
+
+
+def advice(results: Results) -> str:
+  """Returns what to do about `warnings`, or '' where there is nothing.
+
+  Args:
+    results: of a run.
+  """
+  if results.method != 'dm' or not warnings(results):
+    return ''
+  return (
+    'Try more condense.steps, a smaller condense.learning_rate or, where the'
+    ' network is deep, a larger condense.smoothing.'
+  )
+
+
+def image_counts(results: Results) -> tuple[int, int] | None:
+  """Returns the real images and those of one of the run's sets, if known.
+
+  Args:
+    results: of a run.
+  """
+  real, classes = results.data.train_images, results.data.classes
+  size = results.images_per_class
+  if real and results.method == 'whole':
+    return real, real
+  return (real, classes * size) if real and classes and size else None
+
+
+def _set_name(method: str) -> str:
+  """Returns a set's name where images are spoken of, e.g. synthetic."""
+  return 'synthetic' if method == 'dm' else method_name(method)
+
+
+def _own_first(
+  found: Iterable[Evaluation], own: str | None
+) -> list[Evaluation]:
+  """Returns the run's own method first and the whole set last.
+
+  Args:
+    found: evaluations; the order of the others stays.
+    own: the run's method.
+  """
+  return sorted(found, key=lambda e: 0 if e.method == own else _is_whole(e) + 1)
+
+
+def _note(results: Results, found: list[Evaluation]) -> str:
+  """Says what the cells are, and of how many networks."""
+  cells: dict[str, list[str]] = {}
+  for evaluation in found:
+    where = f'{evaluation.name} on {evaluation.network}'
+    cells.setdefault(evaluation.count, []).append(where)
+  cells.pop('', None)
+  most = max(cells, key=lambda count: len(cells[count]), default='')
+  rest = [
+    f'{count} for {"; ".join(names)}'
+    for count, names in cells.items()
+    if count != most
+  ]
+  text = 'In %, mean ± deviation over all networks'
+  text += f'. Each cell: {most}' if most else ''
+  text += f', but {", ".join(rest)}.' if rest else '.'
+  if results.condensing_network and results.method == 'dm':
+    text += f' The images were condensed with {results.condensing_network}.'
+  return text
+
+
+def _detail(evaluation: Evaluation, results: Results) -> str:
+  if evaluation.images_per_class is not None:
+    return f'{evaluation.images_per_class} per class'
+  images = results.data.train_images
+  return plural(images, 'image') if images else 'all images'
+
+
+def _is_whole(evaluation: Evaluation) -> bool:
+  return evaluation.method == 'whole'

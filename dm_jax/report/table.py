@@ -10,31 +10,6 @@ from typing import Any
 from dm_jax.records.results import Results
 
 _MISSING = '–'
-
-
-def to_rows(
-  names: Iterable[str], columns: Sequence[Mapping[str, str]]
-) -> tuple[tuple[str, ...], ...]:
-  """Returns rows of a table.
-
-  Args:
-    names: of the rows, which start with them.
-    columns: for each, cells by the name of the row; others are dashes.
-  """
-  return tuple(
-    (name, *(column.get(name, _MISSING) for column in columns))
-    for name in names
-  )
-
-
-def data_name(results: Results) -> str:
-  return results.data.name or 'Images'
-
-
-def shown(value: Any, show: Callable[[Any], str]) -> str:
-  return _MISSING if value is None else show(value)
-
-
 # Headings of text are wrapped to their column, but not narrower than this.
 _HEADING = 12
 _WIDTH = 80
@@ -138,7 +113,7 @@ class Table:
   def as_html(self) -> str:
     """Returns the table in a box that scrolls sideways, notes below.
 
-    The title is left to the page; `report_template.html` holds the style.
+    The title is left to the page; `template.html` holds the style.
     """
     head = _html_row(self.columns, 'th')
     body = ''.join(_html_row(row, 'td') for row in self.rows)
@@ -147,6 +122,31 @@ class Table:
       f'<div class="scroll"><table class="scores"><thead>{head}</thead>\n'
       f'<tbody>{body}</tbody></table></div>\n{notes}'
     )
+
+
+def to_rows(
+  names: Iterable[str], columns: Sequence[Mapping[str, str]]
+) -> tuple[tuple[str, ...], ...]:
+  """Returns the rows of a table whose columns know their cells by name.
+
+  Args:
+    names: of the rows, which start with them.
+    columns: for each, cells by the name of the row; others are dashes.
+  """
+  return tuple(
+    (name, *(column.get(name, _MISSING) for column in columns))
+    for name in names
+  )
+
+
+def data_name(results: Results) -> str:
+  """Returns the name of the run's images, for a title."""
+  return results.data.name or 'Images'
+
+
+def shown(value: Any, show: Callable[[Any], str]) -> str:
+  """Returns a cell: a value as `show` has it, or a dash for None."""
+  return _MISSING if value is None else show(value)
 
 
 def _aligned(cells: Iterable[str], wide: Iterable[int]) -> str:
