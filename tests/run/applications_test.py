@@ -15,6 +15,8 @@ import pytest
 
 from dm_jax.applications import search as architecture_search
 from dm_jax.applications.stream import class_order, summary
+from dm_jax.config.sections import DataConfig
+from dm_jax.data.load import load
 from dm_jax.errors import InputError
 from dm_jax.run import continual as continual_run
 from dm_jax.run import run
@@ -30,8 +32,10 @@ TINY = {
   'activation': ('sigmoid', 'relu'),
   'pooling': ('avg',),
 }
+# Its `dir` is known once `even_digits` has written the file.
+DATA = {'name': 'npz', 'validation': 0.1}
 COMMON: dict[str, Any] = {
-  'data': {'name': 'digits', 'validation': 0.1},
+  'data': DATA,
   'network': {'width': 4, 'depth': 1},
   'condense': {
     'images_per_class': 2,
@@ -64,6 +68,22 @@ def tiny_space():
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(architecture_search.SPACES, 'small', TINY)
     yield
+
+
+@pytest.fixture(scope='module', autouse=True)
+def even_digits(tmp_path_factory):
+  """Digits with 40 images of each class, so that stages share programs."""
+  digits = load(DataConfig(name='digits'))
+  path = tmp_path_factory.mktemp('data') / 'digits.npz'
+  images = np.concatenate([each[:40] for each in digits.train.images])
+  np.savez(
+    path,
+    train_images=images,
+    train_labels=np.repeat(np.arange(10), 40),
+    test_images=digits.test_images,
+    test_labels=digits.test_labels,
+  )
+  DATA['dir'] = str(path)
 
 
 def start(values, folder, say=lambda line: None):
@@ -118,9 +138,6 @@ def test_the_accuracy_is_that_of_its_groups(stream):
 
 
 def load_test_labels():
-  from dm_jax.config.sections import DataConfig
-  from dm_jax.data.load import load
-
   return load(DataConfig(name='digits')).test_labels
 
 
