@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dm_jax.report.figures import (
-  MARKERS,
-  THEME,
-  WIDTH,
-  chart_style,
-  legend_above,
-  settle,
-)
+from dm_jax.report.figures import MARKERS, WIDTH, legend_above, settle
+from dm_jax.report.inline import THEME, chart_style
 from dm_jax.report.scores import Score
 from dm_jax.words import percent
 

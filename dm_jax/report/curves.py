@@ -5,8 +5,8 @@ import statistics
 
 from dm_jax.records.results import Results, Validation
 from dm_jax.report.charts import loss_chart, validation_chart
-from dm_jax.report.figures import inline_svg
 from dm_jax.report.html import chart_section
+from dm_jax.report.inline import inline_svg
 from dm_jax.types import Json
 from dm_jax.words import percent
 

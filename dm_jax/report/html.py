@@ -1,4 +1,4 @@
-"""Parts of a report as HTML: how a run went, what was set, boxes to look at."""
+"""Parts of a report as HTML: how a run went, its config, tables and figures."""
 
 import base64
 from collections.abc import Callable, Iterable
@@ -111,7 +111,13 @@ def marked(text: str) -> str:
 
 
 def figure_section(path: Path, what: str, note: str) -> str:
-  """Returns a drawing as part of the page, '' where there is no file."""
+  """Returns a figure's file embedded in the page, '' where there is none.
+
+  Args:
+    path: of an SVG.
+    what: it shows, for those who do not see it.
+    note: its caption.
+  """
   if not path.is_file():
     return ''
   # As a picture of its own, its ids and style cannot meet the page's.

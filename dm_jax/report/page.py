@@ -22,7 +22,6 @@ from dm_jax.report.applications import (
 )
 from dm_jax.report.charts import score_chart
 from dm_jax.report.curves import loss_section, validation_section
-from dm_jax.report.figures import inline_svg
 from dm_jax.report.html import (
   chart_section,
   config_table,
@@ -31,6 +30,7 @@ from dm_jax.report.html import (
   times,
   with_copies,
 )
+from dm_jax.report.inline import inline_svg
 from dm_jax.report.pictures import grids
 from dm_jax.report.scores import (
   advice,

@@ -88,6 +88,18 @@ def test_the_axis_fits_the_longest_bar(highest, end):
   assert axes.get_xticklabels()[-1].get_text() == f'{end} %'
 
 
+def test_the_texts_of_a_bar_stand_beside_each_other():
+  widest = Score('early stopping', '1,281,167 images', 1.0, 0.1)
+  figure = score_chart([widest, Score('herding', '1 per class', 0.1)])
+  (axes,) = figure.axes
+  parts = [*axes.texts, axes.patch]
+  boxes = [part.get_window_extent() for part in parts]
+  for i, box in enumerate(boxes):
+    assert not any(box.overlaps(other) for other in boxes[:i])
+    assert box.x0 >= 0
+    assert box.y1 <= figure.bbox.y1
+
+
 def test_many_dots_are_smaller():
   few, many = (
     marks(score_chart([Score('a', '', 0.4, 0.0, [0.4] * count)]))[0]
