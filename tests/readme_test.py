@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 
-def test_the_example_runs(root):
+def test_the_example_runs(root, environment):
   example = re.search(
     r'```python\n(.*?)```', (root / 'README.md').read_text(), re.S
   )
@@ -14,6 +14,7 @@ def test_the_example_runs(root):
   done = subprocess.run(
     [sys.executable, '-W', 'error', '-c', example[1]],
     cwd=root,
+    env=environment,
     capture_output=True,
     text=True,
     timeout=300,

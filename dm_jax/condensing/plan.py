@@ -95,7 +95,6 @@ class Plan:
       'classes_at_once': self.layout.per_device,
       'devices': len(self.layout.devices),
       'needed_bytes': self.fit.needed,
-      'free_bytes': self.fit.free,
     }
 
 

@@ -1,6 +1,7 @@
 """Passes images through the step's network, as many at a time as fit."""
 
 from collections.abc import Callable, Collection
+import functools
 from typing import Any
 
 import jax
@@ -147,6 +148,7 @@ def _unflatten(outputs: Outputs, leading: tuple[int, ...]) -> Outputs:
   )
 
 
+@functools.lru_cache(maxsize=32)
 def output_shapes(network: Network, image_shape: tuple[int, ...]) -> Outputs:
   """Returns the shapes of one image's outputs; nothing is computed."""
   variables = jax.eval_shape(network.init, jax.random.key(0))

@@ -116,7 +116,7 @@ def check_start(config: CondenseConfig, data: ClassData) -> None:
   name = data.class_names[int(data.counts.argmin())]
   raise InputError(
     f'condense.images_per_class {config.largest} is more than the {smallest}'
-    f' images of class {name!r} give: use at most'
+    f' images of class {name!r}: use at most'
     f' {smallest // get_storage(config.storage).per_stored}, or condense.init'
     ' noise'
   )

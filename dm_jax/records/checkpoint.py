@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import hashlib
+import logging as python_logging
 from pathlib import Path
 import shutil
 from typing import Any
@@ -195,10 +196,17 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-  """Keeps Orbax's own tracebacks off the terminal: its error says it all."""
+  """Keeps Orbax's own tracebacks off the terminal: its error says it all.
+
+  Where one of its writers has failed, those still at work find nobody who waits
+  for them, and say so long afterwards: they stay quiet.
+  """
   before = logging.get_verbosity()
   logging.set_verbosity(logging.FATAL)
   try:
     yield
+  except Exception:
+    python_logging.getLogger('concurrent.futures').disabled = True
+    raise
   finally:
     logging.set_verbosity(before)

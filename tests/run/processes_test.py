@@ -256,7 +256,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(
   step = newest(tmp_path)
   for process in ended:
     assert process.code == 128 + signal.SIGTERM
-    assert f'stopped at step {step}, which was saved' in process.err[-1]
+    assert f'step {step} was saved' in process.err[-1]
     assert 'Traceback' not in '\n'.join(process.err)
   # Then one, then three.
   (ended,) = start_and_disturb(
