@@ -216,14 +216,11 @@ def _micro_batch(
 def _classes_together(objective: Objective, layout: ClassLayout) -> int:
   """Classes whose synthetic images are differentiated at once.
 
-  On a CPU one: sums are then taken in an order that depends on neither the
-  number of devices nor how many classes are there, and results agree to the
-  bit. Elsewhere as many as fill a micro-batch, which the device divides.
+  As many as fill a micro-batch, which the device's classes divide: so sums are
+  taken in an order that the number of devices may change.
   """
-  if layout.platform == 'cpu':
-    return 1
   classes = layout.per_device
-  size = (max(objective.sizes)) * objective.storage.per_stored
+  size = max(objective.sizes) * objective.storage.per_stored
   most = max(objective.micro_batch // size, 1)
   even = max(n for n in range(1, most + 1) if classes % n == 0)
   # A smaller last group is compiled on its own.
