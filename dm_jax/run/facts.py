@@ -11,7 +11,7 @@ import jax
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import NetworkConfig
 from dm_jax.errors import InputError
-from dm_jax.matching.optimizer import tested_settings
+from dm_jax.matching.optimizer import is_tested, tested_settings
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import unused_fields
 from dm_jax.records.results import Data
@@ -60,7 +60,15 @@ def notes(job: Job) -> list[str]:
 def _tested_settings(job: Job) -> Iterator[str]:
   """Says where a network's own settings are taken, and where they are not."""
   name = job.config.network.name
-  known = tested_settings(name, job.config.condense.optimizer)
+  optimizer = job.config.condense.optimizer
+  known = tested_settings(name, optimizer)
+  if not is_tested(name, optimizer):
+    if job.config.condense.learning_rate is None:
+      yield (
+        f'condense.learning_rate is {known.learning_rate}, which was not tested'
+        f' with {optimizer} and {name}: choose it by validation images'
+      )
+    return
   for field, paper in {'learning_rate': 1, 'smoothing': 0}.items():
     tested = getattr(known, field)
     given = getattr(job.config.condense, field)
