@@ -15,8 +15,12 @@ IMAGES = jnp.zeros((2, 6, 5, 1))
 GRADIENT = jnp.arange(60.0).reshape(2, 6, 5, 1) - 29.5
 
 
+def unused(*args):
+  raise AssertionError('optimisers apply no network')
+
+
 def named(name):
-  return Network(init=lambda key: (), apply=lambda *args: args[0], name=name)
+  return Network(init=unused, apply=unused, name=name)
 
 
 def moved(optimizer, steps=1):
