@@ -106,7 +106,7 @@ class SyntheticSet:
     classes, per_class = stored.shape[:2]
     labels = np.repeat(np.arange(classes, dtype=np.int32), per_class)
     flat = stored.reshape(-1, *stored.shape[2:])
-    made = cls.from_images(flat, labels, data.mean, data.std, data.class_names)
+    made = cls.from_images(flat, labels, data.mean, data.std, data.names)
     text = json.dumps(provenance, sort_keys=True)
     return dataclasses.replace(made, storage=storage, provenance_json=text)
 
@@ -125,7 +125,7 @@ class SyntheticSet:
     ]
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     return cls.from_images(
-      np.concatenate(images), labels, data.mean, data.std, data.class_names
+      np.concatenate(images), labels, data.mean, data.std, data.names
     )
 
   @property

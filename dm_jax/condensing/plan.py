@@ -1,7 +1,8 @@
 """Every open setting of condensing, resolved once: the `Plan`.
 
 What a config leaves open depends on network, data, devices and free memory.
-`make_plan` alone decides it; init, step, loop, notes and records read the plan.
+`make_plan` alone decides it, with `fit` for what fits into memory; init, step,
+loop, notes and records read the plan.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,11 @@ from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.images.storage import get_storage
 from dm_jax.matching.discrepancy import get_discrepancy
-from dm_jax.matching.objective import Objective, make_objective
+from dm_jax.matching.objective import (
+  Objective,
+  classes_together,
+  make_objective,
+)
 from dm_jax.matching.optimizer import PixelOptimizer, resolve_optimizer
 from dm_jax.matching.state import check_start
 from dm_jax.matching.step import Algorithm, make_algorithm
@@ -90,7 +95,9 @@ class Plan:
       else {},
       'batch_real': objective.batch_real,
       'micro_batch': objective.micro_batch,
-      'classes_together': objective.classes_together,
+      'classes_together': classes_together(
+        objective, self.layout.per_device, max(objective.sizes)
+      ),
       'placement': self.fit.placement,
       'classes_at_once': self.layout.per_device,
       'devices': len(self.layout.devices),
@@ -157,11 +164,8 @@ def make_plan(
   else:
     whole = config.batch_norm_classes if network.mixes_images else 0
     layout = lay_out(own.classes, devices, whole or 1, fit.at_once)
-  objective = dataclasses.replace(
-    objective,
-    classes_together=_classes_together(objective, layout),
-    axis=layout.axis if spans_all else None,
-  )
+  if spans_all:
+    objective = dataclasses.replace(objective, axis=layout.axis)
   return Plan(objective, moves, layout, fit)
 
 
@@ -211,17 +215,3 @@ def _micro_batch(
   largest = activations(network, data.image_shape).largest
   least, most = _CPU_MICRO_BATCH
   return min(max(_CPU_CACHE // max(largest, 1), least), most)
-
-
-def _classes_together(objective: Objective, layout: ClassLayout) -> int:
-  """Classes whose synthetic images are differentiated at once.
-
-  As many as fill a micro-batch, which the device's classes divide: so sums are
-  taken in an order that the number of devices may change.
-  """
-  classes = layout.per_device
-  size = max(objective.sizes) * objective.storage.per_stored
-  most = max(objective.micro_batch // size, 1)
-  even = max(n for n in range(1, most + 1) if classes % n == 0)
-  # A smaller last group is compiled on its own.
-  return even if 2 * even >= min(most, classes) else min(most, classes)

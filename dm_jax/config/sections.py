@@ -13,7 +13,7 @@ INITS = ('real', 'noise')
 SELECTIONS = ('random', 'herding', 'k_center', 'forgetting', 'whole')
 METHODS = ('dm', *SELECTIONS)
 EMBEDDERS = ('random', 'pool')
-OPTIMIZERS = ('sgd', 'adam')
+OPTIMIZERS = ('sgd', 'adam')  # What they are: `matching.optimizer`.
 PLACEMENTS = ('auto', 'device', 'host')
 PRECISIONS = ('float32', 'bfloat16')
 

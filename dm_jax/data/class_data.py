@@ -43,15 +43,15 @@ WHOLE = Part(held=lambda classes: (0, classes), total=lambda sums: sums)
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=('images', 'counts', 'numbers'),
-  meta_fields=('mean', 'std'),
-  drop_fields=('class_names', 'held'),
+  meta_fields=('mean', 'std', 'held'),
+  drop_fields=('class_names',),
 )
 @dataclasses.dataclass(frozen=True)
 class ClassData:
   """A training set grouped by class.
 
-  Names and the classes held are no part of the pytree: equal shapes share what
-  is compiled, and what a transformation gives back has none.
+  Names are no part of the pytree: equal shapes share what is compiled. What a
+  transformation gives back has none, and goes by numbers, see `names`.
 
   Attributes:
     images: uint8 [C, N_max, H, W, D], each class padded with zeros to the
@@ -89,6 +89,11 @@ class ClassData:
   @property
   def classes(self) -> int:
     return self.images.shape[0]
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """The names of all classes; '0', '1', ... where there are none."""
+    return self.class_names or tuple(map(str, range(self.classes)))
 
   @property
   def image_shape(self) -> ImageShape:

@@ -16,7 +16,7 @@ from dm_jax.draws import draw
 from dm_jax.images import augment
 from dm_jax.images.normalise import normalise
 from dm_jax.matching.embed import embed_batch, embed_flat, embed_together
-from dm_jax.matching.objective import Objective
+from dm_jax.matching.objective import Objective, classes_together
 from dm_jax.types import Array, Key, Outputs, Variables
 
 # `fold_in` by 0 and 1 may give what `split` gives.
@@ -182,8 +182,8 @@ def class_gradients(
 
   both = jax.grad(loss, has_aux=True)
   classes = len(images)
-  together = objective.classes_together or classes
-  if objective.network.mixes_images or together >= classes:
+  together = classes_together(objective, classes, images.shape[1])
+  if together >= classes:
     return both(images, targets)  # Gradients outside of loops are faster.
   full = classes - classes % together
   groups = jax.tree.map(

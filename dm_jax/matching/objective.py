@@ -26,8 +26,6 @@ class Objective:
     operations: of the augmentation, see `augment.parse`.
     batch_real: real images per class and step.
     micro_batch: real images embedded at a time; 0 is all of a class.
-    classes_together: classes whose synthetic images pass forward and back at
-      once, where no norm mixes images; 0 is all.
     sizes: of the nested sets, in stored images, ascending; empty is one set.
     batch_norm_classes: classes that are one batch of a batch norm; 0 is all.
     rematerialise: whether activations of synthetic images are computed again
@@ -42,7 +40,6 @@ class Objective:
   operations: tuple[str, ...]
   batch_real: int
   micro_batch: int = 0
-  classes_together: int = 0
   sizes: tuple[int, ...] = ()
   batch_norm_classes: int = 0
   rematerialise: bool = False
@@ -59,12 +56,32 @@ class Objective:
     return min(micro_batch, MOST_KEPT) if self.rematerialise else MOST_KEPT
 
 
+def classes_together(objective: Objective, classes: int, stored: int) -> int:
+  """Returns how many classes' synthetic images are differentiated at once.
+
+  As many as fill a micro-batch, which the device's classes divide: so sums are
+  taken in an order that the number of devices may change.
+
+  Args:
+    objective: micro-batch and storage.
+    classes: that the device computes at a time.
+    stored: images of each.
+  """
+  if objective.network.mixes_images:
+    return classes
+  most = max(
+    objective.micro_batch // (stored * objective.storage.per_stored), 1
+  )
+  even = max(n for n in range(1, most + 1) if classes % n == 0)
+  # A smaller last group is compiled on its own.
+  return even if 2 * even >= min(most, classes) else min(most, classes)
+
+
 def make_objective(
   network: Network,
   config: CondenseConfig,
   *,
   terms: tuple[tuple[str, Term], ...] = (),
-  classes_together: int = 0,
   axis: ClassAxis | None = None,
 ) -> Objective:
   """Makes the loss that a config describes.
@@ -74,7 +91,6 @@ def make_objective(
     config: for a network that knows no padding, `batch_real` must not be above
       the smallest class.
     terms: added to the discrepancy's, under names of their own.
-    classes_together: see `Objective`.
     axis: see `Objective`.
 
   Raises:
@@ -87,7 +103,6 @@ def make_objective(
     operations=augment.parse(config.augment),
     batch_real=config.batch_real,
     micro_batch=config.micro_batch or config.batch_real,
-    classes_together=classes_together,
     sizes=config.sizes,
     batch_norm_classes=config.batch_norm_classes,
     rematerialise=config.rematerialise,

@@ -41,6 +41,7 @@ _DEFAULT = {'sgd': PAPER, 'adam': Tested(0.01)}
 # common from step to step but for their coarse parts: of the whole of them
 # images wander off at the paper's rate. BUILD_NOTES.md has the figures.
 _TESTED = {
+  ('convnet', 'adam'): Tested(0.01),
   ('resnet18', 'sgd'): Tested(1.0, smoothing=2.0),
   ('resnet18_ap', 'sgd'): Tested(0.04, smoothing=2.0),
 }

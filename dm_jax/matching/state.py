@@ -34,7 +34,7 @@ class CondenseState:
   step: Array
   images: Array
   optimizer: Any
-  terms: Any = ()
+  terms: Any
 
 
 @jax.tree_util.register_dataclass
@@ -113,7 +113,7 @@ def check_start(config: CondenseConfig, data: ClassData) -> None:
   smallest = int(data.counts.min())
   if config.init != 'real' or needed <= smallest:
     return
-  name = data.class_names[int(data.counts.argmin())]
+  name = data.names[int(data.counts.argmin())]
   raise InputError(
     f'condense.images_per_class {config.largest} is more than the {smallest}'
     f' images of class {name!r}: use at most'

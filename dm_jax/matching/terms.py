@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import jax
 
+from dm_jax.errors import InputError
 from dm_jax.matching.discrepancy import Discrepancy, Real
 from dm_jax.types import Array, Key, Outputs
 
@@ -58,6 +59,12 @@ class Terms:
   """
 
   named: tuple[tuple[str, Term], ...]
+
+  def __post_init__(self):
+    if len(set(self.names)) < len(self.named):
+      raise InputError(
+        f'the terms of a loss need different names, got {", ".join(self.names)}'
+      )
 
   @property
   def names(self) -> tuple[str, ...]:

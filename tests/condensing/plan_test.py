@@ -341,7 +341,7 @@ def test_equal_plans_share_one_algorithm():
 def test_classes_pass_together_as_far_as_they_fill_a_micro_batch():
   # Two images of each class; the groups divide the ten classes.
   found = [
-    plan(GB, micro_batch=micro).objective.classes_together
+    plan(GB, micro_batch=micro).record()['classes_together']
     for micro in (1, 4, 10, 20, 100)
   ]
   assert found == [1, 2, 5, 10, 10]

@@ -206,6 +206,14 @@ def test_class_data_is_a_pytree_of_its_arrays():
   assert jax.tree.structure(other) == structure
 
 
+def test_without_names_classes_go_by_numbers():
+  train = jax.device_put(dataset().train)
+  assert train.class_names == ()
+  assert train.names == ('0', '1', '2')
+  held = jax.device_put(dataclasses.replace(dataset().train, held=(0, 1)))
+  assert held.held == (0, 1)
+
+
 def test_classes_are_numbered_and_keep_their_numbers_in_a_part():
   train = dataset().train
   assert train.numbers.tolist() == [0, 1, 2]

@@ -10,6 +10,7 @@ import pytest
 from dm_jax.config.sections import ALL_OPERATIONS
 from dm_jax.data.class_data import ClassData
 from dm_jax.draws import draw
+from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.images.storage import PLAIN, Storage
 from dm_jax.matching import loss as matching
@@ -86,6 +87,12 @@ def class_keys(data, key=KEY):
 
 def normalised(data):
   return jnp.asarray((data.images / 255 - 0.5) / 0.25, jnp.float32)
+
+
+def test_terms_of_one_name_are_refused():
+  mean = MEAN.named[0]
+  with pytest.raises(InputError, match='need different names, got mean, mean'):
+    Terms((mean, mean))
 
 
 # How images are drawn.
@@ -312,12 +319,12 @@ def test_each_class_computes_only_the_augmentation_it_drew():
   assert [*branches_in(program.jaxpr)] == [len(EVERY)] * 2
 
 
-@pytest.mark.parametrize('together', [1, 2, 3])
-def test_classes_pass_together_or_one_by_one(together):
-  """Of 4 classes: the last group of 3 is smaller."""
+@pytest.mark.parametrize('micro_batch', [1, 6, 9])
+def test_classes_pass_together_or_one_by_one(micro_batch):
+  """Of 4 classes of 3 images groups of 1, 2, and 2 classes."""
   data = random_data([5] * 4)
   variables = CONVNET.init(KEY)
-  few = objective(CONVNET, classes_together=together)
+  few = objective(CONVNET, micro_batch=micro_batch)
   targets = make_targets(few, data, variables, class_keys(data))
   images = normalised(data)[:, :3]
 

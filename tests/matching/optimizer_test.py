@@ -57,6 +57,7 @@ def test_a_smoothed_gradient_moves_the_pixels():
     ('sgd', 'resnet18', 1.0, 2.0, True),
     ('sgd', 'resnet18_ap', 0.04, 2.0, True),
     ('sgd', '', 1.0, 0.0, True),
+    ('adam', 'convnet', 0.01, 0.0, True),
     ('adam', 'resnet18', 0.01, 0.0, False),
   ],
 )

@@ -22,7 +22,7 @@ def make_state(step):
   """Large enough that the pixels get a file of their own."""
   images = jax.random.normal(jax.random.key(step), (10, 2, 8, 8, 1))
   optimizer = jax.vmap(optax.sgd(1.0, momentum=0.5).init)(images + 1)
-  return CondenseState(jnp.int32(step), images, optimizer)
+  return CondenseState(jnp.int32(step), images, optimizer, terms=())
 
 
 def begin():
