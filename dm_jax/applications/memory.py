@@ -93,6 +93,11 @@ def grow(
   if memory is None:
     return new
   old = memory.first(size)
+  if old.storage != new.storage:
+    raise InputError(
+      f'a memory keeps its images in one storage, got {old.storage!r} and'
+      f' {new.storage!r}'
+    )
   targets = [
     _widen(old.targets, 0, new.classes),
     _widen(new.targets, old.classes, 0),

@@ -109,7 +109,7 @@ class Job:
     """The images per class of the sets that are judged, ascending."""
     if self.synthetic is None:
       return self.config.condense.sizes
-    return (len(self.synthetic.labels) // self.synthetic.classes,)
+    return (len(self.synthetic.class_of) // self.synthetic.classes,)
 
   @property
   def sets(self) -> int:

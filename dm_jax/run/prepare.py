@@ -12,6 +12,7 @@ from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError, choose
 from dm_jax.images import augment
+from dm_jax.images.storage import get_storage
 from dm_jax.matching.discrepancy import get_discrepancy
 from dm_jax.networks.labels import label, parse_pool
 from dm_jax.networks.registry import make_network
@@ -220,7 +221,8 @@ def check_evaluation(job: Job) -> None:
   if job.mode == 'condense':
     return
   config, train = job.config.evaluate, job.split.train
-  counts = {size * train.classes for size in job.sizes}
+  each = get_storage(job.config.condense.storage).per_stored
+  counts = {size * train.classes * each for size in job.sizes}
   if job.synthetic is not None:
     counts = {len(job.synthetic.labels)}
   elif 'whole' in (job.method, *config.selections):

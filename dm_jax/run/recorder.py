@@ -11,6 +11,7 @@ from PIL import Image
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import made_from
 from dm_jax.data.class_data import ClassData
+from dm_jax.images.storage import get_storage
 from dm_jax.matching.state import CondenseState
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.records.metrics import MetricsWriter, read_metrics
@@ -183,7 +184,8 @@ def loss_names(terms: tuple[str, ...]) -> dict[str, str]:
 def images_per_step(config: RunConfig, data: ClassData) -> int:
   """Returns the images embedded in a step, without small classes' padding."""
   real = np.minimum(data.counts, config.condense.batch_real).sum()
-  return int(real) + data.classes * config.condense.largest
+  each = get_storage(config.condense.storage).per_stored
+  return int(real) + data.classes * config.condense.largest * each
 
 
 def picture_steps(config: RunConfig) -> set[int]:

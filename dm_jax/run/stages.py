@@ -13,6 +13,7 @@ from dm_jax.condensing.plan import check_condensable, check_network
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.errors import InputError
+from dm_jax.images.storage import get_storage
 from dm_jax.networks.registry import make_network
 from dm_jax.run.config import RunConfig
 from dm_jax.run.job import Job
@@ -130,7 +131,8 @@ def _check_stage(job: Job, stage: Stage) -> None:
       check_network(condense, data, network)
     else:
       check_selection(data, method, size)
-  images, batch = size * len(stage.seen), job.config.evaluate.batch_size
+  each = get_storage(job.config.condense.storage).per_stored
+  images, batch = size * len(stage.seen) * each, job.config.evaluate.batch_size
   check_batches(evaluation_network(job, stage), images, batch)
   if not np.isin(job.dataset.test_labels, new).any():
     names = ', '.join(data.class_names)
