@@ -72,7 +72,7 @@ def refuse(tmp_path, make_config):
     (
       'condense.images_per_class',
       5,
-      "4 images of class '0' give: use at most 4",
+      "4 images of class '0': use at most 4",
     ),
     ('condense.batch_real', 0, 'batch_real must be at least 1'),
     ('condense.learning_rate', 0.0, 'learning_rate must be above 0'),
