@@ -4,11 +4,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from dm_jax.types import (
-  AnyArray,
-  Array,
-  Key,
-)
+from dm_jax.types import AnyArray, Array, Key
 
 
 def class_keys(key: Key, numbers: AnyArray) -> Key:

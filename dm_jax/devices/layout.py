@@ -18,9 +18,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.types import (
-  Array,
-)
+from dm_jax.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +68,7 @@ class ClassLayout:
     if len(self._mapped) == 1:
       return None
     rows = self.per_device
-    counts = self.present or tuple(
-      min(max(self.classes - i * rows, 0), rows)
-      for i in range(len(self.devices))
-    )
+    counts = self.present or _present(self.classes, rows, len(self.devices))
     return ClassAxis(_AXIS, counts)
 
   @property
@@ -160,8 +155,8 @@ class ClassLayout:
     host = _on_host(leaf, donated or isinstance(leaf, np.memmap))
     if axis is not None:
       host = host.reshape(-1, self.per_device, *leaf.shape[1:])
-    devices = np.zeros(len(self.devices), np.int8)
-    return _place(self._mapped, axis)(devices, host)
+    dummy = np.zeros(len(self.devices), np.int8)
+    return _place(self._mapped, axis)(dummy, host)
 
   def _rows(self, leaf, chunk):
     """The classes of a chunk, the last one repeated to fill the devices."""
@@ -176,15 +171,27 @@ class ClassLayout:
     if axis is None:
       # A copy: the next call takes this memory, whichever device it is on.
       return jnp.array(_on_host(leaf, True))
-    return jnp.asarray(_flatten(leaf))[: self.classes]
+    # A copy: one row alone is not copied by concatenating.
+    return jnp.copy(self._on_first(leaf)[: self.classes])
 
   def _join_leaves(self, axis, *leaves):
     if axis is None:
       return self._gather_leaf(axis, leaves[0])
-    rows = [*map(_flatten, leaves)]
-    # NumPy knows no keys.
-    whole = jnp if isinstance(rows[0], jax.Array) else np
-    return jnp.asarray(whole.concatenate(rows))[: self.classes]
+    rows = [self._on_first(leaf) for leaf in leaves]
+    return jnp.concatenate(rows)[: self.classes]
+
+  def _on_first(self, array: Array) -> Array:
+    """Brings what this process's devices hold to the first: [classes, ...].
+
+    Not through the host: on an accelerator that would cost as much as steps.
+    """
+    held = {shard.device: shard.data for shard in array.addressable_shards}
+    shape = array.shape[1:]  # Old versions of JAX keep no leading axis.
+    rows = [
+      jax.device_put(held[device].reshape(shape), self.devices[0])
+      for device in self.devices
+    ]
+    return jnp.concatenate(rows)
 
 
 @functools.lru_cache(maxsize=16)
@@ -201,6 +208,8 @@ def _place(devices: tuple[Any, ...], axis: int | None) -> Callable:
     in_axes=(0, axis),
     out_axes=axis,
     devices=devices,
+    # Else what is dealt would lie on the devices twice for a while.
+    donate_argnums=() if axis is None else 1,
   )
 
 
@@ -224,11 +233,6 @@ def _local(array: Array) -> Any:
   shape = array.shape[1:]  # Old versions of JAX keep no leading axis.
   shards = sorted(array.addressable_shards, key=lambda s: s.device.id)
   return np.stack([np.asarray(shard.data).reshape(shape) for shard in shards])
-
-
-def _flatten(array: Array) -> Any:
-  host = _local(array)
-  return host.reshape(-1, *host.shape[2:])
 
 
 def slice_classes(tree: Any, axes: Any, low: int, high: int) -> Any:
@@ -256,6 +260,13 @@ def _map_prefix(fn: Callable, axes: Any, *trees: Any) -> Any:
     return jax.tree.map(functools.partial(fn, axis), *subtrees)
 
   return jax.tree.map(subtree, axes, *trees, is_leaf=lambda x: x is None)
+
+
+def _present(classes: int, per_device: int, devices: int) -> tuple[int, ...]:
+  """The classes that each device really has, without padding."""
+  return tuple(
+    min(max(classes - i * per_device, 0), per_device) for i in range(devices)
+  )
 
 
 def lay_out(
@@ -305,9 +316,9 @@ def lay_out_peers(shares: Sequence[int]) -> ClassLayout:
     for share, own in zip(shares, devices, strict=True)
   )
   present = tuple(
-    min(max(share - i * per_device, 0), per_device)
+    count
     for share, own in zip(shares, devices, strict=True)
-    for i in range(len(own))
+    for count in _present(share, per_device, len(own))
   )
   own = jax.process_index()
   return ClassLayout(
