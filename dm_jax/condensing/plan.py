@@ -27,7 +27,11 @@ from dm_jax.matching.objective import (
   classes_together,
   make_objective,
 )
-from dm_jax.matching.optimizer import PixelOptimizer, resolve_optimizer
+from dm_jax.matching.optimizer import (
+  PixelOptimizer,
+  as_transformation,
+  resolve_optimizer,
+)
 from dm_jax.matching.state import check_start
 from dm_jax.matching.step import Algorithm, make_algorithm
 from dm_jax.matching.terms import Term
@@ -147,11 +151,10 @@ def make_plan(
     micro_batch = _micro_batch(devices[0].platform, config, own, network)
     config = dataclasses.replace(config, micro_batch=micro_batch)
   moves = optimizer or resolve_optimizer(config, network)
-  tx = moves.make() if isinstance(moves, PixelOptimizer) else moves
   objective = make_objective(network, config, terms=terms)
   fit = fit_into_memory(
     objective,
-    tx,
+    as_transformation(moves),
     own,
     devices,
     free(devices[0]),

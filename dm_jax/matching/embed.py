@@ -1,6 +1,6 @@
 """Passes images through the step's network, as many at a time as fit."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 import functools
 from typing import Any
 
@@ -11,22 +11,7 @@ import jax.numpy as jnp
 from dm_jax.matching.objective import Objective
 from dm_jax.types import Array, Batch, Network, Outputs, Variables
 
-# (variables, images [N, H, W, D]) -> Outputs with a leading N.
-Embed = Callable[[Variables, Array], Outputs]
-
-
-def make_embed(objective: Objective, reads: Collection[str]) -> Embed:
-  """Returns the network in training mode, at the objective's precision.
-
-  Args:
-    objective: network and precision.
-    reads: the fields of `Outputs` to return; the others are None.
-  """
-
-  def embed(variables, images) -> Outputs:
-    return _apply(objective, variables, images, Batch(train=True), reads)
-
-  return embed
+_TRAIN = Batch(train=True)
 
 
 def embed_batch(
@@ -36,11 +21,7 @@ def embed_batch(
   reads: Collection[str],
 ) -> Outputs:
   """Embeds real images of one class [B, H, W, D], a micro-batch at a time."""
-  embed = make_embed(objective, reads)
-
-  def one(image: Array) -> Outputs:
-    return jax.tree.map(lambda leaf: leaf[0], embed(variables, image[None]))
-
+  one = functools.partial(_embed_one, objective, variables, reads)
   return lax.map(one, images, batch_size=objective.micro_batch or None)
 
 
@@ -55,17 +36,12 @@ def embed_flat(
   All as one batch where that is small. The activations of many images would not
   fit into memory: they pass in parts and are computed again for the gradient.
   """
-  embed = make_embed(objective, reads)
   flat = images.reshape(-1, *images.shape[2:])
   if len(flat) <= objective.most_kept or objective.network.mixes_images:
-    outputs = embed(variables, flat)
+    outputs = _apply(objective, variables, flat, _TRAIN, reads)
   else:
-
-    @jax.checkpoint
-    def one(image: Array) -> Outputs:
-      return jax.tree.map(lambda leaf: leaf[0], embed(variables, image[None]))
-
-    outputs = lax.map(one, flat, batch_size=objective.most_kept)
+    one = functools.partial(_embed_one, objective, variables, reads)
+    outputs = lax.map(jax.checkpoint(one), flat, batch_size=objective.most_kept)
   return _unflatten(outputs, images.shape[:2])
 
 
@@ -114,6 +90,17 @@ def embed_together(
   )
 
 
+def _embed_one(
+  objective: Objective,
+  variables: Variables,
+  reads: Collection[str],
+  image: Array,
+) -> Outputs:
+  """Embeds one image [H, W, D]; outputs without a leading axis."""
+  outputs = _apply(objective, variables, image[None], _TRAIN, reads)
+  return jax.tree.map(lambda leaf: leaf[0], outputs)
+
+
 def _apply(
   objective: Objective,
   variables: Variables,
@@ -154,7 +141,7 @@ def output_shapes(network: Network, image_shape: tuple[int, ...]) -> Outputs:
   variables = jax.eval_shape(network.init, jax.random.key(0))
   images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
   outputs = jax.eval_shape(
-    lambda v, x: network.apply(v, x, Batch(train=True)), variables, images
+    lambda v, x: network.apply(v, x, _TRAIN), variables, images
   )
   return jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),

@@ -14,10 +14,10 @@ from dm_jax.config.sections import CondenseConfig
 from dm_jax.images.smooth import smoothing
 from dm_jax.types import Network
 
-OPTIMIZERS: dict[str, Callable[[float, float], optax.GradientTransformation]]
-OPTIMIZERS = {
-  'sgd': lambda rate, momentum: optax.sgd(rate, momentum),
-  'adam': lambda rate, momentum: optax.adam(rate, b1=momentum),
+# (learning rate, momentum) -> what it does. Each of `config.OPTIMIZERS`.
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+  'sgd': optax.sgd,
+  'adam': optax.adam,
 }
 
 
@@ -69,6 +69,15 @@ class PixelOptimizer:
     if not self.smoothing:
       return descent
     return optax.chain(smoothing(self.smoothing), descent)
+
+
+def as_transformation(
+  optimizer: PixelOptimizer | optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Makes a named optimiser, and returns any other as it is."""
+  if isinstance(optimizer, PixelOptimizer):
+    return optimizer.make()
+  return optimizer
 
 
 def tested_settings(network: str, optimizer: str) -> Tested:

@@ -20,7 +20,11 @@ from dm_jax.devices.layout import ClassAxis
 from dm_jax.matching.embed import output_shapes
 from dm_jax.matching.loss import Comparison, class_gradients, make_targets
 from dm_jax.matching.objective import Objective, make_objective
-from dm_jax.matching.optimizer import PixelOptimizer, resolve_optimizer
+from dm_jax.matching.optimizer import (
+  PixelOptimizer,
+  as_transformation,
+  resolve_optimizer,
+)
 from dm_jax.matching.state import CondenseState, Problem, init_images
 from dm_jax.matching.terms import Term
 from dm_jax.networks.registry import default_network
@@ -59,8 +63,7 @@ def make_algorithm(
     objective: what is minimised.
     optimizer: of the pixels of one class.
   """
-  own = isinstance(optimizer, PixelOptimizer)
-  tx = optimizer.make() if own else optimizer
+  tx = as_transformation(optimizer)
 
   def init(data: ClassData, config: CondenseConfig, key: Key) -> CondenseState:
     images = init_images(data, config, key)
@@ -122,9 +125,7 @@ def make_step(
   Raises:
     InputError: an unknown augmentation, discrepancy or storage.
   """
-  objective = make_objective(network, config, terms=terms, axis=axis)
-  moves = optimizer or resolve_optimizer(config, network)
-  return make_algorithm(objective, moves).step
+  return _algorithm(network, config, terms, optimizer, axis).step
 
 
 def init_state(
@@ -150,6 +151,18 @@ def init_state(
     InputError: a class has fewer real images than are to be drawn.
   """
   network = network or default_network(data.image_shape, data.classes)
-  objective = make_objective(network, config, terms=terms)
-  moves = optimizer or resolve_optimizer(config, network)
-  return make_algorithm(objective, moves).init(data, config, key)
+  return _algorithm(network, config, terms, optimizer).init(data, config, key)
+
+
+def _algorithm(
+  network: Network,
+  config: CondenseConfig,
+  terms: tuple[tuple[str, Term], ...],
+  optimizer: optax.GradientTransformation | None,
+  axis: ClassAxis | None = None,
+) -> Algorithm:
+  """The algorithm of which `make_step` and `init_state` are parts."""
+  objective = make_objective(network, config, terms=terms, axis=axis)
+  return make_algorithm(
+    objective, optimizer or resolve_optimizer(config, network)
+  )

@@ -3,9 +3,11 @@ import numpy as np
 import pytest
 
 from dm_jax import CondenseConfig, Network
+from dm_jax.config import sections
 from dm_jax.errors import InputError
 from dm_jax.images.smooth import smooth
 from dm_jax.matching.optimizer import (
+  OPTIMIZERS,
   PixelOptimizer,
   is_tested,
   resolve_optimizer,
@@ -74,6 +76,10 @@ def test_what_is_given_stays():
   config = CondenseConfig(learning_rate=3.0, smoothing=0.5, momentum=0.0)
   resolved = resolve_optimizer(config, named('resnet18'))
   assert resolved == PixelOptimizer('sgd', 3.0, 0.0, 0.5)
+
+
+def test_every_optimiser_of_the_config_is_there():
+  assert tuple(OPTIMIZERS) == sections.OPTIMIZERS
 
 
 def test_an_unknown_optimiser_brings_near_ones():
