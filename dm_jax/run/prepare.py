@@ -5,7 +5,6 @@ import dataclasses
 import functools
 from pathlib import Path
 
-from dm_jax.condensing.plan import check_condensable, check_network
 from dm_jax.config.fields import differences
 from dm_jax.data.class_data import Dataset
 from dm_jax.data.load import load
@@ -197,9 +196,7 @@ def _check_making(job: Job) -> None:
     if needs_training(config.method):
       _check_pretraining(job)
     return
-  check_condensable(config.condense, train)
-  check_network(config.condense, train, job.network)
-  _ = job.plan  # Refuses what fits nowhere.
+  _ = job.plan  # Refuses what cannot be condensed so, or fits nowhere.
   if config.embedder.name == 'pool':
     held_out = len(job.split.labels)
     check_pool(train, held_out, config.embedder, config.pretrain)
