@@ -158,8 +158,9 @@ def test_a_run_that_is_done_does_nothing():
   assert calls.steps == []
 
 
-def test_the_step_is_traced_once_and_nothing_compiles_later():
-  calls, traced, compiled_before = Calls(), [], set()
+def watched(calls):
+  """A step, the times it was traced, and the calls before each compiling."""
+  traced, compiled_before = [], set()
 
   def step(state, problem):
     traced.append(state.step)
@@ -171,6 +172,12 @@ def test_the_step_is_traced_once_and_nothing_compiles_later():
 
   # It stays: not every jax that we support can take one back.
   jax.monitoring.register_event_duration_secs_listener(listen)
+  return step, traced, compiled_before
+
+
+def test_the_step_is_traced_once_and_nothing_compiles_later():
+  calls = Calls()
+  step, traced, compiled_before = watched(calls)
   run(step, steps=30, every=8, callback=calls, pace=LONG)
   assert calls.steps == [1, 8, 16, 24, 30]
   assert len(traced) == 1
@@ -241,17 +248,8 @@ def test_chunks_are_reported_as_one(devices, resident):
 
 @pytest.mark.parametrize(('devices', 'resident'), CHUNKED)
 def test_the_step_of_chunks_is_traced_and_compiled_once(devices, resident):
-  calls, traced, compiled_before = Calls(), [], set()
-
-  def step(state, problem):
-    traced.append(state.step)
-    return add(state, problem)
-
-  def listen(event, duration_secs, **_):
-    if event == '/jax/core/compile/backend_compile_duration':
-      compiled_before.add(len(calls.steps))
-
-  jax.monitoring.register_event_duration_secs_listener(listen)
+  calls = Calls()
+  step, traced, compiled_before = watched(calls)
   run(
     step,
     start(classes=10),
