@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import hashlib
-import logging as python_logging
+import io
 from pathlib import Path
 import shutil
 from typing import Any
@@ -31,8 +31,8 @@ class Checkpoints:
   """The newest states of one run, in one folder.
 
   Orbax renames a checkpoint into place once it is whole, and keeps the newest.
-  Its checksums cover the index of the arrays but not their values, which a
-  flipped bit changes unseen: a digest beside them tells.
+  Its checksums cover the index of an array but not its values, which a flipped
+  bit changes unseen: a digest beside them tells.
   """
 
   def __init__(self, directory: Path, kept: int, report: Callable[[str], None]):
@@ -60,10 +60,10 @@ class Checkpoints:
     """
     if step in self._manager.all_steps():
       return
-    arrays = _named(state)
+    packed = _pack(state)
     items = ocp.args.Composite(
-      state=ocp.args.PyTreeSave(arrays),
-      digests=ocp.args.JsonSave({k: _digest(a) for k, a in arrays.items()}),
+      state=ocp.args.StandardSave({'packed': packed}),
+      digest=ocp.args.JsonSave({'sha256': _digest(packed)}),
     )
     try:
       with _quietly():
@@ -92,7 +92,7 @@ class Checkpoints:
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         with _quietly():
-          arrays = self._restore(step)
+          arrays = self._restore(step, names)
       except Exception as error:  # Damage surfaces as any kind of error.
         if isinstance(error, MemoryError) or _passing(error):
           raise InputError(
@@ -125,28 +125,28 @@ class Checkpoints:
       multiprocessing_options=alone,
     )
     return ocp.CheckpointManager(
-      self._directory, options=options, item_names=('state', 'digests')
+      self._directory, options=options, item_names=('state', 'digest')
     )
 
-  def _restore(self, step: int) -> dict[str, np.ndarray]:
-    """Returns the arrays by name; none where an earlier version packed them."""
-    if (self._directory / str(step) / 'digest').exists():
-      return {}
-    items = ocp.args.Composite(digests=ocp.args.JsonRestore())
-    digests = self._manager.restore(step, args=items)['digests']
-    arrays = {}
-    # One by one: where one of several is damaged, Orbax leaves the others to
-    # threads of its own, and each prints a traceback.
-    for name, digest in digests.items():
-      one = ocp.args.PyTreeRestore(
-        {name: 0},
-        restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray)},
-        partial_restore=True,
-      )
-      items = ocp.args.Composite(state=one)
-      arrays |= self._manager.restore(step, args=items)['state']
-      if _digest(arrays[name]) != digest:
-        raise ValueError('its contents do not match their digest')
+  def _restore(self, step: int, names: list[str]) -> dict[str, np.ndarray]:
+    """Returns the arrays by name.
+
+    Args:
+      step: of the checkpoint.
+      names: of the arrays, for checkpoints of versions that kept none.
+    """
+    items = ocp.args.Composite(
+      state=ocp.args.StandardRestore(), digest=ocp.args.JsonRestore()
+    )
+    restored = self._manager.restore(step, args=items)
+    packed = np.asarray(restored['state']['packed'])
+    if _digest(packed) != restored['digest']['sha256']:
+      raise ValueError('its contents do not match their digest')
+    with np.load(io.BytesIO(packed.tobytes()), allow_pickle=False) as file:
+      arrays = dict(file)
+    numbered = [f'arr_{i}' for i in range(len(names))]
+    if list(arrays) == numbered:
+      return dict(zip(names, arrays.values(), strict=True))
     return arrays
 
   def _set_aside(self, step: int, reason: str) -> None:
@@ -177,14 +177,22 @@ def _names(state: Any) -> list[str]:
   ]
 
 
-def _named(state: Any) -> dict[str, np.ndarray]:
+def _pack(state: Any) -> np.ndarray:
+  """Returns all leaves as one array of bytes, an .npz that names them.
+
+  Where one of several arrays cannot be written, or is damaged, Orbax leaves the
+  others to threads of its own, and each prints a traceback; of one array there
+  is one error.
+  """
   leaves = map(np.asarray, jax.tree.leaves(state))
-  return dict(zip(_names(state), leaves, strict=True))
+  arrays: dict[str, Any] = dict(zip(_names(state), leaves, strict=True))
+  file = io.BytesIO()
+  np.savez(file, **arrays)
+  return np.frombuffer(file.getvalue(), np.uint8)
 
 
-def _digest(array: np.ndarray) -> str:
-  about = f'{array.dtype} {array.shape} '.encode()
-  return hashlib.sha256(about + array.tobytes()).hexdigest()
+def _digest(packed: np.ndarray) -> str:
+  return hashlib.sha256(packed.tobytes()).hexdigest()
 
 
 def _reason(error: Exception) -> str:
@@ -196,17 +204,10 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-  """Keeps Orbax's own tracebacks off the terminal: its error says it all.
-
-  Where one of its writers has failed, those still at work find nobody who waits
-  for them, and say so long afterwards: they stay quiet.
-  """
+  """Keeps Orbax's own tracebacks off the terminal: its error says it all."""
   before = logging.get_verbosity()
   logging.set_verbosity(logging.FATAL)
   try:
     yield
-  except Exception:
-    python_logging.getLogger('concurrent.futures').disabled = True
-    raise
   finally:
     logging.set_verbosity(before)

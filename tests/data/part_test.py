@@ -171,7 +171,8 @@ def test_a_part_is_a_set_of_its_own():
 
 
 def test_programs_are_shared_whatever_is_held():
-  ours, others = held(0, 2), held(2, 4)
+  # What a step reads are the classes that its process holds.
+  ours, others = held(0, 2).own, held(2, 4).own
   assert jax.tree.structure(ours) == jax.tree.structure(others)
 
 
