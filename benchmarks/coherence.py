@@ -43,7 +43,7 @@ def gradients(network, config, train, key) -> tuple[np.ndarray, np.ndarray]:
   """Returns gradients [steps, pixels] and losses [steps]."""
   algorithm = make_plan(config, train, network).algorithm
   smoothing = resolve_optimizer(config, network).smoothing
-  state = algorithm.init(train, config, key)
+  state = algorithm.init(train, key, config.init)
   problem = make_problem(train, key, network.init)
 
   @jax.jit

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Any, cast
 
 import jax
@@ -14,6 +15,7 @@ from dm_jax.data.class_data import ClassData
 from dm_jax.devices import layout
 from dm_jax.errors import InputError
 from dm_jax.matching.state import CondenseState, Problem, make_problem
+from dm_jax.matching.step import Algorithm
 from dm_jax.matching.terms import Term
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import default_network
@@ -138,9 +140,9 @@ def condense_classes(
   )
   own, (low, high) = data.own, data.held_range
   if state is None:
-    state = plan.algorithm.init(own, config, key)
+    state = plan.algorithm.init(own, key, config.init)
   else:
-    _check_state(state, data, config)
+    _check_state(state, plan.algorithm, data)
     state = layout.slice_classes(state, STATE_AXES, low, high)
   labels = jax.numpy.arange(low, high, dtype='int32')
   state = loop.run(
@@ -179,11 +181,24 @@ def made_from(
 
 
 def _check_state(
-  state: CondenseState, data: ClassData, config: CondenseConfig
+  state: CondenseState, algorithm: Algorithm, data: ClassData
 ) -> None:
-  expected = (data.classes, config.largest, *data.image_shape)
-  if state.images.shape != expected:
+  """Raises InputError unless the algorithm can go on from a state."""
+  start = functools.partial(algorithm.init, data, jax.random.key(0), 'noise')
+  expected = jax.eval_shape(start)
+  anew = 'pass state=None to start anew'
+  if state.images.shape != expected.images.shape:
     raise InputError(
       f'the state holds images of shape {state.images.shape}, these settings'
-      f' need {expected}: pass state=None to start anew'
+      f' need {expected.images.shape}: {anew}'
     )
+  if _layout(state.optimizer) != _layout(expected.optimizer):
+    raise InputError(f"the state is another optimiser's: {anew}")
+  if _layout(state.terms) != _layout(expected.terms):
+    raise InputError(f'the state is one of other terms of the loss: {anew}')
+
+
+def _layout(tree: Any) -> tuple[Any, ...]:
+  """Returns what tells whether one pytree of arrays can stand for another."""
+  leaves, structure = jax.tree.flatten(tree)
+  return structure, *((leaf.shape, leaf.dtype) for leaf in leaves)

@@ -7,6 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 import jax
+from jax.interpreters import partial_eval
 import jax.numpy as jnp
 import optax
 
@@ -105,14 +106,16 @@ def activations(
   def embed(variables, image):
     return network.apply(variables, image, Batch(train=True)).features
 
-  traced = jax.make_jaxpr(embed)(variables, image)
-  sizes = [_bytes(v) for v in _results(traced.jaxpr)]
+  traced = jax.make_jaxpr(embed)(variables, image).jaxpr
+  # What the features do not need, as the logits, is never computed.
+  needed, _ = partial_eval.dce_jaxpr(traced, [True] * len(traced.outvars))
+  sizes = [_bytes(v) for v in _results(needed)]
   share = 1 if precision == 'float32' else 2
   return Activations(
     all=sum(sizes) // share,
     largest=max(sizes, default=0) // share,
-    features=sum(_bytes(v) for v in traced.jaxpr.outvars),
-    network=sum(_bytes(v) for v in traced.jaxpr.invars) - _bytes(image),
+    features=sum(map(_bytes, traced.outvars)),
+    network=sum(map(_bytes, traced.invars)) - _bytes(image),
   )
 
 

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from dm_jax.condensing.fit import Fit, fit_into_memory
@@ -174,10 +175,15 @@ def make_plan(
 
 def check_condensable(config: CondenseConfig, data: ClassData) -> None:
   """Raises InputError if these images cannot be condensed so."""
+  if np.shape(data.numbers) != (data.classes,):
+    raise InputError(
+      f'ClassData.numbers must be one integer for each of the {data.classes}'
+      f' classes, got shape {np.shape(data.numbers)}'
+    )
   augment.parse(config.augment)
   get_discrepancy(config.discrepancy)
-  get_storage(config.storage)
-  check_start(config, data)
+  storage = get_storage(config.storage)
+  check_start(data, storage, config.largest, config.init)
 
 
 def check_network(

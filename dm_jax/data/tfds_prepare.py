@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shlex
+import threading
 import urllib.error
 import urllib.request
 
@@ -46,13 +47,22 @@ def answers(url: str = _PROBE, seconds: float = 4.0) -> bool:
     url: of the server; "not found" is an answer, too.
     seconds: to wait for it.
   """
-  try:
-    with urllib.request.urlopen(url, timeout=seconds):
-      return True
-  except urllib.error.HTTPError:
-    return True
-  except (OSError, http.client.HTTPException):
-    return False
+  answered = []
+
+  def ask() -> None:
+    try:
+      with urllib.request.urlopen(url, timeout=seconds):
+        answered.append(url)
+    except urllib.error.HTTPError:
+      answered.append(url)
+    except (OSError, http.client.HTTPException):
+      pass
+
+  # No timeout ends the look-up of a name, which may hang for a minute.
+  asking = threading.Thread(target=ask, daemon=True)
+  asking.start()
+  asking.join(seconds)
+  return bool(answered)
 
 
 def open_builder(

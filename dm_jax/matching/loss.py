@@ -141,8 +141,8 @@ def class_losses(
     objective.terms.names, jnp.zeros(len(images), jnp.float32)
   )
   after = []
-  sizes = objective.sizes or (images.shape[1],)
-  for i, (size, states) in enumerate(zip(sizes, targets.states, strict=True)):
+  nested_states = zip(objective.sizes, targets.states, strict=True)
+  for i, (size, states) in enumerate(nested_states):
     count = size * objective.storage.per_stored
     nested = jax.tree.map(lambda leaf, n=count: leaf[:, :n], outputs)
     keys = jax.vmap(jax.random.fold_in, (0, None))(targets.key, i)

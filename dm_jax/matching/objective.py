@@ -24,9 +24,9 @@ class Objective:
     terms: of the loss, for one class.
     storage: how stored images hold training images.
     operations: of the augmentation, see `augment.parse`.
+    sizes: of the nested sets, in stored images, ascending; at least one.
     batch_real: real images per class and step.
     micro_batch: real images embedded at a time; 0 is all of a class.
-    sizes: of the nested sets, in stored images, ascending; empty is one set.
     batch_norm_classes: classes that are one batch of a batch norm; 0 is all.
     rematerialise: whether activations of synthetic images are computed again
       for the gradient, a micro-batch at a time.
@@ -38,9 +38,9 @@ class Objective:
   terms: Terms
   storage: Storage
   operations: tuple[str, ...]
+  sizes: tuple[int, ...]
   batch_real: int
   micro_batch: int = 0
-  sizes: tuple[int, ...] = ()
   batch_norm_classes: int = 0
   rematerialise: bool = False
   precision: str = 'float32'
@@ -101,9 +101,9 @@ def make_objective(
     terms=Terms(((config.discrepancy, _term(config.discrepancy)), *terms)),
     storage=get_storage(config.storage),
     operations=augment.parse(config.augment),
+    sizes=config.sizes,
     batch_real=config.batch_real,
     micro_batch=config.micro_batch or config.batch_real,
-    sizes=config.sizes,
     batch_norm_classes=config.batch_norm_classes,
     rematerialise=config.rematerialise,
     precision=config.precision,

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.mapped import release
 from dm_jax.draws import class_keys, draw
 from dm_jax.errors import InputError
 from dm_jax.images.normalise import normalise
-from dm_jax.images.storage import get_storage
+from dm_jax.images.storage import Storage
 from dm_jax.types import Array, Embedder, Key
 
 
@@ -80,12 +79,16 @@ def make_problem(
   return Problem(data, network_key, keys, embedder, labels)
 
 
-def init_images(data: ClassData, config: CondenseConfig, key: Key) -> Array:
+def init_images(
+  data: ClassData, storage: Storage, per_class: int, start: str, key: Key
+) -> Array:
   """Starts from random real images, or from standard normal noise.
 
   Args:
     data: the real images, of some classes or all.
-    config: `images_per_class`, `init` and `storage`.
+    storage: how stored images hold training images.
+    per_class: stored images of each class, S.
+    start: 'real' or 'noise', see `CondenseConfig.init`.
     key: of the run, the same as for `make_problem`.
 
   Returns:
@@ -94,11 +97,10 @@ def init_images(data: ClassData, config: CondenseConfig, key: Key) -> Array:
   Raises:
     InputError: a class has fewer real images than are to be drawn.
   """
-  check_start(config, data)
-  storage, per_class = get_storage(config.storage), config.largest
+  check_start(data, storage, per_class, start)
   init_key, _, _ = jax.random.split(key, 3)
   keys = class_keys(init_key, data.numbers)
-  if config.init == 'noise':
+  if start == 'noise':
     shape = (per_class, *data.image_shape)
     return jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
   drawn = draw_images(data, keys, per_class * storage.per_stored)
@@ -107,18 +109,20 @@ def init_images(data: ClassData, config: CondenseConfig, key: Key) -> Array:
   return jax.vmap(storage.stored_images)(drawn)
 
 
-def check_start(config: CondenseConfig, data: ClassData) -> None:
-  """Raises InputError if a class has too few images to start from."""
-  needed = config.largest * get_storage(config.storage).per_stored
-  smallest = int(data.counts.min())
-  if config.init != 'real' or needed <= smallest:
+def check_start(
+  data: ClassData, storage: Storage, per_class: int, start: str
+) -> None:
+  """Raises InputError if a class has too few images for `init_images`."""
+  if start != 'real':
+    return
+  most = int(data.counts.min()) // storage.per_stored
+  if per_class <= most:
     return
   name = data.names[int(data.counts.argmin())]
   raise InputError(
-    f'condense.images_per_class {config.largest} is more than the {smallest}'
-    f' images of class {name!r}: use at most'
-    f' {smallest // get_storage(config.storage).per_stored}, or condense.init'
-    ' noise'
+    f'condense.images_per_class {per_class} is more than the'
+    f' {int(data.counts.min())} images of class {name!r}: use at most {most},'
+    ' or condense.init noise'
   )
 
 

@@ -38,7 +38,8 @@ class Algorithm(NamedTuple):
   """Distribution matching as pure functions, to be jitted, looped or mapped.
 
   Attributes:
-    init: (data, config, key) -> the first `CondenseState`.
+    init: (data, key, start) -> the first `CondenseState`; start is 'real' or
+      'noise'.
     gradient: (state, problem) -> (gradient [C, S, H, W, D], `Comparison`)
       of the step that comes next; nothing moves.
     step: (state, problem) -> (state, losses [C] by term). Losses are those
@@ -46,7 +47,7 @@ class Algorithm(NamedTuple):
     terms: the names of the losses.
   """
 
-  init: Callable[[ClassData, CondenseConfig, Key], CondenseState]
+  init: Callable[[ClassData, Key, str], CondenseState]
   gradient: Callable[[CondenseState, Problem], tuple[Array, Comparison]]
   step: Step
   terms: tuple[str, ...]
@@ -65,10 +66,11 @@ def make_algorithm(
   """
   tx = as_transformation(optimizer)
 
-  def init(data: ClassData, config: CondenseConfig, key: Key) -> CondenseState:
-    images = init_images(data, config, key)
+  def init(data: ClassData, key: Key, start: str) -> CondenseState:
+    storage, sizes = objective.storage, objective.sizes
+    images = init_images(data, storage, max(sizes), start, key)
     shapes = output_shapes(objective.network, data.image_shape)
-    state = [objective.terms.init(shapes) for _ in config.sizes]
+    state = [objective.terms.init(shapes) for _ in sizes]
     terms = jax.tree.map(
       lambda leaf: jnp.broadcast_to(leaf[None], (len(images), *leaf.shape)),
       jax.tree.map(jnp.asarray, tuple(state)),
@@ -151,7 +153,8 @@ def init_state(
     InputError: a class has fewer real images than are to be drawn.
   """
   network = network or default_network(data.image_shape, data.classes)
-  return _algorithm(network, config, terms, optimizer).init(data, config, key)
+  algorithm = _algorithm(network, config, terms, optimizer)
+  return algorithm.init(data, key, config.init)
 
 
 def _algorithm(

@@ -23,7 +23,8 @@ class Term:
       are not computed.
     keep: (real images' `Outputs` with a leading B, weights [B], 0 for padding)
       -> what `compare` needs of them. None: the term reads no real image.
-    init: one image's `Outputs`, as shapes -> the state of a class.
+    init: one image's `Outputs`, as shapes -> the state of a class, a pytree of
+      arrays of numbers (of a PRNG key its `jax.random.key_data`).
     weight: what the loss is multiplied by.
   """
 

@@ -286,6 +286,5 @@ def making_seconds(results: Results, method: str, number: int) -> float | None:
 
 def _fresh_state(job: Job, number: int) -> CondenseState:
   """A state like the first one, for its structure: nothing is drawn."""
-  config = dataclasses.replace(job.config.condense, init='noise')
-  init = job.plan.algorithm.init
-  return init(job.split.train, config, job.key(Purpose.MAKE, number))
+  key = job.key(Purpose.MAKE, number)
+  return job.plan.algorithm.init(job.split.train, key, 'noise')

@@ -130,7 +130,8 @@ class Team(loop.Peers):
     """Returns the state that set 0 to K - 1 starts from."""
     job, train = self._job, self._job.split.train
     key = job.key(Purpose.MAKE, number)
-    state = job.plan.algorithm.init(train.own, job.config.condense, key)
+    start = job.config.condense.init
+    state = job.plan.algorithm.init(train.own, key, start)
     return self.share({}, state)[1]
 
   @_task('callback', 'embedder')

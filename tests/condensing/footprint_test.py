@@ -56,6 +56,17 @@ def test_lower_precision_halves_what_is_on_the_way_alone():
   )
 
 
+def test_logits_that_nobody_reads_count_nothing():
+  def embed_again(variables, images, *, train):
+    return tanh_layer(variables, images) * 2.0, variables
+
+  twice = Network.from_functions(
+    network(tanh_layer).init, tanh_layer, embed_again
+  )
+  expected = activations(network(tanh_layer), (8, 8, 1))
+  assert activations(twice, (8, 8, 1)) == expected
+
+
 def test_what_is_inside_of_compiled_functions_counts():
   counted = activations(network(jax.jit(tanh_layer)), (8, 8, 1))
   assert counted.all == (64 + 320 + 5 + 5) * FLOAT

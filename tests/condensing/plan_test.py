@@ -352,3 +352,9 @@ def test_adam_needs_memory_for_a_second_moment():
   more = fit(GB, optimizer='adam').needed - fit(GB).needed
   pixels = CLASSES * 2 * 64 * 4
   assert 2 * pixels <= more <= 2 * pixels + CLASSES * 2 * 4
+
+
+def test_numbers_that_are_not_one_for_each_class_are_refused():
+  numbered = dataclasses.replace(data_of(), numbers=np.arange(CLASSES + 1))
+  with pytest.raises(InputError, match=r'each of the 10 classes.*\(11,\)'):
+    condense(numbered, 'auto')

@@ -1,4 +1,6 @@
+import struct
 from typing import Any
+import zipfile
 
 import numpy as np
 import pytest
@@ -161,3 +163,15 @@ def test_a_loaded_set_does_not_need_its_file(tmp_path):
   assert dataset.train.images[..., 0, 0, 0].tolist() == [[51, 255], [0, 102]]
   assert dataset.test_images.tolist() == [[[[9]]]]
   assert dataset.test_labels.tolist() == [1]
+
+
+def test_headers_of_any_length_are_skipped(tmp_path):
+  # Some writers pad what comes before a member's data; NumPy does not.
+  plain, padded = saved(tmp_path), tmp_path / 'padded.npz'
+  with zipfile.ZipFile(plain) as source, zipfile.ZipFile(padded, 'w') as target:
+    for name in source.namelist():
+      info = zipfile.ZipInfo(name)
+      info.extra = struct.pack('<HH', 0xA11E, 59) + bytes(59)
+      target.writestr(info, source.read(name))
+  images = read(padded).train.images
+  np.testing.assert_array_equal(images, read(plain).train.images)

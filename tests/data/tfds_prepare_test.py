@@ -134,6 +134,21 @@ def test_a_silent_server_is_given_up_on():
     assert time.monotonic() - start < 3
 
 
+def test_a_name_that_is_looked_up_for_long_is_given_up_on(monkeypatch):
+  looked_up = threading.Event()
+
+  def hang(*arguments, **options):
+    looked_up.set()
+    time.sleep(5)
+    raise OSError
+
+  monkeypatch.setattr(socket, 'getaddrinfo', hang)
+  start = time.monotonic()
+  assert not answers('http://nowhere.invalid', 0.2)
+  assert time.monotonic() - start < 3
+  assert looked_up.is_set()
+
+
 def test_any_answer_is_a_network():
   class Silent(http.server.BaseHTTPRequestHandler):
     """Knows no GET: 501, "unsupported method"."""

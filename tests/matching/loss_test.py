@@ -48,6 +48,7 @@ def objective(network=PIXELS, **changes):
     terms=MEAN,
     storage=PLAIN,
     operations=(),
+    sizes=(3,),
     batch_real=8,
     micro_batch=0,
   )
@@ -61,6 +62,8 @@ def make_targets(objective, data, variables, keys):
 
 
 def class_losses(objective, images, targets, variables):
+  """The losses of all the images as one set."""
+  objective = dataclasses.replace(objective, sizes=(images.shape[1],))
   compared = matching.class_losses(objective, images, targets, variables)
   return compared.losses['mean']
 

@@ -1,5 +1,7 @@
 """The seams of the loss: discrepancies with a key and a state, more terms."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from dm_jax import (
   make_problem,
   make_step,
 )
+from dm_jax.errors import InputError
 from dm_jax.matching.discrepancy import Discrepancy, register_discrepancy
 from dm_jax.matching.terms import Term
 
@@ -212,4 +215,24 @@ def test_class_numbers_do_not_depend_on_devices():
   for one in metrics:
     np.testing.assert_allclose(
       one.losses, one.terms['mean'] + one.terms['cross_entropy']
+    )
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'terms': ()}, 'other terms of the loss'),
+    ({'optimizer': ()}, "another optimiser's"),
+    (
+      {'images': jnp.zeros((3, 9, 8, 8, 1))},
+      r'images of shape \(3, 9, 8, 8, 1',
+    ),
+  ],
+)
+def test_a_state_of_another_run_is_refused(changes, message):
+  state = init_state(data_of(), PROJECTED, KEY, network=NETWORK)
+  other = dataclasses.replace(state, **changes)
+  with pytest.raises(InputError, match=message + '.*pass state=None'):
+    condense_classes(
+      data_of(), PROJECTED, key=KEY, network=NETWORK, state=other
     )
