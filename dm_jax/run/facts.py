@@ -69,6 +69,7 @@ def _tested_settings(job: Job) -> Iterator[str]:
         f' with {optimizer} and {name}: choose it by validation images'
       )
     return
+  where = f'was tested with {optimizer} and {name}'
   for field, paper in {'learning_rate': 1, 'smoothing': 0}.items():
     tested = getattr(known, field)
     given = getattr(job.config.condense, field)
@@ -76,11 +77,11 @@ def _tested_settings(job: Job) -> Iterator[str]:
       continue
     if given is None:
       yield (
-        f'condense.{field} is {tested}, which was tested with {name}; the paper'
-        f' has {paper}, for its ConvNet'
+        f'condense.{field} is {tested}, which {where}; the paper has {paper},'
+        ' for sgd and its ConvNet'
       )
     elif given != tested:
-      yield f'condense.{field} is {given}, but {tested} was tested with {name}'
+      yield f'condense.{field} is {given}, but {tested} {where}'
 
 
 def _condensing_network(job: Job) -> str | None:

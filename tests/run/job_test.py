@@ -7,10 +7,10 @@ from dm_jax.run.config import APPLICATIONS, RunConfig
 from dm_jax.run.prepare import prepare
 
 TAKEN = (
-  'condense.smoothing is 2.0, which was tested with resnet18; the paper has 0,'
-  ' for its ConvNet'
+  'condense.smoothing is 2.0, which was tested with sgd and resnet18; the paper'
+  ' has 0, for sgd and its ConvNet'
 )
-CHANGED = 'condense.smoothing is 1.0, but 2.0 was tested with resnet18'
+CHANGED = 'condense.smoothing is 1.0, but 2.0 was tested with sgd and resnet18'
 
 
 @pytest.fixture
