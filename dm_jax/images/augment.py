@@ -1,15 +1,17 @@
 """Differentiable Siamese augmentation (Zhao & Bilen 2021), for one image.
 
-An `Augmentation` is drawn by `sample` and applied by `apply`; both are pure and
-`apply` is differentiable in the image. Siamese: map `apply` over the images of
-a class with one and the same augmentation. In training: one operation a batch,
-and values for each image (`sample_values`).
+`parse` gives the stages, `sample` draws an `Augmentation` for each and `apply`
+applies them in turn; all are pure, `apply` is differentiable in the image.
+Siamese: map `apply` over the images of a class with one and the same draw. In
+training: one operation a batch and stage, and values for each image
+(`sample_values`).
 
 `apply` branches on the operation. As long as the operation itself is not
 mapped over, only the one that was drawn is computed.
 """
 
 from collections.abc import Callable
+import itertools
 import math
 from typing import NamedTuple
 
@@ -27,12 +29,14 @@ _CROP = 0.125  # Of the side.
 _CUTOUT = 0.5  # Of the side.
 _VALUES = 3  # The most that an operation needs.
 
+Stage = tuple[str, ...]  # Operations, of which one is drawn.
+
 
 class Augmentation(NamedTuple):
-  """One draw.
+  """What is drawn for one stage.
 
   Attributes:
-    operation: int32 [], an index into the operations that may be drawn.
+    operation: int32 [], an index into the operations of the stage.
     values: float32 [3], in the units of that operation; unused ones are 0.
   """
 
@@ -191,79 +195,90 @@ OPERATIONS = {
 }
 
 
-def parse(augment: str) -> tuple[str, ...]:
-  """Returns the operations of e.g. 'color_crop_flip'; none of them for 'none'.
+def parse(augment: str) -> tuple[Stage, ...]:
+  """Returns the stages of e.g. 'flip+color+crop_scale'; none for 'none'.
+
+  `+` joins stages, all of which are applied in this order; `_` joins the
+  operations of a stage, of which one is drawn.
 
   Raises:
     InputError: an unknown operation (naming near ones) or one given twice.
   """
   if augment == 'none':
     return ()
-  operations = tuple(augment.split('_'))
+  stages = tuple(tuple(stage.split('_')) for stage in augment.split('+'))
+  operations = [*itertools.chain(*stages)]
   for operation in operations:
     choose('augmentation', operation, OPERATIONS)
   if len(set(operations)) < len(operations):
     raise InputError(f'an augmentation stands twice in {augment!r}')
-  return operations
+  return stages
 
 
-def sample_operation(key: Key, operations: tuple[str, ...]) -> Array:
-  """Draws which operation to use: int32 []."""
-  return jax.random.randint(key, (), 0, max(len(operations), 1), jnp.int32)
+def stage_keys(key: Key, stages: tuple[Stage, ...]) -> Key:
+  """Returns a key for each stage; a stage that is alone takes `key` itself."""
+  return key[None] if len(stages) <= 1 else jax.random.split(key, len(stages))
+
+
+def sample_operation(key: Key, stage: Stage) -> Array:
+  """Draws which operation of a stage to use: int32 []."""
+  return jax.random.randint(key, (), 0, len(stage), jnp.int32)
 
 
 def sample_values(
-  key: Key,
-  operation: Array,
-  operations: tuple[str, ...],
-  image_shape: ImageShape,
+  key: Key, operation: Array, stage: Stage, image_shape: ImageShape
 ) -> Array:
-  """Draws the values of one operation for one image: float32 [3]."""
-  rows, whole = [[(0.0, 0.0)] * _VALUES], [False]
-  for name in operations:
+  """Draws the values of a stage's operation for one image: float32 [3]."""
+  rows, whole = [], []
+  for name in stage:
     bounds = OPERATIONS[name].bounds(*image_shape[:2])
-    rows.append(bounds + rows[0][len(bounds) :])
+    rows.append(bounds + [(0.0, 0.0)] * (_VALUES - len(bounds)))
     whole.append(OPERATIONS[name].whole)
-  row = operation + (1 if operations else 0)
-  low, high = jnp.moveaxis(jnp.array(rows, jnp.float32)[row], -1, 0)
+  low, high = jnp.moveaxis(jnp.array(rows, jnp.float32)[operation], -1, 0)
   values = jax.random.uniform(key, (_VALUES,), jnp.float32, low, high)
   # Rounding may reach `high`, which a whole number must not.
   floor = jnp.floor(values).clip(max=jnp.maximum(high - 1, low))
-  return jnp.where(jnp.array(whole)[row], floor, values)
+  return jnp.where(jnp.array(whole)[operation], floor, values)
 
 
 def sample(
-  key: Key, operations: tuple[str, ...], image_shape: ImageShape
-) -> Augmentation:
+  key: Key, stages: tuple[Stage, ...], image_shape: ImageShape
+) -> tuple[Augmentation, ...]:
   """Draws an augmentation for all images of a class.
 
   Args:
     key: is consumed.
-    operations: as `parse` gives them; each is equally likely.
+    stages: as `parse` gives them; the operations of each are equally likely.
     image_shape: (H, W, D).
+
+  Returns:
+    One draw for each stage.
   """
-  operation_key, values_key = jax.random.split(key)
-  operation = sample_operation(operation_key, operations)
-  values = sample_values(values_key, operation, operations, image_shape)
-  return Augmentation(operation, values)
+
+  def one(key: Key, stage: Stage) -> Augmentation:
+    operation_key, values_key = jax.random.split(key)
+    operation = sample_operation(operation_key, stage)
+    values = sample_values(values_key, operation, stage, image_shape)
+    return Augmentation(operation, values)
+
+  return tuple(map(one, stage_keys(key, stages), stages))
 
 
 def apply(
-  augmentation: Augmentation, image: Array, operations: tuple[str, ...]
+  drawn: tuple[Augmentation, ...], image: Array, stages: tuple[Stage, ...]
 ) -> Array:
-  """Augments one image.
+  """Augments one image, stage by stage.
 
   Args:
-    augmentation: drawn with the same `operations`.
+    drawn: for the same `stages`.
     image: float, normalised [H, W, D].
-    operations: as `parse` gives them.
+    stages: as `parse` gives them.
 
   Returns:
-    An image of the same shape; the same image if there are no operations.
+    An image of the same shape; the same image if there are no stages.
   """
-  if not operations:
-    return image
-  branches = [OPERATIONS[name].apply for name in operations]
-  operation, values = augmentation
-  chex.assert_rank([operation, values, image], [0, 1, 3])
-  return lax.switch(operation, branches, image, values)
+  for (operation, values), stage in zip(drawn, stages, strict=True):
+    chex.assert_rank([operation, values, image], [0, 1, 3])
+    branches = [OPERATIONS[name].apply for name in stage]
+    image = lax.switch(operation, branches, image, values)
+  return image

@@ -44,6 +44,17 @@ def denormalise(
   return jnp.clip(jnp.round(unit * 255), 0, 255).astype(jnp.uint8)
 
 
+def clip(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+  """Keeps normalised images [..., D] between black and white."""
+  shift, scale = (_per_channel(v, images.ndim) for v in (mean, std))
+  return jnp.clip(images, -shift / scale, (1 - shift) / scale)
+
+
+def mid_grey(mean: Sequence[float], std: Sequence[float]) -> Array:
+  """Returns 0.5 of unit range, normalised float32 [D]."""
+  return (0.5 - _per_channel(mean, 1)) / _per_channel(std, 1)
+
+
 def _per_channel(values: Sequence[float], rank: int) -> Array:
   """Returns float32 [1, …, 1, D]: the caller may forbid rank promotion."""
   return jnp.asarray(values, jnp.float32).reshape((1,) * (rank - 1) + (-1,))

@@ -7,11 +7,13 @@ saved and drawn are the stored ones.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 
 import jax
 
 from dm_jax.errors import InputError, choose
-from dm_jax.types import Array
+from dm_jax.images import tiles
+from dm_jax.types import Array, ImageShape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,26 +27,32 @@ class Storage:
       differentiable, of normalised floats. None where they are the same.
     encode: K images [K, H, W, D] -> the stored image that holds them, to start
       from real ones. None where they are the same.
+    factor: of the built-in tiles, a side; with more than one `decode` takes
+      mid grey [D], too, to pad with.
   """
 
   name: str
   per_stored: int = 1
-  decode: Callable[[Array], Array] | None = None
+  decode: Callable[..., Array] | None = None
   encode: Callable[[Array], Array] | None = None
+  factor: int = 1
 
-  def training_images(self, stored: Array) -> Array:
+  def training_images(self, stored: Array, grey: Array | None = None) -> Array:
     """Decodes images.
 
     Args:
       stored: float, normalised [..., S, H, W, D].
+      grey: mid grey, normalised [D]; needed by tiles alone.
 
     Returns:
       [..., S · K, H, W, D], those of one stored image one after the other.
     """
     if self.decode is None:
       return stored
+    given = {} if self.factor == 1 else {'grey': grey}
+    decode = functools.partial(self.decode, **given)
     shape = stored.shape[-3:]
-    images = jax.vmap(self.decode)(stored.reshape(-1, *shape))
+    images = jax.vmap(decode)(stored.reshape(-1, *shape))
     count = stored.shape[-4] * self.per_stored
     return images.reshape(*stored.shape[:-4], count, *shape)
 
@@ -56,8 +64,14 @@ class Storage:
       images.reshape(-1, self.per_stored, *images.shape[1:])
     )
 
+  def check(self, image_shape: ImageShape) -> None:
+    """Raises InputError if images (H, W, D) are too small to be kept so."""
+    if self.factor > 1:
+      tiles.check_factor(self.factor, image_shape)
+
 
 PLAIN = Storage('plain')
+_TILES = 'tiles'
 _STORAGES = {PLAIN.name: PLAIN}
 
 
@@ -65,17 +79,43 @@ def register_storage(storage: Storage) -> None:
   """Lets a storage go by its name, in configs and files.
 
   Args:
-    storage: one of the same name is replaced, but for `plain`.
+    storage: one of the same name is replaced, but for those built in, `plain`
+      and `tiles`.
 
   Raises:
-    InputError: it would replace the built-in one.
+    InputError: it would replace a built-in one.
   """
-  if storage.name == PLAIN.name:
-    raise InputError("storage 'plain' is built in: choose another name")
+  if storage.name.partition(':')[0] in (PLAIN.name, _TILES):
+    raise InputError(
+      f'storage {storage.name!r} is built in: choose another name'
+    )
   _STORAGES[storage.name] = storage
 
 
 def get_storage(name: str) -> Storage:
-  """Returns a storage; raises InputError, naming near ones, if unknown."""
-  choose('storage', name, _STORAGES)
+  """Returns a storage by its name; that of tiles says the factor: tiles:2.
+
+  Raises:
+    InputError: there is none, naming near ones.
+  """
+  kind, _, factor = name.partition(':')
+  if kind == _TILES:
+    if not (factor.isdecimal() and int(factor) > 1):
+      raise InputError(
+        f'storage {name!r} must say how many tiles a side: e.g. tiles:2'
+      )
+    return _make_tiles(int(factor))
+  choose('storage', name, [*_STORAGES, _TILES])
   return _STORAGES[name]
+
+
+# One for each factor: partials that are made anew are not equal.
+@functools.cache
+def _make_tiles(factor: int) -> Storage:
+  return Storage(
+    f'{_TILES}:{factor}',
+    factor * factor,
+    functools.partial(tiles.cut, factor=factor),
+    functools.partial(tiles.lay, factor=factor),
+    factor,
+  )

@@ -16,6 +16,7 @@ from dm_jax.images.augment import Augmentation
 KEY = jax.random.key(0)
 SHAPE = (32, 16, 3)  # Unequal sides tell rows from columns.
 EVERY = augment.parse(ALL_OPERATIONS)
+(STAGE,) = EVERY
 
 
 def image_of(rows):
@@ -99,10 +100,10 @@ def draws():
   @jax.jit
   def draw(operation):
     return jax.vmap(
-      lambda key: augment.sample_values(key, operation, EVERY, SHAPE)
+      lambda key: augment.sample_values(key, operation, STAGE, SHAPE)
     )(jax.random.split(KEY, 4000))
 
-  return {name: np.asarray(draw(jnp.int32(i))) for i, name in enumerate(EVERY)}
+  return {name: np.asarray(draw(jnp.int32(i))) for i, name in enumerate(STAGE)}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_odd_and_tiny_images_keep_their_shape(side):
 def test_operations_are_equally_likely():
   @jax.jit
   def draw(keys):
-    return jax.vmap(lambda key: augment.sample(key, EVERY, SHAPE))(keys)
+    return jax.vmap(lambda key: augment.sample(key, EVERY, SHAPE)[0])(keys)
 
   operations = draw(jax.random.split(KEY, 6000)).operation
   counts = np.bincount(operations, minlength=6)
@@ -171,9 +172,9 @@ def test_operations_are_equally_likely():
 
 
 def test_a_key_decides_the_draw():
-  first = augment.sample(KEY, EVERY, SHAPE)
-  same = augment.sample(KEY, EVERY, SHAPE)
-  other = augment.sample(jax.random.key(1), EVERY, SHAPE)
+  (first,) = augment.sample(KEY, EVERY, SHAPE)
+  (same,) = augment.sample(KEY, EVERY, SHAPE)
+  (other,) = augment.sample(jax.random.key(1), EVERY, SHAPE)
   np.testing.assert_array_equal(first.values, same.values)
   assert not np.array_equal(first.values, other.values)
 
@@ -197,15 +198,15 @@ VALUES = {
 
 @jax.jit
 def apply(drawn, image):
-  return augment.apply(drawn, image, EVERY)
+  return augment.apply((drawn,), image, EVERY)
 
 
-@pytest.mark.parametrize('operation', EVERY)
+@pytest.mark.parametrize('operation', STAGE)
 def test_jit_and_gradient_of_the_operation_that_is_drawn(operation):
   image = jax.random.normal(KEY, (6, 5, 2))
-  drawn = Augmentation(jnp.int32(EVERY.index(operation)), VALUES[operation])
+  drawn = Augmentation(jnp.int32(STAGE.index(operation)), VALUES[operation])
   with jax.disable_jit():
-    plain = augment.apply(drawn, image, EVERY)
+    plain = augment.apply((drawn,), image, EVERY)
   assert not np.allclose(plain, image)
   compiled = functools.partial(apply, drawn)
   np.testing.assert_allclose(compiled(image), plain, atol=1e-5)
@@ -217,7 +218,9 @@ def test_64_bits_change_no_type():
   # The context manager moved in jax 0.8.
   module = 'jax' if hasattr(jax, 'enable_x64') else 'jax.experimental'
   with importlib.import_module(module).enable_x64(True):
-    drawn = jax.eval_shape(lambda key: augment.sample(key, EVERY, SHAPE), KEY)
+    (drawn,) = jax.eval_shape(
+      lambda key: augment.sample(key, EVERY, SHAPE), KEY
+    )
     image = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
     output = jax.eval_shape(apply, drawn, image)
   assert drawn.operation.dtype == jnp.int32
@@ -232,14 +235,14 @@ def test_only_the_operation_that_is_drawn_is_computed(values_axis):
   def augment_all(operation, values, images):
     return jax.vmap(
       lambda value, image: augment.apply(
-        Augmentation(operation, value), image, EVERY
+        (Augmentation(operation, value),), image, EVERY
       ),
       (values_axis, 0),
     )(values, images)
 
   jaxpr = jax.make_jaxpr(augment_all)(jnp.int32(0), values, images)
   (conditional,) = (eqn for eqn in jaxpr.eqns if eqn.primitive.name == 'cond')
-  assert len(conditional.params['branches']) == len(EVERY)
+  assert len(conditional.params['branches']) == len(STAGE)
   outside = {eqn.primitive.name for eqn in jaxpr.eqns}
   assert not outside & {'gather', 'dynamic_slice', 'select_n'}
 
@@ -254,3 +257,91 @@ def test_an_unknown_operation_brings_near_ones():
 def test_an_operation_may_stand_only_once():
   with pytest.raises(InputError, match='twice'):
     augment.parse('flip_color_flip')
+  with pytest.raises(InputError, match='twice'):
+    augment.parse('flip+color_flip')
+  for text in ('color+', '+color', 'none+color'):
+    with pytest.raises(InputError, match='augmentation'):
+      augment.parse(text)
+
+
+def test_stages_are_joined_by_plus_and_their_operations_by_a_line():
+  assert augment.parse('color_crop') == (('color', 'crop'),)
+  assert augment.parse('color+crop') == (('color',), ('crop',))
+  stages = (('flip',), ('color',), ('crop', 'scale', 'rotate'))
+  assert augment.parse('flip+color+crop_scale_rotate') == stages
+
+
+def peers_color_crop_cutout(image, colors, shift, centre):
+  """All three in this order, in NumPy, as the recipe's formulas say."""
+  height, width, _ = image.shape
+  image = image + colors[0]
+  grey = image.mean(2, keepdims=True)
+  image = grey + colors[1] * (image - grey)
+  image = image.mean() + colors[2] * (image - image.mean())
+  shifted, result = np.zeros_like(image), np.zeros_like(image)
+  for row in range(height):
+    for column in range(width):
+      source = row + int(shift[0]), column + int(shift[1])
+      if 0 <= source[0] < height and 0 <= source[1] < width:
+        shifted[row, column] = image[source]
+      low = int(centre[0]) - height // 4, int(centre[1]) - width // 4
+      in_rows = low[0] <= row < low[0] + height // 2
+      if not (in_rows and low[1] <= column < low[1] + width // 2):
+        result[row, column] = shifted[row, column]
+  return result
+
+
+def test_all_stages_are_applied_in_the_order_written():
+  stages = augment.parse('color+crop+cutout')
+  images = jax.random.normal(jax.random.key(3), (20, *SHAPE))
+
+  @jax.jit
+  def augmented(key, image):
+    drawn = augment.sample(key, stages, SHAPE)
+    return drawn, augment.apply(drawn, image, stages)
+
+  all_drawn, outputs = jax.vmap(augmented)(jax.random.split(KEY, 20), images)
+  values = np.stack([drawn.values for drawn in all_drawn], 1)
+  for image, output, (colors, shift, centre) in zip(
+    np.asarray(images, np.float64), outputs, values, strict=True
+  ):
+    expected = peers_color_crop_cutout(image, colors, shift, centre)
+    np.testing.assert_allclose(output, expected, atol=2e-5)
+  # Each has its own draws, in its own range.
+  assert (np.abs(values[:, 0, 0]) <= 0.5).all()
+  assert (np.abs(values[:, 1, :2]) <= [4, 2]).all()
+  assert (values[:, 2, :2] >= 0).all()
+  assert (values[:, 2, :2] <= SHAPE[:2]).all()
+  assert len(np.unique(values[:, 0, 0])) == 20
+
+
+def test_each_stage_draws_by_a_key_of_its_own():
+  stages = augment.parse('color+crop_scale')
+  drawn = augment.sample(KEY, stages, SHAPE)
+  for key, stage, own in zip(
+    jax.random.split(KEY, 2), stages, drawn, strict=True
+  ):
+    (alone,) = augment.sample(key, (stage,), SHAPE)
+    np.testing.assert_array_equal(own.values, alone.values)
+    np.testing.assert_array_equal(own.operation, alone.operation)
+
+
+def test_a_stage_that_is_alone_draws_by_the_key_itself():
+  """As before there were stages: the operation by the first of two keys."""
+  (drawn,) = augment.sample(KEY, EVERY, SHAPE)
+  operation_key, values_key = jax.random.split(KEY)
+  operation = jax.random.randint(operation_key, (), 0, 6)
+  assert drawn.operation == operation
+  bounds = [
+    [(-0.5, 0.5), (0, 2), (0.5, 1.5)],
+    [(-4, 5), (-2, 3), (0, 0)],
+    [(0, 33), (0, 17), (0, 0)],
+    [(0, 2), (0, 0), (0, 0)],
+    [(1 / 1.2, 1.2), (1 / 1.2, 1.2), (0, 0)],
+    [(-math.pi / 12, math.pi / 12), (0, 0), (0, 0)],
+  ][int(operation)]
+  low, high = np.array(bounds, np.float32).T
+  uniform = jax.random.uniform(values_key, (3,), jnp.float32, low, high)
+  whole = STAGE[int(operation)] in ('crop', 'cutout', 'flip')
+  expected = np.floor(uniform) if whole else uniform
+  np.testing.assert_array_equal(drawn.values, expected)
