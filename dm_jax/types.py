@@ -155,7 +155,19 @@ class _Apply:
     return Outputs(self.embed(variables, images), (), logits, moved)
 
 
-# key -> the variables of the network that embeds one step's images.
-Embedder = Callable[[Key], Variables]
+class Pair(NamedTuple):
+  """Variables of two networks: one's features, the other's logits are read.
+
+  Attributes:
+    features: of the network whose features and layers are compared.
+    logits: of the one that classifies, e.g. a later state of its training.
+  """
+
+  features: Variables
+  logits: Variables
+
+
+# key -> the network or networks through which one step's images pass.
+Embedder = Callable[[Key], Variables | Pair]
 
 Json = Mapping[str, Any]

@@ -18,6 +18,7 @@ class Rule:
   Attributes:
     at_least: the least value.
     below: with `at_least`, the least value that is too large.
+    at_most: with `at_least`, the largest value.
     above: the largest value that is too small; the value must be finite.
     choices: the only values.
     changes_result: False where it decides on speed, memory, places or output
@@ -27,6 +28,7 @@ class Rule:
 
   at_least: float | None = None
   below: float | None = None
+  at_most: float | None = None
   above: float | None = None
   choices: tuple[str, ...] = ()
   changes_result: bool = True
@@ -38,6 +40,9 @@ class Rule:
     low, high, above = self.at_least, self.below, self.above
     if low is not None and high is not None:
       expected, good = f'in [{low}, {high})', low <= value < high
+    elif low is not None and self.at_most is not None:
+      most = self.at_most
+      expected, good = f'in [{low}, {most}]', low <= value <= most
     elif low is not None:
       expected, good = f'at least {low}', value >= low
     elif above is not None:

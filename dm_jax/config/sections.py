@@ -1,6 +1,7 @@
 """The library's settings by section, each with its default and its range."""
 
 import dataclasses
+from typing import Self
 
 from dm_jax.config.fields import Section, setting
 from dm_jax.errors import InputError, choose
@@ -10,12 +11,20 @@ NORMS = ('instance', 'batch', 'layer', 'group', 'none')
 ACTIVATIONS = ('relu', 'sigmoid', 'leaky_relu', 'swish')
 POOLINGS = ('avg', 'max', 'none')
 INITS = ('real', 'noise')
-SELECTIONS = ('random', 'herding', 'k_center', 'forgetting', 'whole')
+SELECTIONS = (
+  'random',
+  'random_full',
+  'herding',
+  'k_center',
+  'forgetting',
+  'whole',
+)
 METHODS = ('dm', *SELECTIONS)
-EMBEDDERS = ('random', 'pool')
+EMBEDDERS = ('random', 'pool', 'interpolated', 'trajectory')
 OPTIMIZERS = ('sgd', 'adam')  # What they are: `matching.optimizer`.
 PLACEMENTS = ('auto', 'device', 'host')
 PRECISIONS = ('float32', 'bfloat16')
+SCHEDULES = ('half', 'thirds', 'constant')  # See `training.step`.
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -129,9 +138,20 @@ class CondenseConfig(Section, prefix='condense.'):
       gradient; 0 leaves it, as in the paper. None takes the one that was tested
       with the network: 0 for all but ResNets.
     init: real (random training images) or noise (standard normal).
-    augment: operations joined by _, or none; one is drawn per class and step.
-    discrepancy: how two sets of features are compared.
-    storage: how stored images hold those to train on, see `images.storage`.
+    augment: operations joined by _, of which one is drawn per class and step;
+      or several such stages joined by +, which are all applied; or none.
+    discrepancy: how two sets of features are compared: mean (the paper's),
+      covariance, mmd or characteristic, or several joined by commas. A weight
+      other than 1 follows a colon: mean,covariance:50.
+    cross_entropy: weight of the synthetic images' cross entropy under the
+      step's trained network; 0 leaves it out.
+    storage: how stored images hold those to train on: plain (they are the
+      same), tiles, or one that was registered (`images.storage`).
+    factor: tiles a side of a stored image, 2 or more; each is enlarged to a
+      whole image to train on. 1 for every storage but tiles.
+    decoded_at_once: training images of a class that a step takes at the most,
+      drawn anew; 0 is all that the stored images hold.
+    clamp: whether the pixels stay in the range of images.
     optimizer: of the pixels: sgd, the paper's, or adam.
     micro_batch: real images embedded at a time, and of the synthetic ones as
       many whole classes as come near; 0 chooses by platform. Speed and memory
@@ -157,7 +177,11 @@ class CondenseConfig(Section, prefix='condense.'):
   init: str = setting('real', choices=INITS)
   augment: str = ALL_OPERATIONS
   discrepancy: str = 'mean'
+  cross_entropy: float = setting(0.0, at_least=0, below=float('inf'))
   storage: str = 'plain'
+  factor: int = setting(1, at_least=1)
+  decoded_at_once: int = setting(0, at_least=0)
+  clamp: bool = False
   optimizer: str = setting('sgd', choices=OPTIMIZERS)
   micro_batch: int = setting(0, at_least=0, changes_result=False)
   batch_norm_classes: int = setting(0, at_least=0)
@@ -169,6 +193,20 @@ class CondenseConfig(Section, prefix='condense.'):
   def __post_init__(self):
     super().__post_init__()
     _check_sizes(self.sizes)
+    tiled, named = self.storage == 'tiles', self.storage.startswith('tiles:')
+    if tiled != (self.factor > 1) or named:
+      raise InputError(
+        f'condense.factor {self.factor} does not go with condense.storage'
+        f' {self.storage}: set storage tiles and a factor from 2 up, or storage'
+        ' plain and factor 1',
+        setting='condense.factor',
+      )
+
+  @property
+  def stored_as(self) -> str:
+    """The storage's name in files, which says the factor, too."""
+    tiled = self.storage == 'tiles'
+    return f'tiles:{self.factor}' if tiled else self.storage
 
   @property
   def sizes(self) -> tuple[int, ...]:
@@ -193,6 +231,43 @@ def _check_sizes(sizes: tuple) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class Protocol:
+  """How a network is trained on a set, but for the epochs.
+
+  Attributes:
+    batch_size: images per step.
+    learning_rate: before it falls.
+    momentum: of SGD.
+    weight_decay: added to the gradient, times the parameter.
+    augment: operations joined by _, of which one is drawn per batch, and its
+      parameters for each image; or several such stages joined by +, which are
+      all applied; or none.
+    schedule: of E epochs. half: the original's, which runs E + 1; rate tenfold
+      lower and momentum afresh after epoch ⌊E/2⌋ + 1. thirds: a fifth of the
+      rate from 2/3 on, and a fifth of that from 5/6 on. constant.
+    cutmix: probability that a batch is mixed by CutMix, in [0, 1].
+  """
+
+  batch_size: int
+  learning_rate: float
+  momentum: float
+  weight_decay: float
+  augment: str
+  schedule: str
+  cutmix: float
+
+
+# The original's (Zhao & Bilen 2023), and that of IDC (Kim et al., ICML 2022),
+# which most later methods print their figures under.
+PROTOCOLS = {
+  'dm': Protocol(256, 0.01, 0.9, 5e-4, ALL_OPERATIONS, 'half', 0.0),
+  'idc': Protocol(
+    64, 0.01, 0.9, 5e-4, 'flip+color+crop_scale_rotate', 'thirds', 0.5
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
 class PretrainConfig(Section, prefix='pretrain.'):
   """How networks are trained on the real images.
 
@@ -205,7 +280,10 @@ class PretrainConfig(Section, prefix='pretrain.'):
     learning_rate: of SGD.
     momentum: of the same.
     weight_decay: added to the gradient, times the parameter.
-    augment: operations joined by _, or none.
+    augment: as `condense.augment`, with one operation of a stage per batch.
+    schedule: of the learning rate: constant; or thirds, a fifth from 2/3 of the
+      epochs on, and a fifth of that from 5/6 on.
+    cutmix: probability that a batch is mixed by CutMix, in [0, 1].
   """
 
   epochs: int = setting(20, at_least=1)
@@ -214,6 +292,14 @@ class PretrainConfig(Section, prefix='pretrain.'):
   momentum: float = setting(0.9, at_least=0, below=1)
   weight_decay: float = setting(5e-4, at_least=0)
   augment: str = ALL_OPERATIONS
+  schedule: str = setting('constant', choices=SCHEDULES[1:])
+  cutmix: float = setting(0.0, at_least=0, at_most=1)
+
+  @property
+  def training(self) -> Protocol:
+    """All of it but the epochs."""
+    names = [field.name for field in dataclasses.fields(Protocol)]
+    return Protocol(**{name: getattr(self, name) for name in names})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,12 +307,19 @@ class EmbedderConfig(Section, prefix='embedder.'):
   """Where the network that embeds a step's images comes from.
 
   Attributes:
-    name: random (a fresh one each step, the paper's), or pool: drawn from
-      partly trained networks whose validation accuracy is in a range.
+    name: random: a fresh one each step, the paper's; pool: drawn from partly
+      trained networks whose validation accuracy is in a range; trajectory: a
+      snapshot of a training, with a later one of the same training for the
+      cross entropy (TGDD); or interpolated: between a network before and after
+      its training, with the trained one for the cross entropy (DANCE).
     low: least validation accuracy of a network drawn from the pool, in [0, 1].
     high: the accuracy that it must stay below, in (0, 1]; 1 is no bound.
     networks: networks trained for the pool.
-    snapshots: copies kept of each, evenly spread over `pretrain.epochs`.
+    snapshots: copies kept of each, evenly spread over `pretrain.epochs`. Where
+      the name is trajectory or interpolated, one after each epoch and one
+      before the first are kept instead.
+    ahead: epochs that the snapshot for the cross entropy is later than the one
+      for the features, at the most; 0 takes one for both. Of a trajectory.
     dir: folder of the pool, so that runs can share it; None is the workdir's
       `pool`.
   """
@@ -236,6 +329,7 @@ class EmbedderConfig(Section, prefix='embedder.'):
   high: float = 1.0
   networks: int = setting(10, at_least=1)
   snapshots: int = setting(20, at_least=1)
+  ahead: int = setting(6, at_least=0)
   dir: str | None = setting(None, changes_result=False)
 
   def __post_init__(self):
@@ -253,21 +347,25 @@ class EvalConfig(Section, prefix='evaluate.'):
   """How a synthetic set is judged. The defaults are the original protocol's.
 
   Attributes:
+    protocol: gives each field of `Protocol` that is left None here.
     networks: fresh networks trained, M.
-    epochs: E; E + 1 are run, as in the original, and the learning rate falls
-      tenfold after epoch ⌊E/2⌋ + 1.
-    batch_size: images per step.
-    learning_rate: before it falls.
-    momentum: of SGD; the buffer starts afresh where the learning rate falls.
-    weight_decay: added to the gradient, times the parameter.
-    augment: operations joined by _, or none; one per batch, its parameters
-      drawn for each image.
+    epochs: E, see `epochs_run`.
+    batch_size: see `Protocol`, also for the next six.
+    learning_rate: as above.
+    momentum: as above.
+    weight_decay: as above.
+    augment: as above.
+    schedule: as above.
+    cutmix: as above.
+    flip: whether a mirrored image is one of the same class; False leaves `flip`
+      out of the protocol's augmentation.
     network: changes to the condensing network.
     pool: networks to evaluate, joined by commas: same (the one of `network`),
       a pool's name (`dm_jax.networks.POOLS`), or a network's name, which may be
       followed by changes, as in convnet,vgg11:norm=batch.
     baselines: what the same number of real images is chosen by, to train on
-      them, too; joined by commas, of `SELECTIONS`, or none.
+      them, too; joined by commas, of `SELECTIONS`, or none. Those of random
+      are stored as the synthetic ones are, all others as they are.
     whole_set_epochs: E for the whole set.
     whole_set_networks: networks trained on the whole set.
     validation_every: steps of condensing between two evaluations on the
@@ -275,13 +373,18 @@ class EvalConfig(Section, prefix='evaluate.'):
     validation_networks: networks trained for each of those.
   """
 
+  protocol: str = setting('dm', choices=tuple(PROTOCOLS))
   networks: int = setting(20, at_least=1)
   epochs: int = setting(1000, at_least=0)
-  batch_size: int = setting(256, at_least=1)
-  learning_rate: float = setting(0.01, above=0)
-  momentum: float = setting(0.9, at_least=0, below=1)
-  weight_decay: float = setting(5e-4, at_least=0)
-  augment: str = ALL_OPERATIONS
+  batch_size: int | None = setting(None, at_least=1)
+  learning_rate: float | None = setting(None, above=0)
+  momentum: float | None = setting(None, at_least=0, below=1)
+  weight_decay: float | None = setting(None, at_least=0)
+  augment: str | None = None
+  schedule: str | None = setting(None, choices=SCHEDULES)
+  cutmix: float | None = setting(None, at_least=0, at_most=1)
+  # What it changes stands in the resolved `augment`.
+  flip: bool = setting(True, changes_result=False)
   network: NetworkChoice = NetworkChoice()
   pool: str = 'same'
   baselines: str = 'random'
@@ -295,6 +398,27 @@ class EvalConfig(Section, prefix='evaluate.'):
     for name in self.selections:
       field = 'evaluate.baselines'
       choose(field, name, SELECTIONS, setting=field)
+
+  @property
+  def training(self) -> Protocol:
+    """The protocol with the fields that are given here."""
+    base = PROTOCOLS[self.protocol]
+    if not self.flip:
+      augment = base.augment.replace('flip+', '').replace('flip_', '')
+      base = dataclasses.replace(base, augment=augment)
+    given = {name: getattr(self, name) for name in vars(base)}
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(base, **given)
+
+  @property
+  def epochs_run(self) -> int:
+    """E + 1 under the schedule half, else E, but at least 1."""
+    half = self.training.schedule == 'half'
+    return self.epochs + 1 if half else max(self.epochs, 1)
+
+  def resolve(self) -> Self:
+    """Returns the same protocol with every field of it given."""
+    return dataclasses.replace(self, **vars(self.training))
 
   @property
   def selections(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Partly trained networks to embed with, and their validation accuracies."""
+"""Pools of networks in several stages of training, to embed with."""
 
 from collections.abc import Callable
 import dataclasses
@@ -18,7 +18,7 @@ from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.features import accuracy
-from dm_jax.types import AnyArray, Array, Json, Key, Network, Variables
+from dm_jax.types import AnyArray, Array, Json, Key, Network, Pair, Variables
 
 # What NumPy meets in files that are damaged or something else.
 _UNREADABLE = (
@@ -31,17 +31,25 @@ _UNREADABLE = (
 )
 
 
+_UNIFORM = EmbedderConfig(name='pool')
+_DEFAULTS = dataclasses.asdict(PretrainConfig())
+
+
 @dataclasses.dataclass(frozen=True)
 class Pool:
   """Networks in several stages of training.
 
   Attributes:
-    variables: of all networks, NumPy, each leaf with a leading P.
-    accuracies: on the validation images, float64 [P], in [0, 1].
+    variables: of all snapshots, NumPy, each leaf with a leading P: those of one
+      training after the other, from early to late.
+    accuracies: on the validation images, float64 [P], in [0, 1]; NaN where
+      there are none.
+    epochs: float64 [P], those that each was trained for.
   """
 
   variables: Variables
   accuracies: np.ndarray
+  epochs: np.ndarray
 
   def within(self, low: float, high: float) -> Self:
     """Returns the networks with accuracies in [low, high).
@@ -63,17 +71,40 @@ class Pool:
       )
     variables = jax.tree.map(lambda leaf: leaf[inside], self.variables)
     return dataclasses.replace(
-      self, variables=variables, accuracies=self.accuracies[inside]
+      self,
+      variables=variables,
+      accuracies=self.accuracies[inside],
+      epochs=self.epochs[inside],
     )
 
-  def embedder(self) -> jax.tree_util.Partial:
-    """Returns key -> variables of a network that is drawn uniformly.
+  def embedder(
+    self, config: EmbedderConfig = _UNIFORM
+  ) -> jax.tree_util.Partial:
+    """Returns key -> variables, or a `Pair`, drawn as the config's name says.
 
     The networks are leaves of it, so that a compiled step takes them as
     arguments; they take P times the memory of one.
+
+    Args:
+      config: `name` is pool, trajectory or interpolated; for the latter two the
+        pool must hold each training whole.
+
+    Source: TGDD (trajectory), DANCE (interpolated).
     """
-    variables = jax.tree.map(jax.numpy.asarray, self.variables)
-    return jax.tree_util.Partial(_draw, variables)
+    variables = self.variables
+    if config.name == 'pool':
+      draw = _draw
+    elif config.name == 'trajectory':
+      per_network = len(self.epochs) // config.networks
+      draw = _Trajectory(config.networks, per_network, config.ahead)
+    else:
+      last = self.epochs == self.epochs.max()
+      ends = (self.epochs == 0) | last
+      variables = jax.tree.map(lambda leaf: leaf[ends], variables)
+      draw = _interpolate
+    return jax.tree_util.Partial(
+      draw, jax.tree.map(jax.numpy.asarray, variables)
+    )
 
 
 def make_pool(
@@ -83,10 +114,10 @@ def make_pool(
   validation_labels: AnyArray,
   config: EmbedderConfig,
   pretrain: PretrainConfig,
-  folder: Path,
+  folder: Path | None,
   key: Key,
   *,
-  fingerprint: str,
+  fingerprint: str = '',
   callback: Callable[[int, int], None] | None = None,
 ) -> Pool:
   """Trains the networks of a pool one by one, or reads those that are saved.
@@ -99,10 +130,10 @@ def make_pool(
     train: the real images.
     validation_images: uint8 [N, H, W, D], not among them.
     validation_labels: int [N].
-    config: the number of networks, and of snapshots of each: evenly spread over
-      its steps, the last at their end. `low` and `high` are left to `within`.
+    config: the number of networks, and which snapshots of each are kept, see
+      `snapshot_steps`. `low` and `high` are left to `within`.
     pretrain: how the networks are trained.
-    folder: where they are saved; is made.
+    folder: where they are saved; is made. None keeps them in memory alone.
     key: every draw follows from it; is consumed.
     fingerprint: of what the arguments do not tell: the data and the network.
     callback: gets (steps done, steps in all), summed over the networks, about
@@ -118,28 +149,71 @@ def make_pool(
   check_pool(train, len(validation_labels), config, pretrain)
   total = pretraining.total_steps(train, pretrain)
   validation = (validation_images, validation_labels, train.mean, train.std)
+  steps = snapshot_steps(config, pretrain, total)
+  epochs = np.array(steps) / total * pretrain.epochs
   parts = []
   for i in range(config.networks):
     network_key = jax.random.fold_in(key, i)
-    header = _header(network_key, config, pretrain, fingerprint)
-    path = folder / f'network_{i:03d}.npz'
 
     def report(done, i=i):
       if callback is not None:
         callback(i * total + done, config.networks * total)
 
+    def train_one(network_key=network_key, report=report):
+      return _train(
+        network, train, validation, steps, pretrain, network_key, report
+      )
+
+    if folder is None:
+      parts.append(train_one())
+      continue
+    path = folder / f'network_{i:03d}.npz'
+    header = _header(network_key, config, pretrain, fingerprint)
     saved = path.exists()
     if not saved:
-      snapshots = _train(
-        network, train, validation, config, pretrain, network_key, report
-      )
-      _save(path, header, *snapshots)
+      _save(path, header, *train_one())
     parts.append(_load(path, header, network))
     if saved:
       report(total)
   variables, accuracies = zip(*parts, strict=True)
   stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *variables)
-  return Pool(stacked, np.concatenate(accuracies))
+  return Pool(
+    stacked, np.concatenate(accuracies), np.tile(epochs, config.networks)
+  )
+
+
+def keeps_epochs(config: EmbedderConfig) -> bool:
+  """Whether a pool keeps a snapshot of each epoch, from 0 on."""
+  return config.name in ('trajectory', 'interpolated')
+
+
+def snapshots_held(config: EmbedderConfig, pretrain: PretrainConfig) -> int:
+  """Returns how many networks an embedder keeps on each device."""
+  each = {
+    'random': 0,
+    'pool': config.snapshots,
+    'interpolated': 2,
+    'trajectory': pretrain.epochs + 1,
+  }
+  return config.networks * each[config.name]
+
+
+def snapshot_steps(
+  config: EmbedderConfig, pretrain: PretrainConfig, total: int
+) -> list[int]:
+  """Returns after which steps of a training its network is kept.
+
+  Args:
+    config: `snapshots` of them, evenly spread and the last at the end; or one
+      before the first epoch and one after each, see `keeps_epochs`.
+    pretrain: how many epochs.
+    total: steps of all of them.
+  """
+  if keeps_epochs(config):
+    return [total * i // pretrain.epochs for i in range(pretrain.epochs + 1)]
+  # Rounded up, so that none is a network that was not trained at all.
+  count = config.snapshots
+  return [-(-total * (i + 1) // count) for i in range(count)]
 
 
 def check_pool(
@@ -157,6 +231,8 @@ def check_pool(
     pretrain: as for `make_pool`.
   """
   check_whole(train, 'a pool of networks')
+  if keeps_epochs(config):
+    return
   if not validation_images:
     raise InputError(
       'a pool of networks needs validation images to tell their accuracy: set'
@@ -170,19 +246,18 @@ def check_pool(
     )
 
 
-def _train(network, train, validation, config, pretrain, key, report):
+def _train(network, train, validation, stops, pretrain, key, report):
   """Returns the snapshots' variables, one after the other, and accuracies."""
-  total = pretraining.total_steps(train, pretrain)
-  # Rounded up, so that none is a network that was not trained at all.
-  stops = {
-    -(-total * (i + 1) // config.snapshots) for i in range(config.snapshots)
-  }
   snapshots, accuracies = [], []
+  images, *_ = validation
 
   def callback(done, _, variables):
     if done in stops:
       snapshots.append(jax.tree.map(np.asarray, variables))
-      accuracies.append(accuracy(network, variables, *validation))
+      tested = len(images) > 0
+      accuracies.append(
+        accuracy(network, variables, *validation) if tested else np.nan
+      )
     report(done)
 
   pretraining.pretrain(
@@ -199,7 +274,9 @@ def _header(
   return {
     'fingerprint': fingerprint,
     'key': jax.random.key_data(key).tolist(),
-    'embedder': {'snapshots': config.snapshots},
+    'embedder': {
+      'snapshots': 'epochs' if keeps_epochs(config) else config.snapshots
+    },
     'pretrain': dataclasses.asdict(pretrain),
   }
 
@@ -228,6 +305,8 @@ def _load(
   try:
     with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
       saved = json.loads(str(file['header']))
+      # Of an earlier version: it had fewer settings, which were as by default.
+      saved['pretrain'] = _DEFAULTS | saved['pretrain']
       accuracies = file['accuracies']
       leaves = [file[name] for name in sorted(file.files) if 'leaf' in name]
   except _UNREADABLE as error:
@@ -251,8 +330,58 @@ def _load(
 
 
 def _draw(variables: Variables, key: Key) -> Variables:
-  count = len(jax.tree.leaves(variables)[0])
-  index: Array = jax.random.randint(key, (), 0, count)
+  index = jax.random.randint(key, (), 0, _count(variables))
+  return _take(variables, index)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trajectory:
+  """Draws a snapshot of a training, and one of the same that is not earlier.
+
+  Attributes:
+    networks: trainings.
+    per_network: snapshots of each.
+    ahead: snapshots that the second is later, at the most.
+  """
+
+  networks: int
+  per_network: int
+  ahead: int
+
+  def __call__(self, variables: Variables, key: Key) -> Variables | Pair:
+    network_key, first_key, second_key = jax.random.split(key, 3)
+    draw = jax.random.randint
+    start = draw(network_key, (), 0, self.networks) * self.per_network
+    first = draw(first_key, (), 0, self.per_network)
+    if not self.ahead:  # One pass through one network serves both.
+      return _take(variables, start + first)
+    end = jax.numpy.minimum(first + self.ahead, self.per_network - 1)
+    second = draw(second_key, (), first, end + 1)
+    return Pair(
+      _take(variables, start + first), _take(variables, start + second)
+    )
+
+
+def _interpolate(variables: Variables, key: Key) -> Pair:
+  """Mixes a network before and after its training, by one weight for all."""
+  network_key, weight_key = jax.random.split(key)
+  index = 2 * jax.random.randint(network_key, (), 0, _count(variables) // 2)
+  fresh, trained = _take(variables, index), _take(variables, index + 1)
+  share = jax.random.uniform(weight_key)
+
+  def mix(a: Array, b: Array) -> Array:
+    if not jax.numpy.issubdtype(a.dtype, jax.numpy.floating):
+      return b
+    return share * a + (1 - share) * b
+
+  return Pair(jax.tree.map(mix, fresh, trained), trained)
+
+
+def _count(variables: Variables) -> int:
+  return len(jax.tree.leaves(variables)[0])
+
+
+def _take(variables: Variables, index: Array) -> Variables:
   return jax.tree.map(
     lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False),
     variables,

@@ -158,7 +158,8 @@ def evaluate_each(
   Raises:
     InputError: as for `evaluate`.
   """
-  parse(config.augment)
+  protocol = config.training
+  parse(protocol.augment)
   test_images = check_images(test_images, 'test images')
   test_labels = check_labels(
     test_labels,
@@ -173,10 +174,10 @@ def evaluate_each(
     )
   training_set = _Labelled(synthetic.images, synthetic.training_targets)
   count = len(training_set.images)
-  batch = min(config.batch_size, count)
+  batch = min(protocol.batch_size, count)
   shape, classes = synthetic.image_shape, synthetic.classes
   training.check_outputs(network, batch, shape, classes)
-  check_batches(network, count, config.batch_size)
+  check_batches(network, count, protocol.batch_size)
   layout = lay_out(len(keys), devices)
   statistics = (synthetic.mean, synthetic.std)
   counts = _train_and_test(
@@ -184,7 +185,7 @@ def evaluate_each(
       network, TrainingConfig.of(config), statistics, layout
     ),
     layout,
-    config.epochs + 1,
+    config.epochs_run,
     (keys, dict(constants or {})),
     training_set,
     _Labelled(*pad_test(test_images, test_labels)),

@@ -103,12 +103,12 @@ def pretrain(
   stops: Collection[int] = (),
   pace: Pace = A_SECOND,
 ) -> Trained:
-  """Trains a fresh network on all real images at a constant learning rate.
+  """Trains a fresh network on all real images.
 
   Each epoch takes the images in a new random order, in whole batches, and
   leaves out what is left over. An image counts as right if the network
-  classifies it, augmented, correctly in the step that trains on it, before the
-  update.
+  classifies it, augmented and mixed, as its own class in the step that trains
+  on it, before the update.
 
   Args:
     network: what to train.
@@ -118,8 +118,8 @@ def pretrain(
     callback: gets (steps done, steps in all, variables) between compiled calls,
       about once a second; the variables are its to keep. What it raises ends
       the training.
-    stops: steps after which the callback comes in any case. They change no
-      result.
+    stops: steps after which the callback comes in any case, 0 before the
+      first. They change no result.
     pace: how long the compiled calls are.
 
   Returns:
@@ -137,7 +137,9 @@ def pretrain(
   training.check_outputs(network, batch, data.image_shape, data.classes)
   inputs, progress, advance = _start(network, data, config, key)
   total, done, ahead = total_steps(data, config), 0, 1
-  ends = sorted({*stops, total})
+  if callback is not None and 0 in stops:
+    callback(0, total, progress.state.variables)
+  ends = sorted({*stops, total} - {0})
   while done < total:
     started = pace.clock()
     end = next(stop for stop in ends if stop > done)
@@ -218,10 +220,12 @@ def _advance(
     rows = lax.dynamic_slice_in_dim(order, place * size, size)
     batch, labels = normalise(inputs.images[rows], *statistics), inputs.labels
     batch_key = jax.random.fold_in(inputs.batches_key, number)
-    batch = training.augment_batch(batch, config, batch_key)
-    rate = jnp.float32(config.learning_rate)
+    varied = training.vary_batch(
+      network, config, batch, labels[rows], batch_key
+    )
+    rate = training.learning_rate(epoch, config)
     state, logits = training.update(
-      network, config, progress.state, batch, labels[rows], rate
+      network, config, progress.state, *varied, rate
     )
     right = logits.argmax(-1) == labels[rows]
     return _note(progress, rows, right)._replace(state=state, order=order)

@@ -15,6 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from dm_jax.config.sections import EvalConfig, PretrainConfig
 from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.types import (
@@ -28,6 +29,8 @@ from dm_jax.types import (
 )
 
 _CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.
+# `fold_in` by small numbers may give what `split` gives, e.g. of the stages.
+_CUTMIX = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,9 @@ class TrainingConfig:
     learning_rate: of SGD, before it falls.
     momentum: of the same.
     weight_decay: added to the gradient, times the parameter.
-    augment: operations joined by _, or none.
+    augment: see `images.augment.parse`.
+    schedule: see `learning_rate`.
+    cutmix: probability that a batch is mixed, see `cutmix`.
   """
 
   epochs: int
@@ -49,12 +54,13 @@ class TrainingConfig:
   momentum: float
   weight_decay: float
   augment: str
+  schedule: str
+  cutmix: float
 
   @classmethod
-  def of(cls, section: Any) -> Self:
-    """Takes the fields of the same names from a section of the settings."""
-    names = [field.name for field in dataclasses.fields(cls)]
-    return cls(**{name: getattr(section, name) for name in names})
+  def of(cls, section: EvalConfig | PretrainConfig) -> Self:
+    """Takes what training reads from a section of the settings."""
+    return cls(epochs=section.epochs, **vars(section.training))
 
 
 @jax.tree_util.register_dataclass
@@ -71,17 +77,11 @@ class TrainingState:
   momentum: Any
 
 
-@functools.lru_cache(maxsize=32)
 def check_outputs(
   network: Network, batch: int, image_shape: ImageShape, classes: int
 ) -> None:
   """Raises InputError if a network cannot tell as many classes apart."""
-  images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
-  variables = jax.eval_shape(network.init, jax.random.key(0))
-  outputs = jax.eval_shape(
-    lambda v, x: network.apply(v, x, Batch(train=True)), variables, images
-  )
-  known = outputs.logits.shape[-1]
+  known = _count_outputs(network, batch, image_shape)
   if known < classes:
     raise InputError(
       f'the network has {known} outputs, the images are of {classes}'
@@ -89,10 +89,39 @@ def check_outputs(
     )
 
 
+@functools.lru_cache(maxsize=32)
+def _count_outputs(
+  network: Network, batch: int, image_shape: ImageShape
+) -> int:
+  """Returns how many classes a network knows."""
+  images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+  variables = jax.eval_shape(network.init, jax.random.key(0))
+  outputs = jax.eval_shape(
+    lambda v, x: network.apply(v, x, Batch(train=True)), variables, images
+  )
+  return outputs.logits.shape[-1]
+
+
 def learning_rate(epoch: Array, config: TrainingConfig) -> Array:
-  """The rate of epoch 0, 1, ..., E: tenfold lower after ⌊E/2⌋ + 1."""
-  low = epoch > config.epochs // 2 + 1
-  return jnp.float32(config.learning_rate) * jnp.where(low, 0.1, 1.0)
+  """Returns the rate of epoch 0, 1, ... by `config.schedule`.
+
+  half: of E + 1 epochs those after ⌊E/2⌋ + 1 have a tenth of the rate.
+  thirds: of E epochs those from ⌊2E/3⌋ on have a fifth, those from ⌊5E/6⌋ on
+  a fifth of that, as in IDC (Kim et al., ICML 2022).
+  constant: all of them have the whole.
+  """
+  rate = jnp.float32(config.learning_rate)
+  if config.schedule == 'half':
+    rate *= jnp.where(epoch >= _fresh_start(config), 0.1, 1.0)
+  elif config.schedule == 'thirds':
+    for start in (2 * config.epochs // 3, 5 * config.epochs // 6):
+      rate *= jnp.where(epoch >= start, 0.2, 1.0)
+  return rate
+
+
+def _fresh_start(config: TrainingConfig) -> int:
+  """The epoch of `half` whose rate is the first low one: new momentum, too."""
+  return config.epochs // 2 + 2
 
 
 def init_training(
@@ -129,17 +158,20 @@ def train_epoch(
   count = len(images)
   order = jax.random.permutation(order_key, count)
   rate = learning_rate(epoch, config)
-  fresh = epoch == config.epochs // 2 + 2
-  momentum = jax.tree.map(
-    lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.momentum
-  )
-  state = TrainingState(state.variables, momentum)
+  if config.schedule == 'half':
+    fresh = epoch == _fresh_start(config)
+    momentum = jax.tree.map(
+      lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), state.momentum
+    )
+    state = TrainingState(state.variables, momentum)
 
   def step(state, args):
     number, indices = args
     batch_key = jax.random.fold_in(batches_key, number)
-    batch = augment_batch(images[indices], config, batch_key)
-    state, _ = update(network, config, state, batch, targets[indices], rate)
+    batch = vary_batch(
+      network, config, images[indices], targets[indices], batch_key
+    )
+    state, _ = update(network, config, state, *batch, rate)
     return state, None
 
   # The last batch of an epoch is smaller where the images do not divide:
@@ -154,29 +186,129 @@ def train_epoch(
   return state
 
 
+def vary_batch(
+  network: Network,
+  config: TrainingConfig,
+  images: Array,
+  targets: Array,
+  key: Key,
+) -> tuple[Array, Array]:
+  """Augments a batch, then mixes it if `config.cutmix` is above 0.
+
+  Args:
+    network: knows how many classes there are.
+    config: the operations to draw from, and how often batches are mixed.
+    images: normalised float32 [N, H, W, D].
+    targets: as for `cross_entropy`.
+    key: is consumed.
+
+  Returns:
+    Images and targets; where batches may be mixed, these are probabilities.
+  """
+  images = augment_batch(images, config, key)
+  if not config.cutmix:
+    return images, targets
+  classes = _count_outputs(network, len(images), images.shape[1:])
+  mix_key = jax.random.fold_in(key, _CUTMIX)
+  return cutmix(images, targets, mix_key, classes, probability=config.cutmix)
+
+
 def augment_batch(images: Array, config: TrainingConfig, key: Key) -> Array:
-  """Augments by one operation for the batch, with values for each image.
+  """Augments by one operation of each stage, with values for each image.
 
   Args:
     images: normalised float32 [N, H, W, D].
     config: the operations to draw from.
     key: is consumed.
   """
-  operations = augment.parse(config.augment)
+  stages = augment.parse(config.augment)
+  keys = augment.stage_keys(key, stages)
+  for stage_key, stage in zip(keys, stages, strict=False):
+    images = _augment_stage(images, stage, stage_key)
+  return images
+
+
+def _augment_stage(images: Array, stage: augment.Stage, key: Key) -> Array:
   operation_key, values_key = jax.random.split(key)
-  operation = augment.sample_operation(operation_key, operations)
+  operation = augment.sample_operation(operation_key, stage)
   draw = functools.partial(
     augment.sample_values,
     operation=operation,
-    operations=operations,
+    stage=stage,
     image_shape=images.shape[1:],
   )
   values = jax.vmap(draw)(jax.random.split(values_key, len(images)))
   return jax.vmap(
     lambda value, image: augment.apply(
-      augment.Augmentation(operation, value), image, operations
+      (augment.Augmentation(operation, value),), image, (stage,)
     )
   )(values, images)
+
+
+def cutmix(
+  images: Array,
+  targets: Array,
+  key: Key,
+  classes: int,
+  *,
+  probability: float = 1.0,
+) -> tuple[Array, Array]:
+  """Gives all images of a batch the same box of others of it, and their share.
+
+  The cross entropy with the mixed targets is the mean of both images', weighted
+  by their areas.
+
+  Args:
+    images: float [N, H, W, D].
+    targets: as for `cross_entropy`.
+    key: is consumed.
+    classes: C, that a class is one of.
+    probability: of mixing at all, in [0, 1].
+
+  Returns:
+    Images, and the probabilities of their classes, float32 [N, C].
+
+  Raises:
+    InputError: targets of another shape.
+
+  Source: Yun et al., ICCV 2019, with λ uniform in [0, 1).
+  """
+  count, height, width, _ = images.shape
+  targets = _probabilities(targets, count, classes)
+  mix_key, size_key, centre_key, partner_key = jax.random.split(key, 4)
+  mixed = jax.random.bernoulli(mix_key, jnp.float32(probability))
+  side = jnp.sqrt(1 - jax.random.uniform(size_key, (), jnp.float32)) * mixed
+
+  def covered(length: int, key: Key) -> Array:
+    half = (side * length).astype(jnp.int32) // 2
+    centre = jax.random.randint(key, (), 0, length, jnp.int32)
+    pixel = jnp.arange(length, dtype=jnp.int32)
+    return (pixel >= centre - half) & (pixel < centre + half)
+
+  row_key, column_key = jax.random.split(centre_key)
+  box = covered(height, row_key)[:, None] & covered(width, column_key)[None]
+  share = box.mean(dtype=jnp.float32)
+  partner = jax.random.permutation(
+    partner_key, jnp.arange(count, dtype=jnp.int32)
+  )
+  images = jnp.where(box[None, ..., None], images[partner], images)
+  return images, (1 - share) * targets + share * targets[partner]
+
+
+def _probabilities(targets: Array, count: int, classes: int) -> Array:
+  """Returns targets as probabilities, [N, C]."""
+  shape = targets.shape
+  if jnp.issubdtype(targets.dtype, jnp.integer):
+    fits = shape == (count,)
+  else:  # A network may know more classes than there are.
+    fits = len(shape) == 2 and shape[0] == count and shape[1] <= classes
+  if not fits:
+    raise InputError(
+      f'CutMix mixes classes, int [{count}], or their probabilities, float'
+      f' [{count}, {classes}], got {targets.dtype} {list(shape)}: give one of'
+      ' these as targets, or set cutmix to 0'
+    )
+  return targets if len(shape) == 2 else jax.nn.one_hot(targets, classes)
 
 
 def update(

@@ -243,11 +243,24 @@ def test_no_more_snapshots_than_steps(tmp_path):
     make(tmp_path, SAVED, config)
 
 
+def test_networks_of_an_earlier_version_are_read(folder, pool, tmp_path):
+  for path in folder.iterdir():
+    with np.load(path) as file:
+      arrays: dict[str, Any] = dict(file)
+    header = json.loads(str(arrays['header']))
+    del header['pretrain']['schedule'], header['pretrain']['cutmix']
+    arrays['header'] = np.array(json.dumps(header))
+    np.savez(tmp_path / path.name, **arrays)
+  assert_equal(make(tmp_path, SAVED), pool)
+
+
 # Drawing from it.
 
 ACCURACIES = np.array([0.1, 0.5, 0.3, 0.7, 0.5, 0.9])
 BY_NUMBER = Pool(
-  {'number': np.arange(6), 'weights': np.arange(12.0).reshape(6, 2)}, ACCURACIES
+  {'number': np.arange(6), 'weights': np.arange(12.0).reshape(6, 2)},
+  ACCURACIES,
+  np.arange(6.0),
 )
 
 
@@ -296,7 +309,7 @@ def test_networks_are_arguments_of_a_compiled_program():
 
 def test_the_draw_is_a_slice_not_a_copy_of_all():
   variables = {'number': np.zeros((64, 4096), np.float32)}
-  pool = embedder_pool.Pool(variables, np.zeros(64))
+  pool = embedder_pool.Pool(variables, np.zeros(64), np.zeros(64))
   draw = jax.jit(lambda embedder, key: embedder(key))
   analysis = draw.lower(pool.embedder(), KEY).compile().memory_analysis()
   assert analysis is not None
@@ -317,6 +330,87 @@ def test_networks_are_arguments_of_the_condensing_step():
 
 
 def test_a_range_up_to_1_takes_the_faultless():
-  pool = embedder_pool.Pool({'number': np.arange(3)}, np.array([0.5, 0.9, 1.0]))
+  pool = embedder_pool.Pool(
+    {'number': np.arange(3)}, np.array([0.5, 0.9, 1.0]), np.zeros(3)
+  )
   assert pool.within(0.6, 1.0).accuracies.tolist() == [0.9, 1.0]
   assert pool.within(0.0, 0.9).accuracies.tolist() == [0.5]
+
+
+# Whole trainings.
+
+TRAJECTORY = EmbedderConfig(name='trajectory', networks=2, ahead=1)
+
+
+@pytest.fixture(scope='module')
+def trajectories():
+  return make(None, config=TRAJECTORY, fingerprint='')
+
+
+def test_a_snapshot_is_kept_before_and_after_each_epoch(trajectories):
+  assert trajectories.variables['steps'].tolist() == [0, 5, 10] * 2
+  assert trajectories.epochs.tolist() == [0, 1, 2] * 2
+  fresh = init(jax.random.split(jax.random.fold_in(KEY, 1), 3)[0])
+  np.testing.assert_array_equal(
+    trajectories.variables['params']['weights'][3], fresh['params']['weights']
+  )
+
+
+def test_whole_trainings_need_no_validation_images():
+  nothing = PIXELS[:0], LABELS[:0]
+  pool = make_pool(COUNTING, TRAIN, *nothing, TRAJECTORY, PRETRAIN, None, KEY)
+  assert np.isnan(pool.accuracies).all()
+
+
+def test_snapshots_that_are_saved_serve_both_kinds(tmp_path, trajectories):
+  made = make(tmp_path, config=TRAJECTORY)
+  other = dataclasses.replace(TRAJECTORY, name='interpolated')
+  read = make(tmp_path, SAVED, other)
+  assert_equal(read, made)
+  assert_equal(made, trajectories)
+
+
+def test_both_of_a_trajectory_are_of_one_training_and_in_order():
+  # 2 trainings of 3 epochs: snapshots 0 to 3 and 4 to 7.
+  numbers = {'number': np.arange(8)}
+  pool = Pool(numbers, np.zeros(8), np.tile(np.arange(4.0), 2))
+  embedder = jax.jit(jax.vmap(pool.embedder(TRAJECTORY)))
+  first, second = embedder(jax.random.split(KEY, 800))
+  first, second = (np.asarray(n['number']) for n in (first, second))
+  pairs, counts = np.unique(
+    np.stack([first, second], 1), axis=0, return_counts=True
+  )
+  assert pairs.tolist() == [
+    [n, m] for n in range(8) for m in (n, n + 1) if n // 4 == m // 4
+  ]
+  # Each first one is as likely; the last of a training has no later one.
+  shares = np.bincount(first, minlength=8) / 800
+  np.testing.assert_allclose(shares, 1 / 8, atol=0.05)
+  alone = pairs[:, 0] % 4 == 3
+  assert counts[alone].mean() > 1.5 * counts[~alone].mean()
+
+
+def test_no_epoch_ahead_gives_one_network_for_both():
+  pool = Pool({'number': np.arange(8)}, np.zeros(8), np.zeros(8))
+  config = dataclasses.replace(TRAJECTORY, ahead=0)
+  assert set(pool.embedder(config)(KEY)) == {'number'}
+
+
+def test_interpolated_networks_lie_between_the_ends_of_a_training():
+  # Epochs 0, 1, 2 of two trainings.
+  variables = {
+    'weights': np.array([0.0, 50, 1, 10, 50, 14])[:, None],
+    'steps': np.array([0, 5, 10] * 2),
+  }
+  pool = Pool(variables, np.zeros(6), np.tile(np.arange(3.0), 2))
+  config = dataclasses.replace(TRAJECTORY, name='interpolated')
+  embedder = jax.jit(jax.vmap(pool.embedder(config)))
+  mixed, trained = embedder(jax.random.split(KEY, 400))
+  assert trained['steps'].tolist() == mixed['steps'].tolist() == [10] * 400
+  last = np.asarray(trained['weights'])[:, 0]
+  assert set(last.tolist()) == {1, 14}
+  low, span = np.where(last == 1, 0, 10), np.where(last == 1, 1, 4)
+  share = (np.asarray(mixed['weights'])[:, 0] - low) / span
+  assert 0 <= share.min() < 0.05
+  assert 0.95 < share.max() <= 1
+  assert abs(share.mean() - 0.5) < 0.05

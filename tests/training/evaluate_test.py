@@ -203,7 +203,7 @@ def test_what_all_devices_read_lies_on_each_of_them():
 def counting_logits(variables, images, *, train):
   """Answers with the class whose number is that of the training steps."""
   steps = variables['steps']
-  classes = jnp.arange(9)[None].repeat(len(images), 0)
+  classes = jnp.arange(17)[None].repeat(len(images), 0)
   logits = (classes == steps).astype(jnp.float32)
   return logits, {**variables, 'steps': steps + train}
 
@@ -219,7 +219,7 @@ COUNTING = Network.from_functions(
   ('epochs', 'images', 'steps'), [(0, 4, 1), (4, 4, 5), (3, 6, 8)]
 )
 def test_one_epoch_more_than_named_is_run(epochs, images, steps):
-  synthetic = make_set(random_images(images, 0), np.arange(images), 9)
+  synthetic = make_set(random_images(images, 0), np.arange(images), 17)
   config = dataclasses.replace(CONFIG, epochs=epochs, networks=1)
   calls = []
   result = evaluate(
@@ -233,6 +233,44 @@ def test_one_epoch_more_than_named_is_run(epochs, images, steps):
   )
   assert result.accuracies == (1.0,)
   assert calls[-1] == (epochs + 1, epochs + 1)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'steps'),
+  [
+    ({'schedule': 'thirds'}, 4),
+    ({'schedule': 'constant', 'epochs': 0}, 1),
+    ({'protocol': 'idc', 'schedule': 'half'}, 5),
+    ({'protocol': 'idc', 'batch_size': None}, 4),
+    ({'protocol': 'idc', 'batch_size': 1}, 16),
+  ],
+)
+def test_other_schedules_run_the_epochs_that_are_named(changes, steps):
+  synthetic = make_set(random_images(4, 0), np.arange(4), 17)
+  config = dataclasses.replace(CONFIG, networks=1, **changes)
+  calls = []
+  result = evaluate(
+    synthetic,
+    TEST_IMAGES,
+    np.full(300, steps),
+    config,
+    key=KEY,
+    network=COUNTING,
+    callback=lambda done, total: calls.append((done, total)),
+  )
+  assert result.accuracies == (1.0,)
+  assert calls[-1] == (config.epochs_run, config.epochs_run)
+
+
+def test_certain_probabilities_are_mixed_as_classes_are():
+  config = dataclasses.replace(CONFIG, cutmix=1.0)
+  targets = jax.nn.one_hot(SYNTHETIC.targets, 3)
+  synthetic = dataclasses.replace(SYNTHETIC, targets=targets)
+  result = evaluate(
+    synthetic, TEST_IMAGES, TEST_LABELS, config, key=KEY, network=LINEAR
+  )
+  assert result.accuracies == evaluate_linear(config)
+  assert result.accuracies != evaluate_linear()
 
 
 def test_the_callback_hears_of_all_epochs_of_all_networks():

@@ -254,6 +254,78 @@ def test_callbacks_change_nothing_and_come_where_they_must():
   assert not equal(every[9], every[10])
 
 
+def test_a_stop_at_0_shows_the_network_before_its_first_step():
+  calls = Calls()
+  config = changed(epochs=1)
+  pretrain(LINEAR, DATA, config, KEY, callback=calls, stops=[0])
+  (done, total, variables), (after, _, _) = calls.calls[:2]
+  assert (done, total, after) == (0, 2, 1)
+  assert equal(variables, LINEAR.init(jax.random.split(KEY, 3)[0]))
+  without = Calls()
+  pretrain(LINEAR, DATA, config, KEY, callback=without)
+  assert without.calls[0][0] == 1
+
+
+def test_the_rate_falls_by_the_schedule():
+  """Two classes stay nearly even: the gradient of a logit is a half."""
+  network = Network.from_functions(
+    init=lambda key: {'params': jnp.zeros(1)},
+    embed=no_features,
+    logits=lambda variables, images, *, train: (
+      jnp.ones((len(images), 1))
+      * jnp.array([[1.0, 0]])
+      * variables['params'][0],
+      variables,
+    ),
+  )
+  data = ClassData.from_arrays(PIXELS, np.zeros(COUNT, int))
+  config = changed(
+    epochs=6,
+    batch_size=COUNT,
+    learning_rate=1e-3,
+    momentum=0.0,
+    weight_decay=0.0,
+    schedule='thirds',
+  )
+  calls = Calls()
+  pretrain(network, data, config, KEY, callback=calls, stops=range(7))
+  values = np.array([float(call[2]['params'][0]) for call in calls.calls])
+  expected = 0.5 * 1e-3 * np.array([1, 1, 1, 1, 0.2, 0.04])
+  np.testing.assert_allclose(np.diff(values), expected, rtol=5e-3)
+
+
+def test_batches_are_mixed_where_that_is_set():
+  """Flat images that are mixed are flat no more."""
+
+  def logits(variables, images, *, train):
+    uneven = jnp.ptp(images, axis=(1, 2, 3)) > 0
+    mixed = variables['mixed'].at[variables['step']].set(uneven.any())
+    variables = {**variables, 'mixed': mixed, 'step': variables['step'] + 1}
+    return jnp.zeros((len(images), CLASSES)), variables
+
+  network = Network.from_functions(
+    init=lambda key: {
+      'params': jnp.zeros(1),
+      'mixed': jnp.zeros(100, bool),
+      'step': jnp.int32(0),
+    },
+    embed=no_features,
+    logits=logits,
+  )
+  images = np.arange(COUNT, dtype=np.uint8).reshape(-1, 1, 1, 1)
+  data = ClassData.from_arrays(images.repeat(8, 1).repeat(8, 2), LABELS)
+
+  def share(cutmix):
+    config = changed(epochs=100, batch_size=COUNT, cutmix=cutmix)
+    trained = pretrain(network, data, config, KEY)
+    return np.asarray(trained.variables['mixed']).mean()
+
+  assert share(0.0) == 0
+  always = share(1.0)
+  assert always > 0.6  # The smallest boxes are empty.
+  assert abs(share(0.5) - always / 2) < 0.15
+
+
 def test_another_key_gives_another_network():
   first, other = (
     pretrain(LINEAR, DATA, PLAIN, key).variables

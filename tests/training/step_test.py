@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dm_jax.config.sections import EvalConfig
+from dm_jax.errors import InputError
 from dm_jax.training import step as training
 from dm_jax.training.features import count_correct, pad_test
 from dm_jax.types import Network
@@ -62,6 +63,24 @@ def test_the_rate_falls_tenfold_after_half_the_epochs_and_one(epochs, high):
   np.testing.assert_allclose(rate(jnp.arange(epochs + 1)), expected, rtol=1e-6)
 
 
+def test_the_rate_falls_to_a_fifth_at_two_thirds_and_at_five_sixths():
+  def rates(**changes):
+    config = settings(learning_rate=0.02, **changes)
+    epochs = jnp.arange(config.epochs)
+    return jax.vmap(lambda e: training.learning_rate(e, config))(epochs)
+
+  falling = [0.02] * 40 + [0.004] * 10 + [0.0008] * 10
+  np.testing.assert_allclose(
+    rates(epochs=60, schedule='thirds'), falling, rtol=1e-6
+  )
+  # 14 / 3 and 35 / 6, rounded down.
+  falling = [0.02] * 4 + [0.004] + [0.0008] * 2
+  np.testing.assert_allclose(
+    rates(epochs=7, schedule='thirds'), falling, rtol=1e-6
+  )
+  assert (rates(epochs=60, schedule='constant') == jnp.float32(0.02)).all()
+
+
 def reference_steps(weights, config, steps):
   """PyTorch's SGD on the linear network's mean cross entropy, in NumPy."""
   x = np.asarray(IMAGES, np.float64).reshape(COUNT, PIXELS)
@@ -109,6 +128,23 @@ def test_momentum_starts_afresh_where_the_rate_falls(epoch, fresh):
     for s in (state, moving)
   )
   assert np.array_equal(still, moved) == fresh
+
+
+@pytest.mark.parametrize('schedule', ['thirds', 'constant'])
+def test_other_schedules_keep_the_momentum(schedule):
+  config = settings(
+    epochs=6, batch_size=COUNT, augment='none', schedule=schedule
+  )
+  state = start(LINEAR, config)
+  moving = training.TrainingState(
+    state.variables, jax.tree.map(jnp.ones_like, state.momentum)
+  )
+  for epoch in range(6):
+    still, moved = (
+      train_epoch(LINEAR, config, s, jnp.int32(epoch)).variables['params']
+      for s in (state, moving)
+    )
+    assert (still != moved).all()
 
 
 def recording_logits(variables, images, *, train):
@@ -281,3 +317,172 @@ def test_certain_probabilities_train_as_the_classes_do():
   )
   np.testing.assert_allclose(certain, classes, rtol=1e-6)
   assert (classes != state.variables['params']).all()
+
+
+# CutMix. Images are known by their level, so that boxes can be read from them.
+LEVELS = jnp.arange(6.0).reshape(-1, 1, 1, 1) * jnp.ones((6, 12, 8, 1))
+CLASS_OF = jnp.array([0, 1, 2, 2, 1, 0], jnp.int32)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def mix(images, targets, key, probability=1.0):
+  return training.cutmix(images, targets, key, 4, probability=probability)
+
+
+def boxes_and_partners(images):
+  """Where [6, 12, 8] images of LEVELS hold others, and of which level."""
+  levels = np.asarray(images)[..., 0]
+  other = levels != np.arange(6).reshape(-1, 1, 1)
+  box = other.any(0)
+  partners = [
+    int(level[box].max()) if box.any() else i for i, level in enumerate(levels)
+  ]
+  return box, partners
+
+
+@pytest.mark.parametrize('soft', [False, True])
+def test_cutmix_swaps_one_box_and_shares_the_targets_by_its_area(soft):
+  shares = np.asarray(RANDOM.dirichlet(np.ones(3), 6), np.float32)
+  one_hot = np.eye(4)[np.asarray(CLASS_OF)]
+  targets, before = (shares, shares) if soft else (CLASS_OF, one_hot)
+  areas = []
+  for key in jax.random.split(KEY, 40):
+    images, mixed = mix(LEVELS, targets, key)
+    assert mixed.dtype == jnp.float32
+    box, partners = boxes_and_partners(images)
+    rows, columns = np.flatnonzero(box.any(1)), np.flatnonzero(box.any(0))
+    # One rectangle, in which each image is its partner, and itself elsewhere.
+    assert box.sum() == len(rows) * len(columns)
+    if box.any():
+      assert np.ptp(rows) + 1 == len(rows)
+      assert np.ptp(columns) + 1 == len(columns)
+    own = np.arange(6).reshape(-1, 1, 1)
+    expected = np.where(box, np.reshape(partners, (-1, 1, 1)), own)
+    np.testing.assert_array_equal(images[..., 0], expected)
+    assert sorted(partners) == [*range(6)]
+    area = box.mean()
+    expected = (1 - area) * before + area * before[partners]
+    np.testing.assert_allclose(mixed, expected, atol=1e-6)
+    areas.append(area)
+  assert len({*areas}) > 10
+
+
+def test_boxes_are_as_a_peer_draws_them():
+  """λ, centre and sides in NumPy: areas agree in distribution."""
+  random = np.random.default_rng(0)
+
+  def box():
+    side, covered = np.sqrt(1 - random.beta(1, 1)), np.zeros((12, 8))
+    spans = []
+    for length in covered.shape:
+      half, centre = int(side * length) // 2, random.integers(length)
+      low, high = max(centre - half, 0), min(centre + half, length)
+      spans.append(slice(low, high))
+    covered[tuple(spans)] = 1
+    return covered
+
+  boxes = np.array([box() for _ in range(4000)])
+  expected = boxes.mean((1, 2))
+  images, _ = jax.vmap(lambda key: mix(LEVELS, CLASS_OF, key))(
+    jax.random.split(KEY, 4000)
+  )
+  levels = np.asarray(images)[..., 0]
+  other = (levels != np.arange(6).reshape(1, -1, 1, 1)).any(1)
+  areas = other.mean((1, 2))
+  for share in (0.0, 0.1, 0.25, 0.5):
+    np.testing.assert_allclose(
+      (areas > share).mean(), (expected > share).mean(), atol=0.035
+    )
+  np.testing.assert_allclose(areas.mean(), expected.mean(), atol=0.015)
+  # Clipped at every side, they cover the middle more often.
+  np.testing.assert_allclose(other.mean(0), boxes.mean(0), atol=0.04)
+  assert boxes.mean(0)[6, 4] > boxes.mean(0)[0, 0] + 0.1
+
+
+def test_the_loss_of_mixed_targets_is_that_of_both_by_area():
+  for key in jax.random.split(KEY, 10):
+    images, mixed = mix(LEVELS, CLASS_OF, key)
+    box, partners = boxes_and_partners(images)
+    if 0.2 < box.mean() < 0.8:
+      break
+  assert 0.2 < box.mean() < 0.8
+  logits = jax.random.normal(KEY, (6, 4))
+  own = training.cross_entropy(logits, CLASS_OF)
+  others = training.cross_entropy(logits, CLASS_OF[jnp.array(partners)])
+  share = 1 - box.mean()
+  expected = share * own + (1 - share) * others
+  actual = training.cross_entropy(logits, mixed)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_batches_are_mixed_as_often_as_is_said():
+  keys = jax.random.split(KEY, 400)
+
+  def changed(probability):
+    images, targets = jax.vmap(
+      lambda key: mix(LEVELS, CLASS_OF, key, probability)
+    )(keys)
+    changed = np.asarray(images) != np.asarray(LEVELS)[None]
+    moved = np.asarray(targets) != np.eye(4)[None, np.asarray(CLASS_OF)]
+    # Targets change only where images do.
+    assert not (moved.any((1, 2)) & ~changed.any((1, 2, 3, 4))).any()
+    return changed.any((1, 2, 3, 4))
+
+  assert changed(0.0).mean() == 0
+  always = changed(1.0).mean()
+  assert always > 0.8  # The smallest boxes are empty.
+  assert abs(changed(0.5).mean() - always / 2) < 0.08
+
+
+@pytest.mark.parametrize(
+  'targets',
+  [
+    jnp.zeros((6, 4), jnp.int32),
+    jnp.zeros(5, jnp.int32),
+    jnp.zeros(6),
+    jnp.zeros((6, 5)),
+  ],
+)
+def test_cutmix_refuses_targets_of_another_shape(targets):
+  with pytest.raises(InputError, match=r'CutMix mixes classes, int \[6\]'):
+    training.cutmix(LEVELS, targets, KEY, 4)
+
+
+def test_an_epoch_mixes_what_it_has_augmented():
+  """Without CutMix the targets stay classes; with it they are probabilities."""
+  config = settings(batch_size=COUNT, augment='flip+color')
+  keys = jax.random.split(KEY, 3)
+  for key in keys:
+    images, targets = training.vary_batch(LINEAR, config, IMAGES, LABELS, key)
+    augmented = training.augment_batch(IMAGES, config, key)
+    np.testing.assert_array_equal(images, augmented)
+    assert targets is LABELS
+  mixing = settings(batch_size=COUNT, augment='flip+color', cutmix=1.0)
+  images, targets = training.vary_batch(LINEAR, mixing, IMAGES, LABELS, keys[0])
+  assert targets.shape == (COUNT, CLASSES)
+  np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+  # Each pixel is an augmented image's, at the same place.
+  augmented = np.asarray(training.augment_batch(IMAGES, mixing, keys[0]))
+  assert all(
+    (np.asarray(images)[:, y, x, None] == augmented[None, :, y, x]).any(1).all()
+    for y in range(2)
+    for x in range(2)
+  )
+
+
+def test_stages_of_a_batch_have_draws_of_their_own():
+  """One operation a stage for the batch, and values for each image."""
+  config = settings(augment='color+crop_cutout')
+  images = jnp.ones((8, 8, 8, 1)) * jnp.arange(1.0, 9).reshape(-1, 1, 1, 1)
+  found = set()
+  for key in jax.random.split(KEY, 8):
+    batch = np.asarray(training.augment_batch(images, config, key))
+    # Brightness and contrast leave a flat image flat, crop and cutout add 0s.
+    shifts = batch.reshape(8, -1).max(1) - np.arange(1, 9)
+    assert len(np.unique(np.round(shifts, 4))) == 8
+    assert (np.abs(shifts) <= 0.5 + 1e-5).all()
+    zeros = (batch[..., 0] == 0).sum((1, 2))
+    assert len({*zeros.tolist()}) > 1
+    border = batch[:, [0, -1]].any((1, 2, 3)).all()
+    found.add(bool(border))
+  assert found
