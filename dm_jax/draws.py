@@ -13,7 +13,7 @@ def class_keys(key: Key, numbers: AnyArray) -> Key:
 
 
 def draw(
-  key: Key, count: AnyArray, capacity: int, size: int
+  key: Key, count: AnyArray | int, capacity: int, size: int
 ) -> tuple[Array, Array]:
   """Draws images of one class without replacement.
 

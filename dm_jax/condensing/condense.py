@@ -6,10 +6,12 @@ import functools
 from typing import Any, cast
 
 import jax
+import numpy as np
 import optax
 
 from dm_jax.condensing import loop
 from dm_jax.condensing.plan import Plan, make_plan
+from dm_jax.config.recipes import Recipe
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices import layout
@@ -20,7 +22,8 @@ from dm_jax.matching.terms import Term
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import default_network
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import AnyArray, Embedder, Key
+from dm_jax.training.embedders import make_pool
+from dm_jax.types import AnyArray, Embedder, Key, Network
 
 # Which leaves have a class axis; pytree prefixes, see `devices.layout`.
 STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0, terms=0)
@@ -28,13 +31,16 @@ PROBLEM_AXES = cast(Any, Problem)(
   data=0, network_key=None, class_keys=0, embedder=None, labels=0
 )
 
+# `fold_in` by 0 to 2 may give what `make_problem` splits the key into.
+_POOL = 3
+
 Callback = Callable[[CondenseState, loop.Metrics], None]
 
 
 def condense(
   images: AnyArray,
   labels: AnyArray,
-  config: CondenseConfig = CondenseConfig(),
+  config: CondenseConfig | Recipe = CondenseConfig(),
   *,
   key: Key,
   network: AnyNetwork | None = None,
@@ -51,7 +57,8 @@ def condense(
     images: uint8 [N, H, W, D], or float in [0, 1], which is rounded to 8 bits;
       NumPy or JAX, on the host or on a device.
     labels: int [N] in 0, 1, ..., C - 1, each at least once.
-    config: how to condense.
+    config: how to condense; or a recipe, which first trains the networks that
+      it embeds with (`dm_jax.recipe`).
     key: every draw follows from it; is consumed.
     network: what embeds the images, drawn afresh each step: a `Network` or a
       Linen module (see `network_from_linen`). None is the paper's ConvNet, four
@@ -74,9 +81,42 @@ def condense(
       key=jax.random.key(0))
   """
   data = ClassData.from_arrays(images, labels)
+  embedder = None
+  if isinstance(config, Recipe):
+    recipe, config = config, config.condense
+    network = as_network(
+      network or default_network(data.image_shape, data.classes),
+      data.image_shape,
+    )
+    embedder = _train_embedder(recipe, data, network, key)
   return condense_classes(
-    data, config, key=key, network=network, state=state, callback=callback
+    data,
+    config,
+    key=key,
+    network=network,
+    state=state,
+    callback=callback,
+    embedder=embedder,
   )
+
+
+def _train_embedder(
+  recipe: Recipe, data: ClassData, network: Network, key: Key
+) -> Embedder | None:
+  """Trains the networks that a recipe embeds with; None for random ones."""
+  if recipe.embedder.name == 'random':
+    return None
+  nothing = np.zeros((0, *data.image_shape), np.uint8), np.zeros(0, np.int32)
+  pool = make_pool(
+    network,
+    data,
+    *nothing,
+    recipe.embedder,
+    recipe.pretrain,
+    None,
+    jax.random.fold_in(key, _POOL),
+  )
+  return pool.embedder(recipe.embedder)
 
 
 def condense_classes(
@@ -176,7 +216,7 @@ def made_from(
     'versions': package_versions(),
   }
   return SyntheticSet.from_classes(
-    state.images, data, provenance, config.storage
+    state.images, data, provenance, config.stored_as
   )
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from dm_jax.data.class_data import ClassData
+from dm_jax.matching.embed import output_shapes
 from dm_jax.matching.objective import Objective
 from dm_jax.types import Batch, ImageShape, Network
 
@@ -39,6 +40,7 @@ def count_needs(
   objective: Objective,
   optimizer: optax.GradientTransformation,
   data: ClassData,
+  networks: int = 0,
 ) -> Needs:
   """Counts what condensing takes; nothing is computed.
 
@@ -46,18 +48,22 @@ def count_needs(
     objective: the loss, and how many images pass at a time.
     optimizer: of the pixels of one class.
     data: the real images.
+    networks: that the embedder keeps.
   """
   network, batch = objective.network, objective.batch_real
   each = activations(network, data.image_shape, objective.precision)
   pixels = math.prod(data.image_shape) * _FLOAT
   stored = max(objective.sizes)
-  training = stored * objective.storage.per_stored
+  training = objective.trained_on(stored)
   micro = objective.micro_batch or batch
   # Of the arrays on the way, a gradient keeps less than half.
   kept = each.all // 2
+  if 'logits' in objective.terms.read_of_synthetic:
+    kept *= 2  # They may come from a second network.
   passing = micro * 3 * each.largest
   real = batch * (each.features + 2 * pixels)
   per_class = training * (2 * pixels + each.features)
+  per_class += _kept_bytes(objective, data.image_shape)
   if network.mixes_images:  # One batch of real images, one of the others.
     per_class += training * kept + batch * 3 * each.largest + real
   else:  # As many whole classes as come near a micro-batch.
@@ -65,7 +71,7 @@ def count_needs(
   image = jax.ShapeDtypeStruct((stored, *data.image_shape), jnp.float32)
   moved = stored * pixels + _tree_bytes(jax.eval_shape(optimizer.init, image))
   return Needs(
-    fixed=2 * each.network + passing,
+    fixed=(2 + networks) * each.network + passing,
     per_class=per_class,
     # Pixels and optimiser before and after the step; the gradient and a copy.
     state=2 * moved + 2 * stored * pixels,
@@ -157,6 +163,18 @@ def _programs(value: Any) -> list[Any]:
     return [program for item in value for program in _programs(item)]
   value = getattr(value, 'jaxpr', value)
   return [value] if hasattr(value, 'eqns') else []
+
+
+def _kept_bytes(objective: Objective, image_shape: ImageShape) -> int:
+  """Bytes that the loss keeps of a class's real images, for the whole step."""
+  one = output_shapes(objective.network, image_shape)
+  outputs, weights = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      (objective.batch_real, *leaf.shape), leaf.dtype
+    ),
+    (one, jax.ShapeDtypeStruct((), jnp.float32)),
+  )
+  return _tree_bytes(jax.eval_shape(objective.terms.keep, outputs, weights))
 
 
 def _tree_bytes(tree: Any) -> int:

@@ -22,7 +22,8 @@ from dm_jax.devices.layout import ClassLayout, lay_out, lay_out_peers
 from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.images.storage import get_storage
-from dm_jax.matching.discrepancy import get_discrepancy
+from dm_jax.matching.discrepancy import check_images
+from dm_jax.matching.embed import output_shapes
 from dm_jax.matching.objective import (
   Objective,
   classes_together,
@@ -120,6 +121,7 @@ def make_plan(
   shares: tuple[int, ...] = (),
   terms: tuple[tuple[str, Term], ...] = (),
   optimizer: optax.GradientTransformation | None = None,
+  networks: int = 0,
   free: Callable[[Any], int | None] = free_bytes,
 ) -> Plan:
   """Resolves what a config leaves open; nothing is computed or compiled.
@@ -133,6 +135,7 @@ def make_plan(
     shares: classes of every process, where several share them.
     terms: as for `make_step`.
     optimizer: as for `make_step`.
+    networks: that the embedder keeps.
     free: device -> the bytes that it can still give, None if it does not say.
 
   Raises:
@@ -140,6 +143,8 @@ def make_plan(
   """
   check_condensable(config, data)
   check_network(config, data, network)
+  if config.cross_entropy:
+    check_logits(network, data)
   own = data.own
   devices = tuple(devices or jax.local_devices())
   if network.needs_whole_batch:
@@ -161,6 +166,7 @@ def make_plan(
     free(devices[0]),
     placement,
     config.classes_at_once,
+    networks,
   )
   spans_all = network.mixes_images and not config.batch_norm_classes
   if shares and spans_all:
@@ -181,9 +187,21 @@ def check_condensable(config: CondenseConfig, data: ClassData) -> None:
       f' classes, got shape {np.shape(data.numbers)}'
     )
   augment.parse(config.augment)
-  get_discrepancy(config.discrepancy)
-  storage = get_storage(config.storage)
+  storage = get_storage(config.stored_as)
+  storage.check(data.image_shape)
+  real = min(config.batch_real, int(data.counts.min()))
+  synthetic = config.sizes[0] * storage.per_stored
+  synthetic = min(synthetic, config.decoded_at_once or synthetic)
+  check_images(config.discrepancy, real, synthetic)
   check_start(data, storage, config.largest, config.init)
+  decoded = config.largest * storage.per_stored
+  if len(config.sizes) > 1 and 0 < config.decoded_at_once < decoded:
+    raise InputError(
+      f'condense.decoded_at_once {config.decoded_at_once} is less than the'
+      f' {decoded} training images of a class, which nested sets share: raise'
+      ' it, or condense one condense.images_per_class',
+      setting='condense.decoded_at_once',
+    )
 
 
 def check_network(
@@ -212,6 +230,16 @@ def check_network(
       'batch norm needs more than one image in a batch, these settings give'
       f' {classes} class of {per_batch}: raise condense.images_per_class and'
       " condense.batch_real, or use network.norm 'instance'"
+    )
+
+
+def check_logits(network: Network, data: ClassData) -> None:
+  """Raises InputError if a network cannot tell as many classes apart."""
+  known = output_shapes(network, data.image_shape).logits.shape[-1]
+  if known < data.classes:
+    raise InputError(
+      f'condense.cross_entropy needs a network of {data.classes} outputs, this'
+      f' one has {known}: make it with as many, or set it to 0'
     )
 
 

@@ -1,6 +1,6 @@
 """Passes images through the step's network, as many at a time as fit."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 import functools
 from typing import Any
 
@@ -9,9 +9,33 @@ from jax import lax
 import jax.numpy as jnp
 
 from dm_jax.matching.objective import Objective
-from dm_jax.types import Array, Batch, Network, Outputs, Variables
+from dm_jax.types import Array, Batch, Network, Outputs, Pair, Variables
 
 _TRAIN = Batch(train=True)
+
+
+def by_network(
+  embed: Callable[[Variables, Collection[str]], Outputs],
+  networks: Variables | Pair,
+  reads: Collection[str],
+) -> Outputs:
+  """Embeds by the network, or by both of a pair, each only what is read of it.
+
+  Args:
+    embed: (variables, fields of `Outputs` to return) -> those outputs.
+    networks: of the step.
+    reads: the fields of `Outputs` to return.
+  """
+  if not isinstance(networks, Pair):
+    return embed(networks, reads)
+  others = frozenset(reads) - {'logits'}
+  unread: Any = None
+  first = Outputs(unread, unread, unread, unread)
+  if others:
+    first = embed(networks.features, others)
+  if 'logits' not in reads:
+    return first
+  return first._replace(logits=embed(networks.logits, {'logits'}).logits)
 
 
 def embed_batch(

@@ -14,13 +14,18 @@ import jax.numpy as jnp
 from dm_jax.data.class_data import ClassData
 from dm_jax.draws import draw
 from dm_jax.images import augment
-from dm_jax.images.normalise import normalise
-from dm_jax.matching.embed import embed_batch, embed_flat, embed_together
+from dm_jax.images.normalise import mid_grey, normalise
+from dm_jax.matching.embed import (
+  by_network,
+  embed_batch,
+  embed_flat,
+  embed_together,
+)
 from dm_jax.matching.objective import Objective, classes_together
-from dm_jax.types import Array, Key, Outputs, Variables
+from dm_jax.types import Array, Key, Outputs, Pair, Variables
 
 # `fold_in` by 0 and 1 may give what `split` gives.
-_TERMS = 2
+_TERMS, _ROWS = 2, 3
 
 
 class Drawn(NamedTuple):
@@ -34,7 +39,7 @@ class Drawn(NamedTuple):
 
   images: Array
   weights: Array
-  augmentation: augment.Augmentation
+  augmentation: tuple[augment.Augmentation, ...]
 
 
 class Target(NamedTuple):
@@ -44,15 +49,19 @@ class Target(NamedTuple):
     kept: of the real images, by term.
     augmentation: the draw that the synthetic images must share.
     key: of the terms; each comparison consumes one that follows from it.
+    rows_key: of the training images that the step takes, where not all.
     label: int32 [], the class's index among the network's logits.
     states: of the terms before this step: one for each nested size.
+    grey: normalised [D], what stored images are padded with.
   """
 
   kept: dict[str, Any]
-  augmentation: augment.Augmentation
+  augmentation: tuple[augment.Augmentation, ...]
   key: Key
+  rows_key: Key
   label: Array
   states: tuple[dict[str, Any], ...]
+  grey: Array
 
 
 def draw_real(objective: Objective, class_data: ClassData, key: Key) -> Drawn:
@@ -73,7 +82,7 @@ def make_targets(
   data: ClassData,
   labels: Array,
   states: tuple[dict[str, Any], ...],
-  variables: Variables,
+  networks: Variables | Pair,
   keys: Key,
 ) -> Target:
   """Draws and embeds one real batch of every class.
@@ -86,7 +95,7 @@ def make_targets(
     data: the real images.
     labels: int32 [C], see `Target`.
     states: of the terms, with a leading C, see `Target`.
-    variables: of the network.
+    networks: the variables of the step's network, or of a pair.
     keys: one for each class [C]; are consumed.
 
   Returns:
@@ -96,20 +105,39 @@ def make_targets(
 
   def draw_and_keep(args):
     drawn = draw_real(objective, *args)
-    outputs = embed_batch(objective, variables, drawn.images, reads)
+    outputs = by_network(
+      lambda variables, reads: embed_batch(
+        objective, variables, drawn.images, reads
+      ),
+      networks,
+      reads,
+    )
     return terms.keep(outputs, drawn.weights), drawn.augmentation
 
   if objective.network.mixes_images:
     drawn = lax.map(lambda args: draw_real(objective, *args), (data, keys))
-    outputs = embed_together(
-      objective, variables, drawn.images, drawn.weights, reads
+    outputs = by_network(
+      lambda variables, reads: embed_together(
+        objective, variables, drawn.images, drawn.weights, reads
+      ),
+      networks,
+      reads,
     )
     kept = jax.vmap(terms.keep)(outputs, drawn.weights)
     augmentation = drawn.augmentation
   else:
     kept, augmentation = lax.map(draw_and_keep, (data, keys))
-  term_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _TERMS)
-  return Target(kept, augmentation, term_keys, labels, states)
+  fold = jax.vmap(jax.random.fold_in, (0, None))
+  grey = mid_grey(data.mean, data.std)
+  return Target(
+    kept,
+    augmentation,
+    key=fold(keys, _TERMS),
+    rows_key=fold(keys, _ROWS),
+    label=labels,
+    states=states,
+    grey=jnp.broadcast_to(grey, (len(labels), *grey.shape)),
+  )
 
 
 class Comparison(NamedTuple):
@@ -125,7 +153,10 @@ class Comparison(NamedTuple):
 
 
 def class_losses(
-  objective: Objective, images: Array, targets: Target, variables: Variables
+  objective: Objective,
+  images: Array,
+  targets: Target,
+  networks: Variables | Pair,
 ) -> Comparison:
   """Compares the synthetic images of every class with their targets.
 
@@ -133,10 +164,10 @@ def class_losses(
     objective: the loss.
     images: as stored, normalised [C, S, H, W, D].
     targets: with a leading C.
-    variables: of the network.
+    networks: as for `make_targets`.
   """
   chex.assert_rank(images, 5)
-  outputs = _embed_synthetic(objective, images, targets.augmentation, variables)
+  outputs = _embed_synthetic(objective, images, targets, networks)
   totals = dict.fromkeys(
     objective.terms.names, jnp.zeros(len(images), jnp.float32)
   )
@@ -159,7 +190,10 @@ def class_losses(
 
 
 def class_gradients(
-  objective: Objective, images: Array, targets: Target, variables: Variables
+  objective: Objective,
+  images: Array,
+  targets: Target,
+  networks: Variables | Pair,
 ) -> tuple[Array, Comparison]:
   """Differentiates the sum of `class_losses` by the images.
 
@@ -170,14 +204,14 @@ def class_gradients(
     objective: the loss.
     images: as stored, normalised [C, S, H, W, D].
     targets: with a leading C.
-    variables: of the network.
+    networks: as for `make_targets`.
 
   Returns:
     The gradient [C, S, H, W, D] and the comparison.
   """
 
   def loss(images, targets):
-    compared = class_losses(objective, images, targets, variables)
+    compared = class_losses(objective, images, targets, networks)
     return sum(loss.sum() for loss in compared.losses.values()), compared
 
   both = jax.grad(loss, has_aux=True)
@@ -201,21 +235,32 @@ def class_gradients(
 
 
 def _embed_synthetic(
-  objective: Objective, images: Array, augmentations, variables: Variables
+  objective: Objective,
+  images: Array,
+  targets: Target,
+  networks: Variables | Pair,
 ) -> Outputs:
-  """Decodes, augments and embeds stored images; leading C, S · K."""
+  """Decodes, augments and embeds stored images; leading C and S · K at most."""
 
   def one_class(args) -> Array:
-    stored, augmentation = args
-    training = objective.storage.training_images(stored)
+    stored, augmentation, key, grey = args
+    training = objective.storage.training_images(stored, grey)
+    most = objective.trained_on(len(stored))
+    if most < len(training):
+      rows, _ = draw(key, len(training), len(training), most)
+      training = training[rows]
     return _augment(augmentation, training, objective.operations)
 
-  training = lax.map(one_class, (images, augmentations))
-  reads = objective.terms.read_of_synthetic
-  if not objective.network.mixes_images:
-    return embed_flat(objective, variables, training, reads)
-  weights = jnp.ones(training.shape[:2], jnp.float32)
-  return embed_together(objective, variables, training, weights, reads)
+  of_each = (images, targets.augmentation, targets.rows_key, targets.grey)
+  training = lax.map(one_class, of_each)
+
+  def embed(variables: Variables, reads) -> Outputs:
+    if not objective.network.mixes_images:
+      return embed_flat(objective, variables, training, reads)
+    weights = jnp.ones(training.shape[:2], jnp.float32)
+    return embed_together(objective, variables, training, weights, reads)
+
+  return by_network(embed, networks, objective.terms.read_of_synthetic)
 
 
 def _augment(augmentation, images, operations) -> Array:

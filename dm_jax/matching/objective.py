@@ -7,7 +7,8 @@ from dm_jax.config.sections import CondenseConfig
 from dm_jax.devices.layout import ClassAxis
 from dm_jax.images import augment
 from dm_jax.images.storage import Storage, get_storage
-from dm_jax.matching.discrepancy import get_discrepancy
+from dm_jax.matching.cross_entropy import CROSS_ENTROPY, cross_entropy
+from dm_jax.matching.discrepancy import parse_discrepancies
 from dm_jax.matching.terms import Term, Terms, of_features
 from dm_jax.types import Network
 
@@ -23,9 +24,12 @@ class Objective:
     network: what embeds.
     terms: of the loss, for one class.
     storage: how stored images hold training images.
-    operations: of the augmentation, see `augment.parse`.
+    operations: of the augmentation, by stage, see `augment.parse`.
     sizes: of the nested sets, in stored images, ascending; at least one.
     batch_real: real images per class and step.
+    decoded_at_once: training images of a class that a step takes, at the most;
+      0 is all.
+    clamp: whether pixels stay in the range of images.
     micro_batch: real images embedded at a time; 0 is all of a class.
     batch_norm_classes: classes that are one batch of a batch norm; 0 is all.
     rematerialise: whether activations of synthetic images are computed again
@@ -37,9 +41,11 @@ class Objective:
   network: Network
   terms: Terms
   storage: Storage
-  operations: tuple[str, ...]
+  operations: tuple[augment.Stage, ...]
   sizes: tuple[int, ...]
   batch_real: int
+  decoded_at_once: int = 0
+  clamp: bool = False
   micro_batch: int = 0
   batch_norm_classes: int = 0
   rematerialise: bool = False
@@ -55,6 +61,11 @@ class Objective:
     micro_batch = self.micro_batch or self.batch_real
     return min(micro_batch, MOST_KEPT) if self.rematerialise else MOST_KEPT
 
+  def trained_on(self, stored: int) -> int:
+    """Returns the training images that a step takes of so many stored ones."""
+    decoded = stored * self.storage.per_stored
+    return min(decoded, self.decoded_at_once or decoded)
+
 
 def classes_together(objective: Objective, classes: int, stored: int) -> int:
   """Returns how many classes' synthetic images are differentiated at once.
@@ -69,9 +80,7 @@ def classes_together(objective: Objective, classes: int, stored: int) -> int:
   """
   if objective.network.mixes_images:
     return classes
-  most = max(
-    objective.micro_batch // (stored * objective.storage.per_stored), 1
-  )
+  most = max(objective.micro_batch // objective.trained_on(stored), 1)
   even = max(n for n in range(1, most + 1) if classes % n == 0)
   # A smaller last group is compiled on its own.
   return even if 2 * even >= min(most, classes) else min(most, classes)
@@ -90,7 +99,7 @@ def make_objective(
     network: what embeds.
     config: for a network that knows no padding, `batch_real` must not be above
       the smallest class.
-    terms: added to the discrepancy's, under names of their own.
+    terms: added to the discrepancies', under names of their own.
     axis: see `Objective`.
 
   Raises:
@@ -98,11 +107,19 @@ def make_objective(
   """
   return Objective(
     network=network,
-    terms=Terms(((config.discrepancy, _term(config.discrepancy)), *terms)),
-    storage=get_storage(config.storage),
+    terms=Terms(
+      (
+        *_discrepancies(config.discrepancy),
+        *_classifying(config.cross_entropy),
+        *terms,
+      )
+    ),
+    storage=get_storage(config.stored_as),
     operations=augment.parse(config.augment),
     sizes=config.sizes,
     batch_real=config.batch_real,
+    decoded_at_once=config.decoded_at_once,
+    clamp=config.clamp,
     micro_batch=config.micro_batch or config.batch_real,
     batch_norm_classes=config.batch_norm_classes,
     rematerialise=config.rematerialise,
@@ -111,8 +128,16 @@ def make_objective(
   )
 
 
-def _term(discrepancy: str) -> Term:
-  return _of_features(get_discrepancy(discrepancy))
+def _classifying(weight: float) -> tuple[tuple[str, Term], ...]:
+  return ((CROSS_ENTROPY, cross_entropy(weight)),) if weight else ()
+
+
+def _discrepancies(text: str) -> tuple[tuple[str, Term], ...]:
+  """The terms that `condense.discrepancy` names."""
+  return tuple(
+    (name, dataclasses.replace(_of_features(discrepancy), weight=weight))
+    for name, discrepancy, weight in parse_discrepancies(text)
+  )
 
 
 # Equal discrepancies give equal terms, so that programs are shared.

@@ -22,28 +22,36 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 
 class Tested(NamedTuple):
-  """Settings that were tested with a network and an optimiser.
+  """Settings that were tested with a network, an optimiser and a storage.
 
   Attributes:
     learning_rate: of the normalised pixels.
     smoothing: of their gradients, see `CondenseConfig.smoothing`.
+    per_image: whether the rate grows with the stored images of a class, since
+      the gradient of a mean shrinks with them.
   """
 
   learning_rate: float
   smoothing: float = 0.0
+  per_image: bool = False
+
+  def rate(self, per_class: int) -> float:
+    """Returns the rate for so many stored images of a class."""
+    return self.learning_rate * (per_class if self.per_image else 1)
 
 
 # The paper's, for its ConvNet.
 PAPER = Tested(1.0)
-# By optimiser, for networks that the table below does not name.
+# By optimiser, for what the table below does not name.
 _DEFAULT = {'sgd': PAPER, 'adam': Tested(0.01)}
-# By (network, optimiser). Gradients through random ResNets have little in
-# common from step to step but for their coarse parts: of the whole of them
+# By (network, optimiser, storage). Gradients through random ResNets have little
+# in common from step to step but for their coarse parts: of the whole of them
 # images wander off at the paper's rate. BUILD_NOTES.md has the figures.
 _TESTED = {
-  ('convnet', 'adam'): Tested(0.01),
-  ('resnet18', 'sgd'): Tested(1.0, smoothing=2.0),
-  ('resnet18_ap', 'sgd'): Tested(0.04, smoothing=2.0),
+  ('convnet', 'adam', 'plain'): Tested(0.01),
+  ('convnet', 'sgd', 'tiles'): Tested(0.5, per_image=True),
+  ('resnet18', 'sgd', 'plain'): Tested(1.0, smoothing=2.0),
+  ('resnet18_ap', 'sgd', 'plain'): Tested(0.04, smoothing=2.0),
 }
 
 
@@ -80,30 +88,32 @@ def as_transformation(
   return optimizer
 
 
-def tested_settings(network: str, optimizer: str) -> Tested:
+def recommended(network: str, optimizer: str, storage: str = 'plain') -> Tested:
   """Returns what was tested with a network, else the optimiser's default.
 
   Args:
     network: its name; '' for one of the user's own.
     optimizer: of `OPTIMIZERS`.
+    storage: as in `CondenseConfig.storage`.
   """
-  return _TESTED.get((network, optimizer), _DEFAULT[optimizer])
+  return _TESTED.get((network, optimizer, storage), _DEFAULT[optimizer])
 
 
-def is_tested(network: str, optimizer: str) -> bool:
-  """Whether `tested_settings` come from a test; the paper's count as tested."""
-  return optimizer == 'sgd' or (network, optimizer) in _TESTED
+def is_tested(network: str, optimizer: str, storage: str = 'plain') -> bool:
+  """Whether `recommended` come from a test; the paper's count as tested."""
+  paper = (optimizer, storage) == ('sgd', 'plain')
+  return paper or (network, optimizer, storage) in _TESTED
 
 
 def resolve_optimizer(
   config: CondenseConfig, network: Network
 ) -> PixelOptimizer:
   """Fills in what the config leaves open, by what was tested."""
-  tested = tested_settings(network.name, config.optimizer)
+  tested = recommended(network.name, config.optimizer, config.storage)
   rate, smoothed = config.learning_rate, config.smoothing
   return PixelOptimizer(
     config.optimizer,
-    tested.learning_rate if rate is None else rate,
+    tested.rate(config.largest) if rate is None else rate,
     config.momentum,
     tested.smoothing if smoothed is None else smoothed,
   )

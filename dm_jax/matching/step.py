@@ -17,6 +17,7 @@ import optax
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import ClassAxis
+from dm_jax.images.normalise import clip
 from dm_jax.matching.embed import output_shapes
 from dm_jax.matching.loss import Comparison, class_gradients, make_targets
 from dm_jax.matching.objective import Objective, make_objective
@@ -79,12 +80,12 @@ def make_algorithm(
 
   def gradient(state: CondenseState, problem: Problem):
     fold = jax.random.fold_in
-    variables = problem.embedder(fold(problem.network_key, state.step))
+    networks = problem.embedder(fold(problem.network_key, state.step))
     keys = jax.vmap(fold, (0, None))(problem.class_keys, state.step)
     targets = make_targets(
-      objective, problem.data, problem.labels, state.terms, variables, keys
+      objective, problem.data, problem.labels, state.terms, networks, keys
     )
-    return class_gradients(objective, state.images, targets, variables)
+    return class_gradients(objective, state.images, targets, networks)
 
   def step(state: CondenseState, problem: Problem):
     downhill, compared = gradient(state, problem)
@@ -92,6 +93,8 @@ def make_algorithm(
       downhill, state.optimizer, state.images
     )
     images = cast(Array, optax.apply_updates(state.images, updates))
+    if objective.clamp:
+      images = clip(images, problem.data.mean, problem.data.std)
     after = CondenseState(state.step + 1, images, opt_state, compared.states)
     return after, compared.losses
 

@@ -3,6 +3,7 @@
 $DM_JAX_GOLDEN names another folder of the same layout, with other seeds.
 """
 
+import dataclasses
 import functools
 import json
 import math
@@ -14,18 +15,21 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dm_jax.condensing.condense import PROBLEM_AXES, STATE_AXES
+from dm_jax.condensing.plan import make_plan
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import lay_out
 from dm_jax.images import augment
+from dm_jax.matching.distances import characteristic_distance
 from dm_jax.matching.optimizer import resolve_optimizer
 from dm_jax.matching.state import CondenseState, make_problem
 from dm_jax.matching.step import make_step
 from dm_jax.networks.registry import make_network
-from dm_jax.types import Batch
+from dm_jax.types import Batch, Pair
 
 FOLDER = Path(
   os.environ.get('DM_JAX_GOLDEN', Path(__file__).parents[1] / 'golden')
@@ -219,6 +223,23 @@ def test_augmentation(operation, mode):
   check(f'{operation}/{mode}/output', output, expected, 2e-5)
 
 
+def test_characteristic():
+  spec = json.loads((FOLDER / 'recipe.json').read_text())['characteristic']
+
+  def state(name):
+    return np.random.RandomState(spec[f'{name}_seed'])
+
+  real, synthetic = (
+    state(name).uniform(size=spec[f'{name}_shape']).astype(np.float32)
+    for name in ('real', 'synthetic')
+  )
+  frequencies = standard_normal(state('frequency'), spec['frequency_shape'])
+  given = (real, np.ones(len(real), np.float32), synthetic, frequencies)
+  distance = characteristic_distance(*map(jnp.asarray, given))
+  expected = golden('recipe')['characteristic']
+  check('the distance', distance, expected, 1e-4 * expected)
+
+
 def dm_images():
   """Returns the real data and the synthetic images [C, S, H, W, D]."""
   spec = SPEC['dm']
@@ -309,3 +330,120 @@ def test_batch_norm_with_all_classes_as_one_batch(devices):
   check_loss_and_gradient(
     'dm_batchnorm/', loss, gradient, golden('dm_batchnorm')
   )
+
+
+RECIPE = json.loads((FOLDER / 'recipe.json').read_text())
+
+
+def uniform(seed, shape):
+  array = np.random.RandomState(seed).uniform(size=shape).astype(np.float32)
+  return channels_last(array)
+
+
+def recipe_problem(number):
+  """The algorithm, the first state and what iteration `number` reads."""
+  spec = RECIPE['step']
+  real = uniform(spec['real_seed'], spec['real_shape'])
+  classes, batch, *shape = real.shape
+  network = make_network(
+    'convnet',
+    image_shape=tuple(shape),
+    classes=classes,
+    width=spec['network']['width'],
+    depth=spec['network']['depth'],
+  )
+  data = ClassData(
+    images=255 * real,  # Of unit range, as these pixels are.
+    counts=np.full(classes, batch, np.int32),
+    mean=(0.0,) * shape[-1],
+    std=(1.0,) * shape[-1],
+  )
+  config = CondenseConfig(
+    images_per_class=spec['images_per_class'],
+    batch_real=batch,
+    init='noise',
+    augment='none',
+    storage='tiles',
+    factor=spec['factor'],
+    cross_entropy=spec['alpha'],
+    learning_rate=spec['learning_rate'],
+    momentum=0.0,
+  )
+  like = jax.eval_shape(network.init, jax.random.key(0))
+
+  def variables(seed):
+    layers = draw_tensors(spec['network'], seed)
+    params = to_params(layers, like['params'], shape[-1])
+    return {**like, 'params': jax.tree.map(jnp.asarray, params)}
+
+  pair = Pair(
+    variables(spec['network']['theta_seeds'][number]),
+    variables(spec['network']['phi_seeds'][number]),
+  )
+  embedder = jax.tree_util.Partial(same_variables, pair)
+  problem = make_problem(data, jax.random.key(0), embedder)
+  plan = make_plan(config, data, network)
+  start = uniform(spec['stored_seed'], spec['stored_shape'])
+  start = start.reshape(classes, -1, *shape)
+  return plan.algorithm, data, problem, start
+
+
+@pytest.mark.parametrize('number', [0, 1], ids=['step0', 'step1'])
+def test_matching_tiles_with_cross_entropy(number):
+  spec, arrays = RECIPE['step'], golden('recipe')
+  algorithm, data, problem, images = recipe_problem(number)
+  velocity = np.zeros_like(images)
+  if number:
+    gradient = channels_last(arrays['step0/grad']).reshape(images.shape)
+    for c in range(spec['classes']):
+      _, velocity = step_by_class(images, velocity, gradient, c)
+    images = channels_last(arrays['step0/stored']).reshape(images.shape)
+    images = np.clip(images, 0, 1)  # As it does before each iteration.
+  state = algorithm.init(data, jax.random.key(0), 'noise')
+  at = jax.jit(
+    lambda images: algorithm.gradient(
+      dataclasses.replace(state, images=images), problem
+    )
+  )
+  expected = channels_last(arrays[f'step{number}/grad']).reshape(images.shape)
+  allowed = 1e-3 * largest(expected)
+  for c in range(spec['classes']):
+    gradient, compared = jax.device_get(at(images))
+    for name, term in {'match': 'mean', 'ce': 'cross_entropy'}.items():
+      value = arrays[f'step{number}/{name}_{c}']
+      weight = spec['alpha'] if name == 'ce' else 1
+      loss = compared.losses[term][c] / weight
+      check(f'step{number}/{name}_{c}', loss, value, 1e-4 * value)
+    check_pixels(f'step{number}/grad', gradient[c], expected[c], allowed)
+    images, velocity = step_by_class(images, velocity, gradient, c)
+  expected = channels_last(arrays[f'step{number}/stored']).reshape(images.shape)
+  allowed *= 2 * spec['learning_rate']
+  check_pixels(f'step{number}/stored', images, expected, allowed)
+
+
+def check_pixels(what, actual, expected, allowed):
+  """Compares all pixels but those below a ReLU that rounding opens or shuts."""
+  off = np.abs(actual - expected)
+  assert (off > allowed).mean() <= 0.01, what
+  check(what, actual, expected, 50 * allowed)
+
+
+def step_by_class(images, velocity, gradient, label):
+  """The original's SGD step on all images for one of the classes."""
+  spec = RECIPE['step']
+  of_class = np.zeros_like(gradient)
+  of_class[label] = gradient[label]
+  velocity = spec['momentum'] * velocity + of_class
+  return images - spec['learning_rate'] * velocity, velocity
+
+
+def test_steps_by_class_are_one_step_without_momentum_at_twice_the_rate():
+  """Of two classes; the rest of a velocity comes in the next iterations."""
+  images = velocity = np.zeros((2, 1))
+  gradient = np.array([[1.0], [-3.0]])
+  for label in (0, 1, *[0] * 18):
+    now = gradient if not images.any() or label else np.zeros((2, 1))
+    images, velocity = step_by_class(images, velocity, now, label)
+  descent = optax.sgd(2 * RECIPE['step']['learning_rate'])
+  updates, _ = descent.update(gradient, descent.init(gradient))
+  np.testing.assert_allclose(images, np.asarray(updates), rtol=2**-18)

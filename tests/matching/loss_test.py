@@ -259,7 +259,7 @@ def test_stored_images_are_decoded_before_they_are_compared():
 def test_the_gradient_is_a_finite_difference():
   data = random_data([4, 4], (6, 5, 1))
   images = jax.random.normal(KEY, (2, 2, 6, 5, 1))
-  drawn = objective(operations=('color', 'crop'))
+  drawn = objective(operations=(('color', 'crop'),))
   targets = make_targets(drawn, data, (), class_keys(data))
 
   @jax.jit
@@ -319,7 +319,7 @@ def test_each_class_computes_only_the_augmentation_it_drew():
   program = jax.make_jaxpr(losses)(data, images, class_keys(data))
   # One switch for the real images, one for the synthetic ones: mapped over its
   # index, it would be a selection among all branches.
-  assert [*branches_in(program.jaxpr)] == [len(EVERY)] * 2
+  assert [*branches_in(program.jaxpr)] == [len(EVERY[0])] * 2
 
 
 @pytest.mark.parametrize('micro_batch', [1, 6, 9])

@@ -85,3 +85,13 @@ def test_every_optimiser_of_the_config_is_there():
 def test_an_unknown_optimiser_brings_near_ones():
   with pytest.raises(InputError, match='did you mean adam'):
     CondenseConfig(optimizer='adm')
+
+
+def test_the_rate_of_tiles_grows_with_the_images_of_a_class():
+  config = CondenseConfig(images_per_class=10, storage='tiles', factor=2)
+  resolved = resolve_optimizer(config, named('convnet'))
+  one = CondenseConfig(images_per_class=1, storage='tiles', factor=2)
+  rate = resolve_optimizer(one, named('convnet')).learning_rate
+  assert resolved.learning_rate == 10 * rate
+  assert is_tested('convnet', 'sgd', 'tiles')
+  assert not is_tested('resnet18', 'sgd', 'tiles')
