@@ -19,7 +19,7 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'cifar10'
-  largest = default.set_ipc(config, argument, 10)
-  if largest >= 100:
+  largest = default.set_cell(config, argument, (32, 32, 3), 10)
+  if largest >= 100 and config.condense.storage == 'plain':
     config.condense.learning_rate = 10.0
   return config

@@ -20,5 +20,5 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'cifar100'
-  default.set_ipc(config, argument, 10)
+  default.set_cell(config, argument, (32, 32, 3), 10)
   return config

@@ -12,6 +12,7 @@ import typing
 
 from ml_collections import ConfigDict, config_dict
 
+from dm_jax.config.recipes import recipe
 from dm_jax.errors import InputError, choose
 from dm_jax.run.config import RunConfig
 
@@ -42,36 +43,73 @@ def _to_config_dict(settings) -> ConfigDict:
 def set_augment(config: ConfigDict, operations: str) -> None:
   """Sets the operations for condensing and for all training alike."""
   config.condense.augment = operations
-  config.evaluate.augment = operations
   config.pretrain.augment = operations
+  if operations == DIGIT_OPERATIONS:  # Every protocol's own, but for flips.
+    config.evaluate.flip = False
+  else:
+    config.evaluate.augment = operations
 
 
-def set_ipc(config: ConfigDict, argument: str | None, *default: int) -> int:
-  """Sets images per class by the argument of a config file.
+def set_cell(
+  config: ConfigDict,
+  argument: str | None,
+  image_shape: tuple[int, int, int],
+  *default: int,
+) -> int:
+  """Sets images per class and the recipe by the argument of a config file.
+
+  Last of all, so that a recipe's settings stand.
 
   Args:
     config: is changed.
-    argument: 'ipc=50'; 'ipc=1,10,50' for nested sets; or nothing.
-    default: where it is nothing; several are nested sets.
+    argument: 'ipc=50'; 'ipc=1,10,50' for nested sets; 'recipe=trajectory'; or
+      both, joined by a colon. The recipe is the paper's where none is named.
+    image_shape: H, W, D, of the images.
+    default: images per class where none are named; several are nested sets.
 
   Returns:
     The largest number.
 
   Raises:
-    InputError: anything else.
+    InputError: anything else, or an unknown recipe, naming those there are.
   """
-  sizes = default
-  if argument:
-    value = read_argument(argument, 'ipc')
-    numbers = value.split(',')
-    if not all(n.isdecimal() and int(n) for n in numbers):
-      raise InputError(
-        f'ipc must be a whole number from 1 up, or several, got {value!r}'
-      )
-    sizes = tuple(map(int, numbers))
+  given = {'ipc': ','.join(map(str, default)), 'recipe': 'paper'}
+  for part in argument.split(':') if argument else ():
+    name, _, value = part.partition('=')
+    choose('config argument', name, given)
+    given[name] = value
+  sizes = _read_sizes(given['ipc'])
+  made = recipe(
+    given['recipe'],
+    image_shape=image_shape,
+    images_per_class=sizes if len(sizes) > 1 else sizes[0],
+  )
   with config.ignore_type():
-    config.condense.images_per_class = sizes if len(sizes) > 1 else sizes[0]
+    for field in dataclasses.fields(made):
+      section = getattr(made, field.name)
+      for name, value in differing(section).items():
+        config[field.name][name] = value
   return sizes[-1]
+
+
+def differing(section) -> dict[str, typing.Any]:
+  """Returns the settings of a section that are not at their defaults."""
+  default = type(section)()
+  return {
+    field.name: getattr(section, field.name)
+    for field in dataclasses.fields(section)
+    if getattr(section, field.name) != getattr(default, field.name)
+  }
+
+
+def _read_sizes(value: str) -> tuple[int, ...]:
+  """Reads '50' or '1,10,50'."""
+  numbers = value.split(',')
+  if not all(n.isdecimal() and int(n) for n in numbers):
+    raise InputError(
+      f'ipc must be a whole number from 1 up, or several, got {value!r}'
+    )
+  return tuple(map(int, numbers))
 
 
 def read_argument(argument: str, expected: str) -> str:

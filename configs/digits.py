@@ -22,11 +22,11 @@ def get_config(argument=None):
   config.data.name = 'digits'
   config.network.width = 32
   config.network.depth = 2
-  default.set_ipc(config, argument, 1, 10)
+  default.set_augment(config, default.DIGIT_OPERATIONS)
+  default.set_cell(config, argument, (8, 8, 1), 1, 10)
   config.condense.steps = 1000
   config.condense.batch_real = 64
   config.condense.log_every = 20
-  default.set_augment(config, default.DIGIT_OPERATIONS)
   config.evaluate.networks = 5
   config.evaluate.epochs = 300
   config.evaluate.baselines = 'random,whole'

@@ -17,5 +17,5 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'fashion_mnist'
-  default.set_ipc(config, argument, 10)
+  default.set_cell(config, argument, (28, 28, 1), 10)
   return config

@@ -15,6 +15,6 @@ from configs import default
 def get_config(argument=None):
   config = default.get_config()
   config.data.name = 'mnist'
-  default.set_ipc(config, argument, 10)
   default.set_augment(config, default.DIGIT_OPERATIONS)
+  default.set_cell(config, argument, (28, 28, 1), 10)
   return config

@@ -22,5 +22,5 @@ def get_config(argument=None):
   config.data.name = 'folder'
   config.data.statistics = 'tiny_imagenet'
   config.network.depth = 4
-  default.set_ipc(config, argument, 10)
+  default.set_cell(config, argument, (64, 64, 3), 10)
   return config

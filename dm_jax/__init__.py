@@ -18,9 +18,11 @@ from dm_jax.applications.search import (
 from dm_jax.condensing.condense import condense, condense_classes
 from dm_jax.condensing.loop import Metrics
 from dm_jax.condensing.plan import make_plan
+from dm_jax.config.recipes import Recipe, recipe
 from dm_jax.config.sections import (
   CondenseConfig,
   DataConfig,
+  EmbedderConfig,
   EvalConfig,
   NetworkChoice,
   NetworkConfig,
@@ -51,6 +53,7 @@ __all__ = [
   'DataConfig',
   'Dataset',
   'Diverged',
+  'EmbedderConfig',
   'EvalConfig',
   'EvalResult',
   'InputError',
@@ -60,6 +63,7 @@ __all__ = [
   'NetworkConfig',
   'PretrainConfig',
   'Problem',
+  'Recipe',
   'RunConfig',
   'SearchConfig',
   'SyntheticSet',
@@ -78,6 +82,7 @@ __all__ = [
   'make_problem',
   'make_step',
   'network_from_linen',
+  'recipe',
   'register_network',
   'select',
   'train_networks',

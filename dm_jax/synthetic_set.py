@@ -17,7 +17,7 @@ import numpy as np
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
-from dm_jax.images.normalise import denormalise, normalise
+from dm_jax.images.normalise import denormalise, mid_grey, normalise
 from dm_jax.images.storage import PLAIN, get_storage
 from dm_jax.types import AnyArray, Array, ImageShape, Json
 from dm_jax.version import __version__
@@ -60,7 +60,8 @@ class SyntheticSet:
       and must normalise test images.
     std: per-channel deviation, D values.
     class_names: C names.
-    storage: how `stored` holds the training images, see `images.storage`.
+    storage: how `stored` holds the training images, see `images.storage`; e.g.
+      tiles:2.
     provenance_json: config, seed and versions; see `provenance`.
   """
 
@@ -131,7 +132,8 @@ class SyntheticSet:
   @property
   def images(self) -> Array:
     """The images to train on, normalised float32 [N · K, H, W, D]."""
-    return get_storage(self.storage).training_images(self.stored)
+    grey = mid_grey(self.mean, self.std)
+    return get_storage(self.storage).training_images(self.stored, grey)
 
   @property
   def labels(self) -> Array:
@@ -175,6 +177,16 @@ class SyntheticSet:
       stored=self.stored[rows],
       class_of=self.class_of[rows],
       targets=self.targets[rows],
+    )
+
+  def as_plain(self) -> Self:
+    """Returns a set that stores the training images of this one as they are."""
+    return dataclasses.replace(
+      self,
+      stored=self.images,
+      class_of=self.labels,
+      targets=self.training_targets,
+      storage=PLAIN.name,
     )
 
   def with_provenance(self, **provenance: Any) -> Self:
@@ -236,7 +248,7 @@ class SyntheticSet:
 
     Raises:
       InputError: no such file, not a synthetic set, of a newer format, or of a
-        storage that is not registered here.
+        storage that is not registered here or does not fit the images.
     """
     arrays = _read(Path(path))
     images, labels = arrays['images'], arrays['labels']
@@ -264,7 +276,7 @@ class SyntheticSet:
         f' {targets.shape}, {len(names)} class names'
       )
     storage = str(arrays.get('storage', PLAIN.name))
-    get_storage(storage)
+    get_storage(storage).check(images.shape[1:])
     provenance = str(arrays['provenance'])
     try:
       json.loads(provenance)

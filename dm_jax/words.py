@@ -5,6 +5,7 @@ from collections.abc import Iterable
 METHOD_NAMES = {
   'dm': 'DM',
   'random': 'random real',
+  'random_full': 'whole random real',
   'herding': 'herding',
   'k_center': 'k-center',
   'forgetting': 'forgetting',

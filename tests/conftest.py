@@ -1,5 +1,6 @@
 """Settings of every test: eight CPU devices, quick compiling, strictness."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -18,6 +19,22 @@ import pytest  # noqa: E402
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 ROOT = Path(__file__).parent.parent
+
+
+_MAPS = Path('/proc/self/maps')
+_MOST_MAPS = 30_000  # Linux allows a process 65,530.
+
+
+@pytest.fixture(scope='module', autouse=True)
+def room_for_programs():
+  """Drops compiled programs where there are many: each is mapped memory.
+
+  A process that may map no more dies while it compiles.
+  """
+  yield
+  if _MAPS.exists() and len(_MAPS.read_text().splitlines()) > _MOST_MAPS:
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope='session')

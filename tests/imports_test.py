@@ -40,8 +40,8 @@ ALLOWED = {
   },
   'selection': {'training', 'synthetic_set', 'networks', 'data', 'images'}
   | {'config'},
-  'condensing': {'matching', 'synthetic_set', 'networks', 'data', 'devices'}
-  | {'config', 'images'},
+  'condensing': {'matching', 'training', 'synthetic_set', 'networks', 'data'}
+  | {'config', 'images', 'devices'},
   'report': {'records'},
   'records': set(),
   'images': set(),

@@ -199,6 +199,7 @@ class ContinualLearner:
         key=self._key,
         network=self._network,
         config=self._pretrain,
+        storage=self._config.stored_as,
       )
     sizes = condensed_sizes(size, self._budget)
     return condense_classes(

@@ -201,8 +201,8 @@ def early_stopping(
     steps times batch images, as float32.
   """
   check_whole(data, 'early stopping')
-  batch = min(config.batch_size, images)
-  steps = (config.epochs + 1) * math.ceil(images / config.batch_size)
+  batch = min(config.training.batch_size, images)
+  steps = config.epochs_run * math.ceil(images / config.training.batch_size)
   real, labels = pretraining.flatten(data)
   passes = math.ceil(steps * batch / len(labels))
   permute = jax.vmap(jax.random.permutation, (0, None))
@@ -215,4 +215,7 @@ def early_stopping(
     data.std,
     data.class_names,
   )
-  return chosen, dataclasses.replace(config, epochs=0, batch_size=batch)
+  once = dataclasses.replace(
+    config, epochs=0, schedule='half', batch_size=batch
+  )
+  return chosen, once

@@ -117,6 +117,7 @@ class Results:
     resumed_from: the steps that condensing went on from.
     condensing: by set, or ORDER/STEP of a stream.
     selecting_seconds: by set, by method or `training`, which methods share.
+    set_bytes: of the file of one set, by method.
     validation: of steps, as they were done.
     evaluations: one for each case, as they were begun.
     evaluate_seconds: in all processes of the run, with compiling.
@@ -144,6 +145,7 @@ class Results:
   selecting_seconds: Mapping[str, Mapping[str, float]] = dataclasses.field(
     default_factory=dict
   )
+  set_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
   validation: tuple[Validation, ...] = ()
   evaluations: tuple[Evaluation, ...] = ()
   evaluate_seconds: float | None = None
@@ -200,6 +202,11 @@ class Results:
     spent = {**self.selecting_seconds.get(str(number), {}), what: seconds}
     selecting = {**self.selecting_seconds, str(number): spent}
     return dataclasses.replace(self, selecting_seconds=selecting)
+
+  def with_bytes(self, method: str, size: int) -> Self:
+    """Returns results that know the bytes of a method's sets on disk."""
+    sizes = {**self.set_bytes, method: size}
+    return dataclasses.replace(self, set_bytes=sizes)
 
   def with_resumption(self, step: int) -> Self:
     """Returns results of a run that goes on from a step."""
@@ -288,7 +295,12 @@ def to_json(results: Results) -> dict[str, Any]:
 def _headline(results: Results) -> dict[str, Any]:
   """Returns the figures of the first network and the largest size, flat."""
   names = {results.method: ('accuracy', 'accuracies')}
-  for method, name in (('random', 'baseline_random'), ('whole', 'whole_set')):
+  baselines = {
+    'random': 'baseline_random',
+    'random_full': 'baseline_random_full',
+    'whole': 'whole_set',
+  }
+  for method, name in baselines.items():
     names.setdefault(method, (name, f'{name}_accuracies'))
   flat = {}
   for network in results.networks[:1]:

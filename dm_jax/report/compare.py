@@ -15,6 +15,7 @@ from dm_jax.report.table import Table
 # In the paper's order.
 _TITLES = {
   'random': 'Random',
+  'random_full': 'Random, whole',
   'herding': 'Herding',
   'k_center': 'K-Center',
   'forgetting': 'Forgetting',
@@ -239,11 +240,13 @@ def _run_note(
     or 'nothing that another run does not give'
   )
   config = run.config
+  protocol = f'{config["evaluate"].get("protocol", "dm")} protocol'
   facts = [f'network {run.results.pool[0]}']
   if run.method == 'dm':
     facts.append(f'{config["condense"]["steps"]:,} steps')
   facts += [
     f'{config["evaluate"]["epochs"]:,} epochs',
+    protocol * (protocol != 'dm protocol'),
     f'seed {run.seed}',
     run.results.device,
   ]

@@ -46,7 +46,9 @@ def _step(path: Path) -> float:
 def _figure(path: Path, last_step: int | None, budget: float) -> str:
   """Returns a picture in at most so many bytes, what it shows below it."""
   step = _step(path)
-  name = path.stem if step == math.inf else f'Step {int(step):,}'
+  name = path.stem.replace('_', ' ')
+  if step != math.inf:
+    name = f'Step {int(step):,}'
   where = ''
   if step in (0, last_step):
     where = ', the start' if step == 0 else ', the end'

@@ -11,6 +11,7 @@ from dm_jax.words import method_name, network_name, percent, plural, plus_minus
 # How the page speaks of images that each method made or chose.
 _CHOSEN = {
   'random': 'drawn at random',
+  'random_full': 'drawn at random',
   'herding': 'selected by herding',
   'k_center': 'selected by k-center',
   'forgetting': 'selected by how often networks forget them',
@@ -125,6 +126,7 @@ def sentence(results: Results) -> str:
     f'{"above" if ours.mean > means[name] else "below"} {what}'
     for name, what in (
       ('random real', 'as many random real images'),
+      ('whole random real', 'as many whole ones'),
       ('whole set', 'all real images'),
     )
     if name in means
@@ -168,20 +170,20 @@ def warnings(results: Results) -> list[str]:
     results: of a run. Only the same size and network are compared.
   """
   own = results.method
-  if own in (None, 'random'):
+  if own in (None, 'random', 'random_full'):
     return []
   lines = []
   for ours in results.evaluations:
-    case = dataclasses.replace(ours.case, method='random')
-    random = results.evaluation(case)
-    # Not `ours <= random`, so that an accuracy of NaN warns, too.
-    if ours.method != own or random is None or ours.mean > random.mean:
-      continue
-    lines.append(
-      f'{ours.network}, {ours.images_per_class} per class: {_set_name(own)}'
-      f' images reach {percent(ours.mean)} %, no better than random real ones,'
-      f' {percent(random.mean)} %.'
-    )
+    for method in ('random', 'random_full'):
+      random = results.evaluation(dataclasses.replace(ours.case, method=method))
+      # Not `ours <= random`, so that an accuracy of NaN warns, too.
+      if ours.method != own or random is None or ours.mean > random.mean:
+        continue
+      lines.append(
+        f'{ours.network}, {ours.images_per_class} per class: {_set_name(own)}'
+        f' images reach {percent(ours.mean)} %, no better than'
+        f' {method_name(method)} ones, {percent(random.mean)} %.'
+      )
   return lines
 
 

@@ -101,8 +101,13 @@ class RunConfig(Section):
     return build(cls, values)
 
   def to_dict(self) -> dict[str, Any]:
-    return dataclasses.asdict(self)
+    """Returns all settings, those of the protocol as they are used."""
+    return dataclasses.asdict(self._resolved)
 
   def settings(self) -> dict[str, Any]:
     """Returns the settings that can change a result; a workdir keeps them."""
-    return binding(self)
+    return binding(self._resolved)
+
+  @property
+  def _resolved(self) -> Self:
+    return dataclasses.replace(self, evaluate=self.evaluate.resolve())

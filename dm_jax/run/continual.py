@@ -31,7 +31,7 @@ from dm_jax.report.grid import save_png
 from dm_jax.run.job import Purpose
 from dm_jax.run.make import Maker, making_seconds, with_provenance
 from dm_jax.run.progress import progress
-from dm_jax.run.recorder import draw_set
+from dm_jax.run.recorder import draw_set, draw_training_images
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.stages import (
   Stage,
@@ -222,6 +222,7 @@ def _keep_memories(
     picture = job.folder / 'images' / f'memory_{method}.png'
     save_png(draw_set(made, method), picture)
     if method == job.config.method:
+      draw_training_images(made, method, picture.parent)
       made.save(job.folder / 'synthetic.npz')
 
 

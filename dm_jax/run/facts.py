@@ -11,7 +11,7 @@ import jax
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import NetworkConfig
 from dm_jax.errors import InputError
-from dm_jax.matching.optimizer import is_tested, tested_settings
+from dm_jax.matching.optimizer import is_tested, recommended
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import unused_fields
 from dm_jax.records.results import Data
@@ -60,28 +60,36 @@ def notes(job: Job) -> list[str]:
 def _tested_settings(job: Job) -> Iterator[str]:
   """Says where a network's own settings are taken, and where they are not."""
   name = job.config.network.name
-  optimizer = job.config.condense.optimizer
-  known = tested_settings(name, optimizer)
-  if not is_tested(name, optimizer):
-    if job.config.condense.learning_rate is None:
+  condense = job.config.condense
+  optimizer, storage = condense.optimizer, condense.storage
+  known = recommended(name, optimizer, storage)
+  where = f'{optimizer} and {name}'
+  if storage != 'plain':
+    where += f' and storage {storage}'
+  resolved = {
+    'learning_rate': known.rate(condense.largest),
+    'smoothing': known.smoothing,
+  }
+  if not is_tested(name, optimizer, storage):
+    if condense.learning_rate is None:
       yield (
-        f'condense.learning_rate is {known.learning_rate}, which was not tested'
-        f' with {optimizer} and {name}: choose it by validation images'
+        f'condense.learning_rate is {resolved["learning_rate"]}, which was not'
+        f' tested with {where}: choose it by validation images'
       )
     return
-  where = f'was tested with {optimizer} and {name}'
   for field, paper in {'learning_rate': 1, 'smoothing': 0}.items():
-    tested = getattr(known, field)
-    given = getattr(job.config.condense, field)
+    tested, given = resolved[field], getattr(condense, field)
     if tested == paper:
       continue
     if given is None:
       yield (
-        f'condense.{field} is {tested}, which {where}; the paper has {paper},'
-        ' for sgd and its ConvNet'
+        f'condense.{field} is {tested}, which was tested with {where}; the'
+        f' paper has {paper}, for sgd and its ConvNet'
       )
     elif given != tested:
-      yield f'condense.{field} is {given}, but {tested} {where}'
+      yield (
+        f'condense.{field} is {given}, but {tested} was tested with {where}'
+      )
 
 
 def _condensing_network(job: Job) -> str | None:

@@ -15,6 +15,7 @@ from dm_jax.data.split import Split
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
 from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.embedders import snapshots_held
 from dm_jax.types import Key, Network
 
 MODES = ('run', 'condense', 'evaluate')
@@ -94,6 +95,7 @@ class Job:
       self.split.train,
       self.network,
       self.config.data.placement,
+      networks=snapshots_held(self.config.embedder, self.config.pretrain),
       shares=processes.shares(self.split.train.classes),
     )
 

@@ -119,7 +119,7 @@ class Maker:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
     save_png(draw_set(chosen, method), picture)
-    chosen.save(path)  # Written last: its existence marks the set as complete.
+    self._save(chosen, method, path)
     return chosen
 
   def _train(self, number: int) -> pretraining.Trained:
@@ -169,8 +169,14 @@ class Maker:
         made = self._condense_recorded(number, start.state, recorder, embedder)
       self._keep_condensing(number, recorder.measured())
     made = with_provenance(made, job, 'dm', number)
-    made.save(folder / 'synthetic.npz')  # Last: marks it complete.
+    self._save(made, 'dm', folder / 'synthetic.npz')
     return made
+
+  def _save(self, made: SyntheticSet, method: str, path: Path) -> None:
+    """Saves a set, last of all: the file marks it as complete."""
+    made.save(path)
+    size = path.stat().st_size
+    self.results.keep(self.results.now.with_bytes(method, size))
 
   def _condense_recorded(
     self,
@@ -240,6 +246,8 @@ class Maker:
         fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
         callback=update,
       )
+    if config.name != 'pool':
+      return pool.embedder(config)
     chosen = pool.within(config.low, config.high)
     job.say(
       f'embedding with {len(chosen.accuracies)} of {len(pool.accuracies)}'

@@ -6,19 +6,25 @@ import functools
 from pathlib import Path
 
 from dm_jax.config.fields import differences
+from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import Dataset
 from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError, choose
 from dm_jax.images import augment
 from dm_jax.images.storage import get_storage
-from dm_jax.matching.discrepancy import get_discrepancy
+from dm_jax.matching.discrepancy import parse_discrepancies
 from dm_jax.networks.labels import label, parse_pool
 from dm_jax.networks.registry import make_network
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
 from dm_jax.run.job import MODES, Job, own_part, split_seed, whole_batches
-from dm_jax.selection.select import check_selection, needs_training
+from dm_jax.selection.select import (
+  AT_RANDOM,
+  check_selection,
+  needs_training,
+  stored_as,
+)
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.embedders import check_pool
 from dm_jax.training.evaluate import check_batches
@@ -72,7 +78,7 @@ def prepare(
   if given is None:
     _check_making(job)
   else:
-    _check_fits(given, dataset)
+    _check_fits(given, dataset, config.condense)
   _check_inputs(job)
   return job
 
@@ -88,9 +94,9 @@ def _check_settings(
     raise InputError('mode evaluate needs a set: --synthetic=FILE')
   if mode != 'evaluate' and synthetic is not None:
     raise InputError(f'--synthetic goes with --mode=evaluate, not {mode}')
-  for section in (config.condense, config.evaluate, config.pretrain):
+  for section in (config.condense, config.evaluate.training, config.pretrain):
     augment.parse(section.augment)
-  get_discrepancy(config.condense.discrepancy)
+  parse_discrepancies(config.condense.discrepancy)
 
 
 def _load_synthetic(file: Path | None) -> SyntheticSet | None:
@@ -163,11 +169,11 @@ def _check_processes(config: RunConfig, mode: str) -> None:
       f' ({"; ".join(changed)}): start all with the same'
     )
   selected = config.evaluate.selections if mode == 'run' else ()
-  baselines = [m for m in selected if m != 'random']
+  baselines = [m for m in selected if m not in AT_RANDOM]
   alone = {
-    f'method {config.method}': config.method not in ('dm', 'random'),
+    f'method {config.method}': config.method not in ('dm', *AT_RANDOM),
     f'evaluate.baselines {",".join(baselines)}': bool(baselines),
-    'embedder.name pool': config.embedder.name != 'random',
+    f'embedder.name {config.embedder.name}': config.embedder.name != 'random',
     'evaluate.validation_every': config.evaluate.validation_every > 0,
   }
   for what, given in alone.items():
@@ -192,12 +198,19 @@ def _check_shares(classes: int, together: int) -> None:
 def _check_making(job: Job) -> None:
   config, train = job.config, job.split.train
   if config.method != 'dm':
-    check_selection(train, config.method, config.condense.largest)
+    condense = config.condense
+    check_selection(train, config.method, condense.largest, condense.stored_as)
     if needs_training(config.method):
       _check_pretraining(job)
     return
+  if config.condense.cross_entropy and config.embedder.name == 'random':
+    raise InputError(
+      f'condense.cross_entropy {config.condense.cross_entropy} needs trained'
+      ' networks: set embedder.name trajectory, interpolated or pool',
+      setting='condense.cross_entropy',
+    )
   _ = job.plan  # Refuses what cannot be condensed so, or fits nowhere.
-  if config.embedder.name == 'pool':
+  if config.embedder.name != 'random':
     held_out = len(job.split.labels)
     check_pool(train, held_out, config.embedder, config.pretrain)
     _check_pretraining(job)
@@ -218,15 +231,17 @@ def check_evaluation(job: Job) -> None:
   if job.mode == 'condense':
     return
   config, train = job.config.evaluate, job.split.train
-  each = get_storage(job.config.condense.storage).per_stored
-  counts = {size * train.classes * each for size in job.sizes}
+  storage = job.config.condense.stored_as
+  methods = (job.method, *config.selections)
+  held = [get_storage(stored_as(m, storage)).per_stored for m in methods]
+  counts = {n * train.classes * each for n in job.sizes for each in held}
   if job.synthetic is not None:
     counts = {len(job.synthetic.labels)}
   elif 'whole' in (job.method, *config.selections):
     counts.add(int(train.counts.sum()))
   for network in job.pool.values():
     for count in counts:
-      check_batches(network, count, config.batch_size)
+      check_batches(network, count, config.training.batch_size)
   if job.mode != 'run':
     return
   if any(map(needs_training, config.selections)):
@@ -234,7 +249,7 @@ def check_evaluation(job: Job) -> None:
   largest = job.config.condense.largest
   for method in config.selections:
     try:
-      check_selection(job.split.train, method, largest)
+      check_selection(job.split.train, method, largest, storage)
     except InputError as error:
       raise InputError(
         f'{error}; or leave {method} out of evaluate.baselines',
@@ -242,7 +257,16 @@ def check_evaluation(job: Job) -> None:
       ) from error
 
 
-def _check_fits(synthetic: SyntheticSet, dataset: Dataset) -> None:
+def _check_fits(
+  synthetic: SyntheticSet, dataset: Dataset, config: CondenseConfig
+) -> None:
+  asked, held = config.stored_as, synthetic.storage
+  if asked not in (CondenseConfig().stored_as, held):
+    raise InputError(
+      f'the synthetic set is stored as {held}, the config asks for {asked}:'
+      ' leave condense.storage and condense.factor out, since the file says it',
+      setting='condense.storage',
+    )
   train = dataset.train
   old = (synthetic.image_shape, synthetic.class_names)
   new = (train.image_shape, train.class_names)

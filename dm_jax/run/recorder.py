@@ -1,6 +1,7 @@
 """Records condensing as it goes: checkpoints, metrics, pictures, progress."""
 
 import math
+from pathlib import Path
 import statistics
 import time
 from typing import NamedTuple, Self
@@ -11,7 +12,7 @@ from PIL import Image
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import made_from
 from dm_jax.data.class_data import ClassData
-from dm_jax.images.storage import get_storage
+from dm_jax.images.storage import PLAIN, get_storage
 from dm_jax.matching.state import CondenseState
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.records.metrics import MetricsWriter, read_metrics
@@ -126,13 +127,18 @@ class Recorder:
     self._saved_at = time.monotonic()
 
   def draw(self, state: CondenseState) -> None:
-    """Draws the synthetic images as images/step_NNNNNN.png."""
+    """Draws the synthetic images as images/step_NNNNNN.png.
+
+    Beside them lie the training images that they hold, if these are others.
+    """
     step = int(state.step)
     made = made_from(state, self._data, self._config.condense)
-    grid = draw_set(made, f'step {step:,}')
+    title = f'step {step:,}'
+    grid = draw_set(made, title)
     folder = self._folder / 'images'
     folder.mkdir(exist_ok=True)
     save_png(grid, folder / f'step_{step:06d}.png')
+    draw_training_images(made, title, folder)
     self._metrics.write_image('synthetic', step, grid)
 
   def measured(self) -> Condensing:
@@ -184,7 +190,7 @@ def loss_names(terms: tuple[str, ...]) -> dict[str, str]:
 def images_per_step(config: RunConfig, data: ClassData) -> int:
   """Returns the images embedded in a step, without small classes' padding."""
   real = np.minimum(data.counts, config.condense.batch_real).sum()
-  each = get_storage(config.condense.storage).per_stored
+  each = get_storage(config.condense.stored_as).per_stored
   return int(real) + data.classes * config.condense.largest * each
 
 
@@ -194,6 +200,19 @@ def picture_steps(config: RunConfig) -> set[int]:
   count = config.output.pictures
   spread = (steps * (i + 1) / (count + 1) for i in range(count))
   return {math.ceil(step / every) * every for step in spread}
+
+
+def draw_training_images(made: SyntheticSet, title: str, folder: Path) -> None:
+  """Draws what a set's stored images hold, where that is something else.
+
+  Args:
+    made: its classes have equally many images.
+    title: of what is stored.
+    folder: gets training_images.png, in the place of an earlier one.
+  """
+  if made.storage != PLAIN.name:
+    grid = draw_set(made.as_plain(), f'training images, {title}')
+    save_png(grid, folder / 'training_images.png')
 
 
 def draw_set(made: SyntheticSet, title: str) -> Image.Image:

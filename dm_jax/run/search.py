@@ -17,6 +17,7 @@ from dm_jax.applications.search import (
 from dm_jax.config.sections import EvalConfig, NetworkConfig
 from dm_jax.devices.compile_clock import compile_seconds
 from dm_jax.errors import InputError
+from dm_jax.images.storage import get_storage
 from dm_jax.networks.family import split_families
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import make_network
@@ -33,6 +34,7 @@ from dm_jax.run.job import Job, Purpose
 from dm_jax.run.make import Maker, making_seconds
 from dm_jax.run.progress import Progress
 from dm_jax.run.trials import whole_protocol
+from dm_jax.selection.select import stored_as
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import check_batches
 from dm_jax.types import Key
@@ -68,13 +70,18 @@ def check(job: Job) -> None:
       ' data.validation, e.g. 0.1'
     )
   train, config = job.split.train, job.config.evaluate
-  small = job.config.condense.largest * train.classes
+  stored = job.config.condense.largest * train.classes
+  storage = job.config.condense.stored_as
+  held = {
+    get_storage(stored_as(method, storage)).per_stored
+    for method in (job.config.method, *config.selections)
+  }
   for network in _networks(job):
     made = make_network(
       network, image_shape=train.image_shape, classes=train.classes
     )
-    for images in (small, int(train.counts.sum())):
-      check_batches(made, images, config.batch_size)
+    for images in (*(stored * n for n in held), int(train.counts.sum())):
+      check_batches(made, images, config.training.batch_size)
 
 
 def lead(maker: Maker) -> None:

@@ -17,7 +17,7 @@ from dm_jax.images.storage import get_storage
 from dm_jax.networks.registry import make_network
 from dm_jax.run.config import RunConfig
 from dm_jax.run.job import Job
-from dm_jax.selection.select import check_selection
+from dm_jax.selection.select import check_selection, stored_as
 from dm_jax.training.evaluate import check_batches
 from dm_jax.types import Network
 
@@ -124,16 +124,19 @@ def _check_stage(job: Job, stage: Stage) -> None:
   size, new = size_at(job, stage), stage.groups[-1]
   data = _without_images(job.split.train, new)
   network = condensing_network(job, new)
+  judged = evaluation_network(job, stage)
+  storage = job.config.condense.stored_as
   for method in methods_of(job):
     if method == 'dm':
       condense = condense_config(job, size)
       check_condensable(condense, data)
       check_network(condense, data, network)
     else:
-      check_selection(data, method, size)
-  each = get_storage(job.config.condense.storage).per_stored
-  images, batch = size * len(stage.seen) * each, job.config.evaluate.batch_size
-  check_batches(evaluation_network(job, stage), images, batch)
+      check_selection(data, method, size, storage)
+    each = get_storage(stored_as(method, storage)).per_stored
+    images = size * len(stage.seen) * each
+    batch = job.config.evaluate.training.batch_size
+    check_batches(judged, images, batch)
   if not np.isin(job.dataset.test_labels, new).any():
     names = ', '.join(data.class_names)
     raise InputError(

@@ -167,7 +167,7 @@ class Team(loop.Peers):
     """Selects set 0 to K - 1, see `select_classes`.
 
     Args:
-      method: how; only `random` where there are several processes.
+      method: how; only at random where there are several processes.
       number: of the set.
       purpose: of the key, see `Job.key`.
       trained: of `select_classes`, in a process that is alone.
@@ -182,6 +182,7 @@ class Team(loop.Peers):
       network=job.network,
       config=job.config.pretrain,
       trained=trained,
+      storage=job.config.condense.stored_as,
     )
     if train.held is None:
       return chosen

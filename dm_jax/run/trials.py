@@ -130,7 +130,7 @@ def run_trial(
     return
   accuracies = [[*each] for each in found.accuracies] if found else []
   accuracies += [[] for _ in range(trial.sets - len(accuracies))]
-  total, per_network = trial.config.networks, trial.config.epochs + 1
+  total, per_network = trial.config.networks, trial.config.epochs_run
   with Progress(
     trial.sets * total * per_network,
     description=trial.title,

@@ -12,6 +12,7 @@ from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.draws import draw
 from dm_jax.errors import InputError, choose
 from dm_jax.images.normalise import normalise
+from dm_jax.images.storage import PLAIN, get_storage
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import default_network
 from dm_jax.selection import coreset
@@ -21,6 +22,7 @@ from dm_jax.training.features import features
 from dm_jax.training.pretrain import Trained
 from dm_jax.types import AnyArray, Key, Network
 
+AT_RANDOM = ('random', 'random_full')
 _BY_FEATURES = {'herding': coreset.herding, 'k_center': coreset.k_center}
 
 
@@ -33,6 +35,7 @@ def select(
   key: Key,
   network: AnyNetwork | None = None,
   config: PretrainConfig = PretrainConfig(),
+  storage: str = PLAIN.name,
 ) -> SyntheticSet:
   """Chooses real images of each class.
 
@@ -45,6 +48,7 @@ def select(
     network: what is trained to choose by, a `Network` or a Linen module; None
       is the paper's ConvNet.
     config: how it is trained.
+    storage: of random's images, see `images.storage`; e.g. tiles:2.
 
   Returns:
     C · S images ordered by class, within a class in the order chosen: the first
@@ -64,6 +68,7 @@ def select(
     key=key,
     network=network,
     config=config,
+    storage=storage,
   )
 
 
@@ -77,13 +82,15 @@ def select_classes(
   config: PretrainConfig = PretrainConfig(),
   trained: Trained | None = None,
   callback: pretraining.Callback | None = None,
+  storage: str = PLAIN.name,
 ) -> SyntheticSet:
   """`select`, for images that are grouped by class already.
 
   Args:
     data: the real images, their statistics and class names.
-    method: random; herding and k_center, in the features of a trained network;
-      forgetting, the images that training forgot most often; or whole.
+    method: random, which fills S stored images; random_full, S whole images,
+      whatever the storage; herding and k_center, in the features of a trained
+      network; forgetting, the images that training forgot most often; or whole.
     images_per_class: S; whole takes every image.
     key: as for `select`.
     network: as for `select`.
@@ -91,6 +98,7 @@ def select_classes(
     trained: by `pretrain(network, data, config, ...)`, so that several methods
       share it; None trains anew where the method needs it.
     callback: of that training, see `pretrain`.
+    storage: as for `select`.
 
   Returns:
     As `select`.
@@ -98,7 +106,9 @@ def select_classes(
   Raises:
     InputError: as for `select`.
   """
-  check_selection(data, method, images_per_class)
+  check_selection(data, method, images_per_class, storage)
+  storage = stored_as(method, storage)
+  held = get_storage(storage)
   settings: dict[str, Any] = {
     'condense': {'images_per_class': images_per_class}
   }
@@ -125,21 +135,41 @@ def select_classes(
   else:
     choose_rows = _at_random(data, draw_key)
   indices = np.stack(
-    [choose_rows(label, images_per_class) for label in range(data.classes)]
+    [
+      choose_rows(label, images_per_class * held.per_stored)
+      for label in range(data.classes)
+    ]
   )
   chosen = data.images[np.arange(data.classes)[:, None], indices]
   images = normalise(chosen, data.mean, data.std)
-  return SyntheticSet.from_classes(images, data, provenance)
+  images = jax.vmap(held.stored_images)(images)
+  return SyntheticSet.from_classes(images, data, provenance, storage)
+
+
+def stored_as(method: str, storage: str) -> str:
+  """Returns the storage of a method's sets where synthetic ones have another.
+
+  Args:
+    method: dm, or one of `SELECTIONS`.
+    storage: of the synthetic sets.
+  """
+  if method == 'dm':
+    return storage
+  fills = method == 'random' and get_storage(storage).encode is not None
+  return storage if fills else PLAIN.name
 
 
 def needs_training(method: str) -> bool:
   """Says whether a method chooses by a network that it trains first."""
   choose('selection', method, SELECTIONS)
-  return method not in ('random', 'whole')
+  return method not in (*AT_RANDOM, 'whole')
 
 
 def check_selection(
-  data: ClassData, method: str, images_per_class: int
+  data: ClassData,
+  method: str,
+  images_per_class: int,
+  storage: str = PLAIN.name,
 ) -> None:
   """Raises InputError if images cannot be chosen so."""
   choose('selection', method, SELECTIONS)
@@ -147,15 +177,18 @@ def check_selection(
     raise InputError(
       f'images_per_class must be at least 1, got {images_per_class}'
     )
-  if method != 'random':
+  if method not in AT_RANDOM:
     check_whole(data, f'the selection {method}')
-  smallest = int(data.counts.min())
-  if method != 'whole' and images_per_class > smallest:
+  held = get_storage(stored_as(method, storage))
+  held.check(data.image_shape)
+  smallest, each = int(data.counts.min()), held.per_stored
+  if method != 'whole' and images_per_class * each > smallest:
     name = data.class_names[int(data.counts.argmin())]
+    parts = f', each of {each} real ones' if each > 1 else ''
     raise InputError(
       f'the selection {method} cannot choose {images_per_class} images per'
-      f' class: class {name!r} has {smallest}; choose at most {smallest}, or'
-      ' whole'
+      f' class{parts}: class {name!r} has {smallest}; choose at most'
+      f' {smallest // each}, or whole'
     )
 
 

@@ -222,6 +222,17 @@ def test_early_stopping_takes_as_many_steps(digits):
   assert (len(stopped.labels), config.batch_size) == (7 * 8, 8)
 
 
+def test_early_stopping_keeps_to_the_protocol(digits):
+  """6 epochs of 3 steps, and one pass at the rate of the start."""
+  data, _ = digits
+  config = dataclasses.replace(CONFIG, protocol='idc')
+  stopped, once = early_stopping(data, 40, config, key=KEY)
+  assert len(stopped.labels) == 18 * 16
+  assert once.epochs_run == 1
+  assert once.training.schedule == 'half'
+  assert once.training.cutmix == 0.5
+
+
 def test_what_cannot_be_trained_is_refused_before_the_first(digits):
   data, (images, labels) = digits
   chosen = select_classes(data, 'random', 2, key=KEY)

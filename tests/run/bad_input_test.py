@@ -59,6 +59,8 @@ def refuse(tmp_path, make_config):
     ('condense.augment', 'color_flop', "'flop': did you mean flip"),
     ('condense.augment', '', 'unknown augmentation'),
     ('condense.discrepancy', 'means', "'means': did you mean mean?"),
+    ('condense.discrepancy', 'mean,mmd:0', "weight of mmd .* got '0'"),
+    ('condense.discrepancy', 'mean,mean:2', 'has mean twice: leave one'),
     ('condense.init', 'reel', "init 'reel': did you mean real?"),
     ('evaluate.augment', 'crops', "'crops': did you mean crop?"),
     ('evaluate.network.norm', 'bach', "norm 'bach': did you mean batch?"),

@@ -354,8 +354,11 @@ def test_nested_sets_are_an_argument(read_config):
 def test_digits_are_never_mirrored(read_config):
   for name in ('digits', 'mnist', 'svhn'):
     config = read_config(f'{name}.py')
-    for section in (config.condense, config.evaluate, config.pretrain):
-      assert 'flip' not in section.augment
+    evaluate = config.evaluate.training
+    for section in (config.condense, evaluate, config.pretrain):
+      assert section.augment == 'color_crop_cutout_scale_rotate'
+    config = read_config(f'{name}.py', '--config.evaluate.protocol=idc')
+    assert config.evaluate.training.augment == 'color+crop_scale_rotate'
 
 
 def test_ablations_change_what_their_argument_says(read_config):
@@ -388,7 +391,14 @@ def test_fields_without_a_value_can_be_set(read_config):
     '--config.data.resize=16',
     '--config.evaluate.network.width=8',
     '--config.evaluate.network.norm=batch',
+    '--config.evaluate.protocol=idc',
+    '--config.evaluate.batch_size=32',
+    '--config.evaluate.cutmix=0.25',
+    '--config.evaluate.augment=flip+color',
   )
+  training = config.evaluate.training
+  assert (training.batch_size, training.cutmix) == (32, 0.25)
+  assert (training.augment, training.schedule) == ('flip+color', 'thirds')
   assert config.data.dir == 'there'
   assert config.data.resize == 16
   assert config.evaluation_network.width == 8

@@ -30,7 +30,9 @@ EVALUATED = (
   *QUIET,
   '--config.evaluate.augment=none',
   '--config.evaluate.epochs=5',
-  '--config.evaluate.baselines=random',
+  '--config.evaluate.baselines=random,random_full',
+  '--config.condense.storage=tiles',
+  '--config.condense.factor=2',
 )
 BATCH_NORM = (*QUIET, '--mode=condense', '--config.network.norm=batch')
 
@@ -151,12 +153,13 @@ def shared(launcher, tmp_path_factory):
 
 def test_two_processes_make_what_one_makes(alone, shared):
   assert_same_set(shared[0], alone[0])
-  ours, theirs = (
-    SyntheticSet.load(folder / 'baselines/random.npz')
-    for folder in (shared[0], alone[0])
-  )
-  np.testing.assert_array_equal(ours.images, theirs.images)
-  np.testing.assert_array_equal(ours.labels, theirs.labels)
+  for method in ('random', 'random_full'):
+    ours, theirs = (
+      SyntheticSet.load(folder / 'baselines' / f'{method}.npz')
+      for folder in (shared[0], alone[0])
+    )
+    np.testing.assert_array_equal(ours.images, theirs.images)
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
 
 
 def test_two_processes_measure_what_one_measures(alone, shared):

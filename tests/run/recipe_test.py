@@ -1,0 +1,251 @@
+"""A run by tiles, snapshots of trainings and a cross entropy, end to end."""
+
+import dataclasses
+import importlib
+import json
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import dm_jax
+from dm_jax.condensing.condense import condense_classes
+from dm_jax.config.recipes import RECIPES, recipe
+from dm_jax.data.class_data import ClassData
+from dm_jax.errors import InputError
+from dm_jax.run.config import RunConfig
+from dm_jax.run.run import run
+from dm_jax.training.embedders import make_pool
+
+# `trajectory`, with less of everything.
+SMALL = {
+  'condense.storage': 'tiles',
+  'condense.factor': 2,
+  'condense.augment': 'color+crop+cutout',
+  'condense.cross_entropy': 2.5,
+  'condense.clamp': True,
+  'condense.momentum': 0.0,
+  'embedder.name': 'trajectory',
+  'embedder.networks': 2,
+  'embedder.ahead': 1,
+  'pretrain.epochs': 2,
+  'pretrain.batch_size': 8,
+  'pretrain.augment': 'color+crop',
+  'pretrain.schedule': 'thirds',
+  'pretrain.cutmix': 0.5,
+}
+SETS = {
+  'mnist',
+  'fashion_mnist',
+  'svhn',
+  'cifar10',
+  'cifar100',
+  'tiny_imagenet',
+  'digits',
+}
+
+
+def pixels(count):
+  """Noise of 8 × 8 pixels, of three classes in turn, and their labels."""
+  rng = np.random.default_rng(count)
+  return rng.integers(0, 256, (count, 8, 8, 1), np.uint8), np.arange(count) % 3
+
+
+@pytest.fixture(scope='module')
+def start(make_config, tmp_path_factory):
+  """A function of a folder and settings that runs, and returns the results."""
+  path = tmp_path_factory.mktemp('data') / 'images.npz'
+  images, labels = pixels(36)
+  tests, answers = pixels(6)
+  np.savez(
+    path,
+    train_images=images,
+    train_labels=labels,
+    test_images=tests,
+    test_labels=answers,
+  )
+
+  def start(folder, **changes):
+    settings = {'data.dir': str(path), 'output.checkpoint_seconds': 0}
+    config = make_config(**settings | SMALL | changes)
+    return run(config, mode='run', folder=folder, say=lambda line: None)
+
+  return start
+
+
+@pytest.fixture(scope='module')
+def finished(start, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('recipe')
+  return folder, start(folder)
+
+
+def test_each_loss_is_logged_and_plotted_by_name(finished):
+  folder, results = finished
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  last = json.loads(lines[-1])
+  parts = last['loss_mean'] + last['loss_cross_entropy']
+  np.testing.assert_allclose(last['loss'], parts, rtol=1e-6)
+  assert set(results['condensing']['0']['final_losses']) == {
+    'mean',
+    'cross_entropy',
+  }
+  assert 'cross entropy' in (folder / 'report.html').read_text()
+
+
+def test_each_training_is_kept_whole(finished):
+  folder, _ = finished
+  files = sorted((folder / 'pool').iterdir())
+  assert [file.name for file in files] == ['network_000.npz', 'network_001.npz']
+  with np.load(files[0]) as file:
+    assert all(len(file[n]) == 3 for n in file.files if 'leaf' in n)
+
+
+def test_a_run_that_lost_its_end_goes_on_to_the_same_bytes(
+  start, finished, tmp_path
+):
+  folder = tmp_path / 'run'
+  shutil.copytree(finished[0], folder)
+  shutil.rmtree(folder / 'checkpoints' / '4')
+  (folder / 'synthetic.npz').unlink()
+  assert start(folder)['resumed_from'] == [2]
+  again = (folder / 'synthetic.npz').read_bytes()
+  assert again == (finished[0] / 'synthetic.npz').read_bytes()
+
+
+def test_a_shared_pool_is_trained_once(start, finished, tmp_path):
+  folder = tmp_path / 'run'
+  pool = tmp_path / 'pool'
+  shutil.copytree(finished[0] / 'pool', pool)
+  before = {file: file.stat().st_mtime_ns for file in pool.iterdir()}
+  start(folder, **{'embedder.dir': str(pool)})
+  made = (folder / 'synthetic.npz').read_bytes()
+  assert made == (finished[0] / 'synthetic.npz').read_bytes()
+  assert {file: file.stat().st_mtime_ns for file in pool.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    (
+      {'embedder.name': 'random'},
+      'cross_entropy 2.5 needs trained networks: set embedder.name trajectory',
+    ),
+    ({'pretrain.epochs': 0}, 'pretrain.epochs must be at least 1, got 0'),
+    ({'pretrain.cutmix': 1.5}, r'pretrain.cutmix must be in \[0, 1\], got 1.5'),
+    (
+      {'condense.images_per_class': (1, 2), 'condense.decoded_at_once': 4},
+      'decoded_at_once 4 is less than the 8 training images',
+    ),
+    (
+      {'evaluate.protocol': 'dsa'},
+      "unknown evaluate.protocol 'dsa': .*known are dm, idc",
+    ),
+  ],
+)
+def test_what_cannot_be_done_is_refused(start, tmp_path, changes, message):
+  with pytest.raises(InputError, match=message) as error:
+    start(tmp_path / 'run', **changes)
+  assert '\n' not in str(error.value)
+  assert not (tmp_path / 'run').exists()
+
+
+# Presets.
+
+
+@pytest.mark.parametrize('name', sorted(SETS))
+def test_every_set_has_the_recipe(name):
+  config = importlib.import_module(f'configs.{name}')
+  found = RunConfig.from_dict(
+    config.get_config('ipc=1:recipe=trajectory').to_dict()
+  )
+  made = recipe('trajectory', image_shape=(32, 32, 3), images_per_class=1)
+  assert found.condense.sizes == (1,)
+  assert found.condense.stored_as == 'tiles:2'
+  assert found.condense.augment == 'color+crop+cutout'
+  assert found.embedder == made.embedder
+  assert found.pretrain == made.pretrain
+  plain = RunConfig.from_dict(config.get_config('ipc=1').to_dict())
+  assert plain.condense.stored_as == 'plain'
+  assert plain.embedder.name == 'random'
+
+
+@pytest.mark.parametrize(
+  ('argument', 'message'),
+  [
+    ('recipe=trajectories', 'did you mean trajectory.* known are paper, traj'),
+    ('ipc=0:recipe=paper', 'ipc must be a whole number from 1 up'),
+    ('receipt=paper', 'did you mean recipe.* known are ipc, recipe'),
+  ],
+)
+def test_an_argument_that_means_nothing_is_refused(argument, message):
+  with pytest.raises(InputError, match=message):
+    importlib.import_module('configs.cifar10').get_config(argument)
+
+
+def test_the_weight_of_the_cross_entropy_goes_with_the_images():
+  weights = [
+    recipe(
+      'trajectory', image_shape=(32, 32, 3), images_per_class=size
+    ).condense.cross_entropy
+    for size in (1, 10, 50, (1, 50))
+  ]
+  assert weights == [2.5, 2.5, 0.5, 0.5]  # TGDD, section 4.
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_a_recipe_says_what_it_is(name):
+  assert re.search(r'\(.*20\d\d\)', RECIPES[name].__doc__ or '')
+
+
+# From Python.
+
+
+def small_recipe():
+  made = recipe('trajectory', image_shape=(8, 8, 1), images_per_class=1)
+  return dataclasses.replace(
+    made,
+    condense=dataclasses.replace(made.condense, steps=3, batch_real=4),
+    embedder=dataclasses.replace(made.embedder, networks=1),
+    pretrain=dataclasses.replace(made.pretrain, epochs=1, batch_size=8),
+  )
+
+
+@pytest.fixture(scope='module')
+def network():
+  return dm_jax.make_network(
+    'convnet', image_shape=(8, 8, 1), classes=3, width=4, depth=1
+  )
+
+
+def test_a_recipe_condenses_arrays(network):
+  key = jax.random.key(0)
+  made = dm_jax.condense(*pixels(36), small_recipe(), key=key, network=network)
+  assert made.storage == 'tiles:2'
+  assert made.stored.shape == (3, 8, 8, 1)
+  assert made.images.shape == (12, 8, 8, 1)
+  again = dm_jax.condense(*pixels(36), small_recipe(), key=key, network=network)
+  assert made.fingerprint() == again.fingerprint()
+
+
+def test_devices_agree(network):
+  data, made = ClassData.from_arrays(*pixels(36)), small_recipe()
+  nothing = pixels(0)
+  key = jax.random.key(0)
+  pool = make_pool(
+    network, data, *nothing, made.embedder, made.pretrain, None, key
+  )
+  one, *others = (
+    condense_classes(
+      data,
+      made.condense,
+      key=key,
+      network=network,
+      embedder=pool.embedder(made.embedder),
+      devices=jax.devices()[:count],
+    ).stored
+    for count in (1, 3, 8)
+  )
+  for other in others:
+    np.testing.assert_allclose(other, one, atol=1e-5)
