@@ -15,7 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from dm_jax.config.sections import EvalConfig, PretrainConfig
+from dm_jax.config.sections import EvalConfig, PretrainConfig, Protocol
 from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.types import (
@@ -34,28 +34,14 @@ _CUTMIX = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Protocol):
   """What compiled training reads of its settings; equal ones share programs.
 
   Attributes:
-    epochs: see `learning_rate`.
-    batch_size: images per step.
-    learning_rate: of SGD, before it falls.
-    momentum: of the same.
-    weight_decay: added to the gradient, times the parameter.
-    augment: see `images.augment.parse`.
-    schedule: see `learning_rate`.
-    cutmix: probability that a batch is mixed, see `cutmix`.
+    epochs: E of the schedule, see `learning_rate`.
   """
 
   epochs: int
-  batch_size: int
-  learning_rate: float
-  momentum: float
-  weight_decay: float
-  augment: str
-  schedule: str
-  cutmix: float
 
   @classmethod
   def of(cls, section: EvalConfig | PretrainConfig) -> Self:
