@@ -167,7 +167,19 @@ class Pair(NamedTuple):
   logits: Variables
 
 
+class Numbered(NamedTuple):
+  """Variables of a step, and which of a pool's they are.
+
+  Attributes:
+    networks: of one network or two.
+    number: int32 [], of the one whose features are compared.
+  """
+
+  networks: Variables | Pair
+  number: Array
+
+
 # key -> the network or networks through which one step's images pass.
-Embedder = Callable[[Key], Variables | Pair]
+Embedder = Callable[[Key], Variables | Pair | Numbered]
 
 Json = Mapping[str, Any]

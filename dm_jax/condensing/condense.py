@@ -11,24 +11,26 @@ import optax
 
 from dm_jax.condensing import loop
 from dm_jax.condensing.plan import Plan, make_plan
+from dm_jax.condensing.targets import make_targets_ahead
 from dm_jax.config.recipes import Recipe
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices import layout
 from dm_jax.errors import InputError
+from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState, Problem, make_problem
 from dm_jax.matching.step import Algorithm
 from dm_jax.matching.terms import Term
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import default_network
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.training.embedders import make_pool
+from dm_jax.training.embedders import make_pool, snapshots_held
 from dm_jax.types import AnyArray, Embedder, Key, Network
 
 # Which leaves have a class axis; pytree prefixes, see `devices.layout`.
 STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0, terms=0)
 PROBLEM_AXES = cast(Any, Problem)(
-  data=0, network_key=None, class_keys=0, embedder=None, labels=0
+  data=0, network_key=None, class_keys=0, embedder=None, labels=0, cached=0
 )
 
 # `fold_in` by 0 to 2 may give what `make_problem` splits the key into.
@@ -81,42 +83,47 @@ def condense(
       key=jax.random.key(0))
   """
   data = ClassData.from_arrays(images, labels)
-  embedder = None
-  if isinstance(config, Recipe):
-    recipe, config = config, config.condense
-    network = as_network(
-      network or default_network(data.image_shape, data.classes),
-      data.image_shape,
-    )
-    embedder = _train_embedder(recipe, data, network, key)
+  made = as_network(
+    network or default_network(data.image_shape, data.classes),
+    data.image_shape,
+  )
+  recipe = config if isinstance(config, Recipe) else Recipe(config)
+  held = snapshots_held(recipe.embedder, recipe.pretrain)
+  plan = make_plan(
+    recipe.condense,
+    data,
+    made,
+    networks=held,
+    targets=held * recipe.embedder.cached_draws,
+  )
+  embedder, cached = None, None
+  if recipe.embedder.name != 'random':
+    embedder, cached = _train_embedder(recipe, plan, data, made, key)
   return condense_classes(
     data,
-    config,
+    recipe.condense,
     key=key,
-    network=network,
+    network=made,
     state=state,
     callback=callback,
     embedder=embedder,
+    cached=cached,
+    plan=plan,
   )
 
 
 def _train_embedder(
-  recipe: Recipe, data: ClassData, network: Network, key: Key
-) -> Embedder | None:
-  """Trains the networks that a recipe embeds with; None for random ones."""
-  if recipe.embedder.name == 'random':
-    return None
+  recipe: Recipe, plan: Plan, data: ClassData, network: Network, key: Key
+) -> tuple[Embedder, RealSide | None]:
+  """Trains the networks that a recipe embeds with, and caches its targets."""
   nothing = np.zeros((0, *data.image_shape), np.uint8), np.zeros(0, np.int32)
-  pool = make_pool(
-    network,
-    data,
-    *nothing,
-    recipe.embedder,
-    recipe.pretrain,
-    None,
-    jax.random.fold_in(key, _POOL),
-  )
-  return pool.embedder(recipe.embedder)
+  config = recipe.embedder
+  key = jax.random.fold_in(key, _POOL)
+  pool = make_pool(network, data, *nothing, config, recipe.pretrain, None, key)
+  cached = None
+  if config.cached:
+    cached = make_targets_ahead(plan, data, pool.variables, config, key)
+  return pool.embedder(config), cached
 
 
 def condense_classes(
@@ -130,6 +137,7 @@ def condense_classes(
   devices: Sequence[Any] | None = None,
   place: str = 'auto',
   embedder: Embedder | None = None,
+  cached: RealSide | None = None,
   terms: tuple[tuple[str, Term], ...] = (),
   optimizer: optax.GradientTransformation | None = None,
   plan: Plan | None = None,
@@ -151,6 +159,7 @@ def condense_classes(
     place: where the real images lie, see `DataConfig.placement`.
     embedder: key -> variables of the step's network, a `jax.tree_util.Partial`
       if it holds arrays; None draws random ones, `network.init`.
+    cached: see `Problem`.
     terms: as for `make_step`.
     optimizer: as for `make_step`.
     plan: made by `make_plan` of the same data, config and network; None makes
@@ -188,7 +197,7 @@ def condense_classes(
   state = loop.run(
     plan.algorithm,
     state,
-    make_problem(own, key, embedder or made.init, labels),
+    make_problem(own, key, embedder or made.init, labels, cached),
     (STATE_AXES, PROBLEM_AXES),
     plan.layout,
     steps=config.steps,

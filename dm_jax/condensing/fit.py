@@ -44,6 +44,7 @@ def fit_into_memory(
   placement: str = 'auto',
   classes_at_once: int = 0,
   networks: int = 0,
+  targets: int = 0,
 ) -> Fit:
   """Chooses the fastest way that fits.
 
@@ -56,12 +57,13 @@ def fit_into_memory(
     placement: see `DataConfig.placement`.
     classes_at_once: the most that a device computes at a time; 0 is what fits.
     networks: that the embedder keeps.
+    targets: of each class that are computed ahead.
 
   Raises:
     InputError: not even one class fits, or the classes cannot pass in chunks.
   """
   choose('data.placement', placement, PLACEMENTS)
-  needs = count_needs(objective, optimizer, data, networks)
+  needs = count_needs(objective, optimizer, data, networks, targets)
   # Fewer classes than these would split a batch of a batch norm.
   together = _together(objective, data.classes, len(devices))
   share = math.ceil(data.classes / len(devices) / together) * together

@@ -41,6 +41,7 @@ def count_needs(
   optimizer: optax.GradientTransformation,
   data: ClassData,
   networks: int = 0,
+  targets: int = 0,
 ) -> Needs:
   """Counts what condensing takes; nothing is computed.
 
@@ -49,6 +50,7 @@ def count_needs(
     optimizer: of the pixels of one class.
     data: the real images.
     networks: that the embedder keeps.
+    targets: of each class that were computed ahead.
   """
   network, batch = objective.network, objective.batch_real
   each = activations(network, data.image_shape, objective.precision)
@@ -63,7 +65,8 @@ def count_needs(
   passing = micro * 3 * each.largest
   real = batch * (each.features + 2 * pixels)
   per_class = training * (2 * pixels + each.features)
-  per_class += _kept_bytes(objective, data.image_shape)
+  kept_of_real = _kept_bytes(objective, data.image_shape)
+  per_class += kept_of_real
   if network.mixes_images:  # One batch of real images, one of the others.
     per_class += training * kept + batch * 3 * each.largest + real
   else:  # As many whole classes as come near a micro-batch.
@@ -74,7 +77,7 @@ def count_needs(
     fixed=(2 + networks) * each.network + passing,
     per_class=per_class,
     # Pixels and optimiser before and after the step; the gradient and a copy.
-    state=2 * moved + 2 * stored * pixels,
+    state=2 * moved + 2 * stored * pixels + targets * kept_of_real,
     images=data.images.nbytes // data.classes,
   )
 

@@ -122,6 +122,7 @@ def make_plan(
   terms: tuple[tuple[str, Term], ...] = (),
   optimizer: optax.GradientTransformation | None = None,
   networks: int = 0,
+  targets: int = 0,
   free: Callable[[Any], int | None] = free_bytes,
 ) -> Plan:
   """Resolves what a config leaves open; nothing is computed or compiled.
@@ -136,6 +137,7 @@ def make_plan(
     terms: as for `make_step`.
     optimizer: as for `make_step`.
     networks: that the embedder keeps.
+    targets: of each class that are computed ahead, for all of these networks.
     free: device -> the bytes that it can still give, None if it does not say.
 
   Raises:
@@ -145,6 +147,12 @@ def make_plan(
   check_network(config, data, network)
   if config.cross_entropy:
     check_logits(network, data)
+  if targets and network.mixes_images:
+    raise InputError(
+      'embedder.targets cached needs a network that embeds each image alone:'
+      " set network.norm to another than 'batch', or embedder.targets to fresh",
+      setting='embedder.targets',
+    )
   own = data.own
   devices = tuple(devices or jax.local_devices())
   if network.needs_whole_batch:
@@ -167,6 +175,7 @@ def make_plan(
     placement,
     config.classes_at_once,
     networks,
+    targets,
   )
   spans_all = network.mixes_images and not config.batch_norm_classes
   if shares and spans_all:

@@ -24,6 +24,7 @@ EMBEDDERS = ('random', 'pool', 'interpolated', 'trajectory')
 OPTIMIZERS = ('sgd', 'adam')  # What they are: `matching.optimizer`.
 PLACEMENTS = ('auto', 'device', 'host')
 PRECISIONS = ('float32', 'bfloat16')
+TARGETS = ('fresh', 'cached')
 SCHEDULES = ('half', 'thirds', 'constant')  # See `training.step`.
 
 
@@ -320,6 +321,11 @@ class EmbedderConfig(Section, prefix='embedder.'):
       before the first are kept instead.
     ahead: epochs that the snapshot for the cross entropy is later than the one
       for the features, at the most; 0 takes one for both. Of a trajectory.
+    targets: fresh: real images are drawn and embedded in each step; cached:
+      ahead, for each network and class, and a step draws among these. Of a pool
+      or a trajectory.
+    draws: of `condense.batch_real` real images and an augmentation, for each
+      network and class, where they are cached.
     dir: folder of the pool, so that runs can share it; None is the workdir's
       `pool`.
   """
@@ -330,6 +336,8 @@ class EmbedderConfig(Section, prefix='embedder.'):
   networks: int = setting(10, at_least=1)
   snapshots: int = setting(20, at_least=1)
   ahead: int = setting(6, at_least=0)
+  targets: str = setting('fresh', choices=TARGETS)
+  draws: int = setting(16, at_least=1)
   dir: str | None = setting(None, changes_result=False)
 
   def __post_init__(self):
@@ -340,6 +348,22 @@ class EmbedderConfig(Section, prefix='embedder.'):
         f' at most 1, got {self.low} and {self.high}',
         setting='embedder.low',
       )
+    if self.cached and self.name not in ('pool', 'trajectory'):
+      raise InputError(
+        'embedder.targets cached needs networks that come again, not embedder'
+        f'.name {self.name}: set it to trajectory or pool, or targets to fresh',
+        setting='embedder.targets',
+      )
+
+  @property
+  def cached(self) -> bool:
+    """Whether targets are computed ahead."""
+    return self.targets == 'cached'
+
+  @property
+  def cached_draws(self) -> int:
+    """Targets that are computed ahead, for each network and class."""
+    return self.draws if self.cached else 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,14 +77,24 @@ def draw_real(objective: Objective, class_data: ClassData, key: Key) -> Drawn:
   return Drawn(_augment(augmentation, real, operations), weights, augmentation)
 
 
-def make_targets(
+class RealSide(NamedTuple):
+  """What a step takes from the real images.
+
+  Attributes:
+    kept: by term, see `Target`.
+    augmentation: the draw that the synthetic images must share.
+  """
+
+  kept: dict[str, Any]
+  augmentation: tuple[augment.Augmentation, ...]
+
+
+def embed_real(
   objective: Objective,
   data: ClassData,
-  labels: Array,
-  states: tuple[dict[str, Any], ...],
   networks: Variables | Pair,
   keys: Key,
-) -> Target:
+) -> RealSide:
   """Draws and embeds one real batch of every class.
 
   Classes pass one after the other, so that one class's images at a time are
@@ -93,17 +103,15 @@ def make_targets(
   Args:
     objective: the loss.
     data: the real images.
-    labels: int32 [C], see `Target`.
-    states: of the terms, with a leading C, see `Target`.
     networks: the variables of the step's network, or of a pair.
     keys: one for each class [C]; are consumed.
 
   Returns:
-    A `Target` with a leading C.
+    A `RealSide` with a leading C.
   """
   terms, reads = objective.terms, objective.terms.read_of_real
 
-  def draw_and_keep(args):
+  def draw_and_keep(args) -> RealSide:
     drawn = draw_real(objective, *args)
     outputs = by_network(
       lambda variables, reads: embed_batch(
@@ -112,26 +120,46 @@ def make_targets(
       networks,
       reads,
     )
-    return terms.keep(outputs, drawn.weights), drawn.augmentation
+    return RealSide(terms.keep(outputs, drawn.weights), drawn.augmentation)
 
-  if objective.network.mixes_images:
-    drawn = lax.map(lambda args: draw_real(objective, *args), (data, keys))
-    outputs = by_network(
-      lambda variables, reads: embed_together(
-        objective, variables, drawn.images, drawn.weights, reads
-      ),
-      networks,
-      reads,
-    )
-    kept = jax.vmap(terms.keep)(outputs, drawn.weights)
-    augmentation = drawn.augmentation
-  else:
-    kept, augmentation = lax.map(draw_and_keep, (data, keys))
+  if not objective.network.mixes_images:
+    return lax.map(draw_and_keep, (data, keys))
+  drawn = lax.map(lambda args: draw_real(objective, *args), (data, keys))
+  outputs = by_network(
+    lambda variables, reads: embed_together(
+      objective, variables, drawn.images, drawn.weights, reads
+    ),
+    networks,
+    reads,
+  )
+  kept = jax.vmap(terms.keep)(outputs, drawn.weights)
+  return RealSide(kept, drawn.augmentation)
+
+
+def make_targets(
+  data: ClassData,
+  labels: Array,
+  states: tuple[dict[str, Any], ...],
+  real: RealSide,
+  keys: Key,
+) -> Target:
+  """Completes the real side of every class to what a step compares with.
+
+  Args:
+    data: the classes' statistics are read.
+    labels: int32 [C], see `Target`.
+    states: of the terms, with a leading C, see `Target`.
+    real: with a leading C.
+    keys: one for each class [C], the same as for `embed_real`.
+
+  Returns:
+    A `Target` with a leading C.
+  """
   fold = jax.vmap(jax.random.fold_in, (0, None))
   grey = mid_grey(data.mean, data.std)
   return Target(
-    kept,
-    augmentation,
+    real.kept,
+    real.augmentation,
     key=fold(keys, _TERMS),
     rows_key=fold(keys, _ROWS),
     label=labels,
@@ -164,7 +192,7 @@ def class_losses(
     objective: the loss.
     images: as stored, normalised [C, S, H, W, D].
     targets: with a leading C.
-    networks: as for `make_targets`.
+    networks: as for `embed_real`.
   """
   chex.assert_rank(images, 5)
   outputs = _embed_synthetic(objective, images, targets, networks)
@@ -204,7 +232,7 @@ def class_gradients(
     objective: the loss.
     images: as stored, normalised [C, S, H, W, D].
     targets: with a leading C.
-    networks: as for `make_targets`.
+    networks: as for `embed_real`.
 
   Returns:
     The gradient [C, S, H, W, D] and the comparison.

@@ -14,6 +14,7 @@ from dm_jax.draws import class_keys, draw
 from dm_jax.errors import InputError
 from dm_jax.images.normalise import normalise
 from dm_jax.images.storage import Storage
+from dm_jax.matching.loss import RealSide
 from dm_jax.types import Array, Embedder, Key
 
 
@@ -49,6 +50,9 @@ class Problem:
     embedder: key -> variables, a `jax.tree_util.Partial`: the arrays that it
       holds are arguments of the compiled step, not constants in it.
     labels: int32 [C], the index of each class among the network's logits.
+    cached: the real images' side of the loss with leading C, P, K, for an
+      embedder that gives `Numbered` ones of P networks; no real image is read
+      then. None: real images are drawn and embedded in each step.
   """
 
   data: ClassData
@@ -56,10 +60,15 @@ class Problem:
   class_keys: Key
   embedder: Embedder
   labels: Array
+  cached: RealSide | None = None
 
 
 def make_problem(
-  data: ClassData, key: Key, embedder: Embedder, labels: Array | None = None
+  data: ClassData,
+  key: Key,
+  embedder: Embedder,
+  labels: Array | None = None,
+  cached: RealSide | None = None,
 ) -> Problem:
   """Returns the `Problem` whose every draw follows from `key`.
 
@@ -68,6 +77,7 @@ def make_problem(
     key: of the run, the same as for `init_state`.
     embedder: key -> variables; `network.init` gives the paper's random ones.
     labels: see `Problem`; None is 0, 1, ...
+    cached: see `Problem`.
   """
   _, network_key, classes_key = jax.random.split(key, 3)
   # A Partial around a Partial would hide its arrays in the program.
@@ -76,7 +86,9 @@ def make_problem(
   if labels is None:
     labels = jnp.arange(data.classes, dtype=jnp.int32)
   keys = class_keys(classes_key, data.numbers)
-  return Problem(data, network_key, keys, embedder, labels)
+  if cached is not None:  # Nothing of the images but their shape is read.
+    data = dataclasses.replace(data, images=data.images[:, :1])
+  return Problem(data, network_key, keys, embedder, labels, cached)
 
 
 def init_images(

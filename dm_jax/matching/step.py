@@ -18,8 +18,14 @@ from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import ClassAxis
 from dm_jax.images.normalise import clip
+from dm_jax.matching.cached import look_up
 from dm_jax.matching.embed import output_shapes
-from dm_jax.matching.loss import Comparison, class_gradients, make_targets
+from dm_jax.matching.loss import (
+  Comparison,
+  class_gradients,
+  embed_real,
+  make_targets,
+)
 from dm_jax.matching.objective import Objective, make_objective
 from dm_jax.matching.optimizer import (
   PixelOptimizer,
@@ -29,7 +35,7 @@ from dm_jax.matching.optimizer import (
 from dm_jax.matching.state import CondenseState, Problem, init_images
 from dm_jax.matching.terms import Term
 from dm_jax.networks.registry import default_network
-from dm_jax.types import Array, Key, Network
+from dm_jax.types import Array, Key, Network, Numbered, Pair, Variables
 
 Losses = dict[str, Array]  # [C] by term.
 Step = Callable[[CondenseState, Problem], tuple[CondenseState, Losses]]
@@ -80,10 +86,16 @@ def make_algorithm(
 
   def gradient(state: CondenseState, problem: Problem):
     fold = jax.random.fold_in
-    networks = problem.embedder(fold(problem.network_key, state.step))
+    drawn = problem.embedder(fold(problem.network_key, state.step))
     keys = jax.vmap(fold, (0, None))(problem.class_keys, state.step)
+    if problem.cached is None:
+      networks = cast(Variables | Pair, drawn)
+      real = embed_real(objective, problem.data, networks, keys)
+    else:
+      networks, number = cast(Numbered, drawn)
+      real = look_up(problem.cached, number, keys)
     targets = make_targets(
-      objective, problem.data, problem.labels, state.terms, networks, keys
+      problem.data, problem.labels, state.terms, real, keys
     )
     return class_gradients(objective, state.images, targets, networks)
 

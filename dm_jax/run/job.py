@@ -90,12 +90,15 @@ class Job:
   @functools.cached_property
   def plan(self) -> Plan:
     """Every open setting of condensing, resolved when first asked for."""
+    embedder = self.config.embedder
+    networks = snapshots_held(embedder, self.config.pretrain)
     return make_plan(
       self.config.condense,
       self.split.train,
       self.network,
       self.config.data.placement,
-      networks=snapshots_held(self.config.embedder, self.config.pretrain),
+      networks=networks,
+      targets=networks * embedder.cached_draws,
       shares=processes.shares(self.split.train.classes),
     )
 

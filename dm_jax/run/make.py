@@ -9,7 +9,9 @@ import time
 from typing import NamedTuple
 
 from dm_jax.condensing.loop import Metrics
+from dm_jax.condensing.targets import make_targets_ahead
 from dm_jax.errors import Diverged, InputError
+from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState
 from dm_jax.networks.labels import label
 from dm_jax.records.checkpoint import Checkpoints
@@ -161,12 +163,12 @@ class Maker:
       start = anew(self.team.begin(number)) if restored is None else restored
       self._keep_resumption(int(start.state.step))
       unfinished = int(start.state.step) < config.condense.steps
-      embedder = self._embedder() if unfinished else None
+      networks = self._networks() if unfinished else (None, None)
       with Recorder(job, number, checkpoints, start, self.request) as recorder:
         if restored is None:
           recorder.draw(start.state)
         validate(job, self.results, self.request, number, start.state)
-        made = self._condense_recorded(number, start.state, recorder, embedder)
+        made = self._condense_recorded(number, start.state, recorder, networks)
       self._keep_condensing(number, recorder.measured())
     made = with_provenance(made, job, 'dm', number)
     self._save(made, 'dm', folder / 'synthetic.npz')
@@ -183,7 +185,7 @@ class Maker:
     number: int,
     state: CondenseState,
     recorder: Recorder,
-    embedder: Embedder | None,
+    networks: tuple[Embedder | None, RealSide | None],
   ) -> SyntheticSet:
     before = self._compile_seconds(number)
 
@@ -200,7 +202,7 @@ class Maker:
         raise
 
     try:
-      return self.team.condense(number, state, callback, embedder)
+      return self.team.condense(number, state, callback, *networks)
     except Diverged as error:
       recorder.save(error.state)
       raise
@@ -223,12 +225,12 @@ class Maker:
       self.job.say(f'resuming at step {step}')
       self.results.keep(self.results.now.with_resumption(step))
 
-  def _embedder(self) -> Embedder | None:
-    """The pool of partly trained networks, if the config has one."""
+  def _networks(self) -> tuple[Embedder | None, RealSide | None]:
+    """What draws from the pool, if the config has one, and cached targets."""
     job = self.job
     config = job.config.embedder
     if config.name == 'random':
-      return None
+      return None, None
     folder = job.folder / 'pool' if config.dir is None else Path(config.dir)
     # The seed, which splits the data, too, is in the key.
     held_out = job.config.data.validation
@@ -246,15 +248,27 @@ class Maker:
         fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
         callback=update,
       )
-    if config.name != 'pool':
-      return pool.embedder(config)
-    chosen = pool.within(config.low, config.high)
-    job.say(
-      f'embedding with {len(chosen.accuracies)} of {len(pool.accuracies)}'
-      ' networks, their validation accuracies'
-      f' {chosen.accuracies.min():.1%} to {chosen.accuracies.max():.1%}'
-    )
-    return chosen.embedder()
+    if config.name == 'pool':
+      whole, pool = pool, pool.within(config.low, config.high)
+      job.say(
+        f'embedding with {len(pool.accuracies)} of {len(whole.accuracies)}'
+        ' networks, their validation accuracies'
+        f' {pool.accuracies.min():.1%} to {pool.accuracies.max():.1%}'
+      )
+    if not config.cached:
+      return pool.embedder(config), None
+    with progress('embed real images', 'draw', self.request) as update:
+      cached = make_targets_ahead(
+        job.plan,
+        job.split.train,
+        pool.variables,
+        config,
+        job.key(Purpose.EMBED),
+        folder,
+        fingerprint=f'{job.inputs["data"]}, {held_out} held out',
+        callback=update,
+      )
+    return pool.embedder(config), cached
 
 
 def with_provenance(

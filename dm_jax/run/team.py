@@ -21,6 +21,7 @@ from dm_jax.condensing.condense import STATE_AXES, condense_classes
 from dm_jax.config.sections import EvalConfig
 from dm_jax.devices import layout as parallel
 from dm_jax.errors import Diverged, InputError, one_line
+from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState
 from dm_jax.run import interrupts, processes
 from dm_jax.run.interrupts import Interrupted, Request
@@ -134,13 +135,14 @@ class Team(loop.Peers):
     state = job.plan.algorithm.init(train.own, key, start)
     return self.share({}, state)[1]
 
-  @_task('callback', 'embedder')
+  @_task('callback', 'embedder', 'cached')
   def condense(
     self,
     number: int,
     state: CondenseState,
     callback: Callable[[CondenseState, loop.Metrics], None] | None = None,
     embedder: Embedder | None = None,
+    cached: RealSide | None = None,
   ) -> SyntheticSet:
     """Condenses set 0 to K - 1 from a state on, see `condense_classes`."""
     job = self._job
@@ -152,6 +154,7 @@ class Team(loop.Peers):
       state=state,
       callback=callback,
       embedder=embedder,
+      cached=cached,
       plan=job.plan,
       peers=self if processes.count() > 1 else loop.ALONE,
     )

@@ -18,7 +18,16 @@ from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.features import accuracy
-from dm_jax.types import AnyArray, Array, Json, Key, Network, Pair, Variables
+from dm_jax.types import (
+  AnyArray,
+  Array,
+  Json,
+  Key,
+  Network,
+  Numbered,
+  Pair,
+  Variables,
+)
 
 # What NumPy meets in files that are damaged or something else.
 _UNREADABLE = (
@@ -82,6 +91,8 @@ class Pool:
   ) -> jax.tree_util.Partial:
     """Returns key -> variables, or a `Pair`, drawn as the config's name says.
 
+    Where targets are cached, it gives them `Numbered`.
+
     The networks are leaves of it, so that a compiled step takes them as
     arguments; they take P times the memory of one.
 
@@ -92,16 +103,17 @@ class Pool:
     Source: TGDD (trajectory), DANCE (interpolated).
     """
     variables = self.variables
-    if config.name == 'pool':
-      draw = _draw
-    elif config.name == 'trajectory':
-      per_network = len(self.epochs) // config.networks
-      draw = _Trajectory(config.networks, per_network, config.ahead)
-    else:
+    if config.name == 'interpolated':
       last = self.epochs == self.epochs.max()
       ends = (self.epochs == 0) | last
       variables = jax.tree.map(lambda leaf: leaf[ends], variables)
       draw = _interpolate
+    else:
+      draw = _draw
+      if config.name == 'trajectory':
+        per_network = len(self.epochs) // config.networks
+        draw = _Trajectory(config.networks, per_network, config.ahead)
+      draw = draw if config.cached else _WithoutNumber(draw)
     return jax.tree_util.Partial(
       draw, jax.tree.map(jax.numpy.asarray, variables)
     )
@@ -329,9 +341,19 @@ def _load(
   return jax.tree.unflatten(jax.tree.structure(like), leaves), accuracies
 
 
-def _draw(variables: Variables, key: Key) -> Variables:
+@dataclasses.dataclass(frozen=True)
+class _WithoutNumber:
+  """What `draw` gives, without the number."""
+
+  draw: Callable[[Variables, Key], Numbered]
+
+  def __call__(self, variables: Variables, key: Key) -> Variables | Pair:
+    return self.draw(variables, key).networks
+
+
+def _draw(variables: Variables, key: Key) -> Numbered:
   index = jax.random.randint(key, (), 0, _count(variables))
-  return _take(variables, index)
+  return Numbered(_take(variables, index), index)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,18 +370,18 @@ class _Trajectory:
   per_network: int
   ahead: int
 
-  def __call__(self, variables: Variables, key: Key) -> Variables | Pair:
+  def __call__(self, variables: Variables, key: Key) -> Numbered:
     network_key, first_key, second_key = jax.random.split(key, 3)
     draw = jax.random.randint
     start = draw(network_key, (), 0, self.networks) * self.per_network
     first = draw(first_key, (), 0, self.per_network)
+    number = start + first
     if not self.ahead:  # One pass through one network serves both.
-      return _take(variables, start + first)
+      return Numbered(_take(variables, number), number)
     end = jax.numpy.minimum(first + self.ahead, self.per_network - 1)
     second = draw(second_key, (), first, end + 1)
-    return Pair(
-      _take(variables, start + first), _take(variables, start + second)
-    )
+    pair = Pair(_take(variables, number), _take(variables, start + second))
+    return Numbered(pair, number)
 
 
 def _interpolate(variables: Variables, key: Key) -> Pair:

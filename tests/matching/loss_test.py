@@ -58,7 +58,8 @@ def objective(network=PIXELS, **changes):
 def make_targets(objective, data, variables, keys):
   labels = jnp.arange(data.classes, dtype=jnp.int32)
   states = ({'mean': ()},)
-  return matching.make_targets(objective, data, labels, states, variables, keys)
+  real = matching.embed_real(objective, data, variables, keys)
+  return matching.make_targets(data, labels, states, real, keys)
 
 
 def class_losses(objective, images, targets, variables):

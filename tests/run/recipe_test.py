@@ -125,12 +125,86 @@ def test_a_shared_pool_is_trained_once(start, finished, tmp_path):
   assert {file: file.stat().st_mtime_ns for file in pool.iterdir()} == before
 
 
+CACHED = {'embedder.targets': 'cached', 'embedder.draws': 2}
+
+
+@pytest.fixture(scope='module')
+def cached(start, finished, tmp_path_factory):
+  """A run that computed its targets ahead, with the pool of another."""
+  folder = tmp_path_factory.mktemp('cached')
+  pool = tmp_path_factory.mktemp('pool')
+  shutil.copytree(finished[0] / 'pool', pool, dirs_exist_ok=True)
+  start(folder, **CACHED, **{'embedder.dir': str(pool)})
+  return folder, pool
+
+
+def targets(pool):
+  return sorted(pool.glob('targets_*.npz'))
+
+
+def test_cached_targets_serve_every_size_and_seed_of_set(
+  start, cached, tmp_path
+):
+  _, pool = cached
+  (file,) = targets(pool)
+  before = file.stat().st_mtime_ns
+  more = {'condense.images_per_class': 2, 'condense.cross_entropy': 0.5}
+  start(
+    tmp_path / 'run', sets=2, **CACHED, **more, **{'embedder.dir': str(pool)}
+  )
+  assert [file] == targets(pool)
+  assert file.stat().st_mtime_ns == before
+
+
+def test_other_targets_get_another_file(start, cached, tmp_path):
+  _, pool = cached
+  shared = tmp_path / 'pool'
+  shutil.copytree(pool, shared)
+  dir = {'embedder.dir': str(shared)}
+  start(tmp_path / 'a', **{**CACHED, 'condense.augment': 'crop'}, **dir)
+  assert len(targets(shared)) == 2
+  start(tmp_path / 'b', **{**CACHED, 'embedder.draws': 3}, **dir)
+  assert len(targets(shared)) == 3
+
+
+def test_a_run_with_cached_targets_resumes_to_the_same_bytes(
+  start, cached, tmp_path
+):
+  made, pool = cached
+  folder = tmp_path / 'run'
+  shutil.copytree(made, folder)
+  shutil.rmtree(folder / 'checkpoints' / '4')
+  (folder / 'synthetic.npz').unlink()
+  start(folder, **CACHED, **{'embedder.dir': str(pool)})
+  again = (folder / 'synthetic.npz').read_bytes()
+  assert again == (made / 'synthetic.npz').read_bytes()
+
+
+def test_damaged_targets_are_refused_in_a_line(start, cached, tmp_path):
+  _, pool = cached
+  shared = tmp_path / 'pool'
+  shutil.copytree(pool, shared)
+  (file,) = targets(shared)
+  file.write_bytes(file.read_bytes()[:-200])
+  with pytest.raises(InputError, match='cannot be read as targets') as error:
+    start(tmp_path / 'run', **CACHED, **{'embedder.dir': str(shared)})
+  assert '\n' not in str(error.value)
+
+
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
     (
       {'embedder.name': 'random'},
       'cross_entropy 2.5 needs trained networks: set embedder.name trajectory',
+    ),
+    (
+      {**CACHED, 'embedder.name': 'interpolated'},
+      'embedder.targets cached needs networks that come again',
+    ),
+    (
+      {**CACHED, 'network.norm': 'batch'},
+      'embedder.targets cached needs a network that embeds each image alone',
     ),
     ({'pretrain.epochs': 0}, 'pretrain.epochs must be at least 1, got 0'),
     ({'pretrain.cutmix': 1.5}, r'pretrain.cutmix must be in \[0, 1\], got 1.5'),

@@ -1,0 +1,136 @@
+"""Targets that are computed ahead, in memory or as a file beside their pool."""
+
+from collections.abc import Callable
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+import zipfile
+
+import jax
+import numpy as np
+
+from dm_jax.condensing.plan import Plan
+from dm_jax.config.sections import EmbedderConfig
+from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.errors import InputError
+from dm_jax.files import write_atomically
+from dm_jax.matching.cached import ahead_shapes, embed_ahead
+from dm_jax.matching.loss import RealSide
+from dm_jax.types import Json, Key, Variables
+
+# What NumPy meets in files that are damaged or something else.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def make_targets_ahead(
+  plan: Plan,
+  data: ClassData,
+  snapshots: Variables,
+  config: EmbedderConfig,
+  key: Key,
+  folder: Path | None = None,
+  *,
+  fingerprint: str = '',
+  callback: Callable[[int, int], None] | None = None,
+) -> RealSide:
+  """Computes what steps compare with, or reads what is saved.
+
+  Every set that is condensed of the same data with the same networks, whatever
+  its size, storage and seed, can use them.
+
+  Args:
+    plan: the loss, and how many images pass at a time.
+    data: the real images.
+    snapshots: variables of the pool's networks, each leaf with a leading P.
+    config: `draws` for each network and class.
+    key: every draw follows from it; is consumed.
+    folder: where they are saved; None keeps them in memory alone. Targets of
+      other settings, networks or data get another file there.
+    fingerprint: of the data.
+    callback: gets (draws done, draws in all). What it raises ends the work.
+
+  Returns:
+    See `embed_ahead`.
+
+  Raises:
+    InputError: not all classes are held here, or a file that is damaged or
+      cannot be written.
+  """
+  check_whole(data, 'targets that are computed ahead')
+  header = _header(plan, snapshots, config, key, fingerprint)
+  text = json.dumps(header, sort_keys=True)
+  path = None
+  if folder is not None:
+    path = folder / f'targets_{hashlib.sha256(text.encode()).hexdigest()}.npz'
+    if path.exists():
+      return _load(path, plan, data, snapshots, config)
+  made = embed_ahead(
+    plan.objective, data, snapshots, config.draws, key, callback
+  )
+  if path is not None:
+    _save(path, text, made)
+  return made
+
+
+def _header(
+  plan: Plan,
+  snapshots: Variables,
+  config: EmbedderConfig,
+  key: Key,
+  fingerprint: str,
+) -> Json:
+  """Returns all that determines the targets."""
+  networks = hashlib.sha256()
+  for leaf in jax.tree.leaves(snapshots):
+    networks.update(np.ascontiguousarray(leaf).data)
+  objective = plan.objective
+  return {
+    'data': fingerprint,
+    'networks': networks.hexdigest(),
+    'key': jax.random.key_data(key).tolist(),
+    'draws': config.draws,
+    'batch_real': objective.batch_real,
+    'augment': objective.operations,
+    'precision': objective.precision,
+    'terms': objective.terms.names,
+  }
+
+
+def _save(path: Path, header: str, made: RealSide) -> None:
+  leaves = jax.tree.leaves(made)
+  arrays: dict[str, Any] = {
+    'header': np.array(header),
+    **{f'leaf_{i:03d}': leaf for i, leaf in enumerate(leaves)},
+  }
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: np.savez(file, **arrays))
+  except OSError as error:
+    raise InputError(
+      f'targets cannot be written to {path}: {error}; make room, or choose'
+      ' another embedder.dir'
+    ) from error
+
+
+def _load(
+  path: Path,
+  plan: Plan,
+  data: ClassData,
+  snapshots: Variables,
+  config: EmbedderConfig,
+) -> RealSide:
+  """Returns what `_save` wrote; its name says that it is what is wanted."""
+  like = ahead_shapes(plan.objective, data, snapshots, config.draws)
+  try:
+    with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
+      leaves = [file[name] for name in sorted(file.files) if 'leaf' in name]
+    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
+    if [(leaf.shape, leaf.dtype) for leaf in leaves] != shapes:
+      raise ValueError('its arrays have other shapes')
+  except _UNREADABLE as error:
+    raise InputError(
+      f'{path} cannot be read as targets: {error}; delete it, or choose'
+      ' another embedder.dir'
+    ) from error
+  return jax.tree.unflatten(jax.tree.structure(like), leaves)
