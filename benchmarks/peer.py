@@ -6,8 +6,10 @@
 Both run in one process, on the device that JAX uses and with as many threads,
 and take turns; figures are medians. Pixels are random, of CIFAR-10's shape.
 
-  condense  a whole step: a fresh random ConvNet, a real batch and an
-            augmentation for each class, the loss, its gradient, the update,
+  condense  a whole step of --recipe: paper, with a fresh random ConvNet, a real
+            batch and an augmentation for each class, the loss, its gradient,
+            the update; or trajectory, with snapshots of trainings, tiles and a
+            cross entropy (the snapshots are random networks here),
   evaluate  training ConvNets on a synthetic set and testing each on 256 images.
 
 Compiling is not counted. Before anything is timed, it is checked that both
@@ -16,6 +18,7 @@ compute the same.
 
 from collections.abc import Callable
 import contextlib
+import dataclasses
 import functools
 import json
 import math
@@ -31,7 +34,7 @@ import jax
 import numpy as np
 import torch
 
-from benchmarks import peer_torch
+from benchmarks import peer_torch, peer_trajectory
 from benchmarks.peer_check import check, random_data
 from benchmarks.rates import count_threads
 import dm_jax
@@ -39,13 +42,20 @@ from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.errors import choose
 from dm_jax.images.normalise import normalise
+from dm_jax.matching.optimizer import resolve_optimizer
 from dm_jax.run.facts import describe_machine
 from dm_jax.synthetic_set import package_versions
+from dm_jax.training.embedders import Pool, snapshots_held
 
 _WHAT = flags.DEFINE_list('what', ['condense', 'evaluate'], 'What to measure.')
 _ROUNDS = flags.DEFINE_integer('rounds', 7, 'Measurements of each.')
 _WIDTH = flags.DEFINE_integer('width', 128, 'See NetworkConfig.width.')
-_BATCH = flags.DEFINE_integer('batch_real', 256, 'Real images per class.')
+_RECIPE = flags.DEFINE_enum(
+  'recipe', 'paper', ['paper', 'trajectory'], 'Whose step condense measures.'
+)
+_BATCH = flags.DEFINE_integer(
+  'batch_real', None, "Real images per class; by default the recipe's."
+)
 _SIZE = flags.DEFINE_integer('images_per_class', 10, 'Synthetic images.')
 _CLASSES = flags.DEFINE_integer('classes', 10, 'Classes.')
 _REAL = flags.DEFINE_integer('real', 5000, 'Images per class to draw from.')
@@ -86,31 +96,83 @@ def make_network() -> dm_jax.Network:
   )
 
 
-def make_torch_steps(data: dm_jax.ClassData, device) -> Callable[[int], None]:
-  """Returns a function that takes some steps on its own synthetic images."""
+def get_recipe() -> dm_jax.Recipe:
+  """Returns the recipe, with the flags' sizes and an end far away."""
+  recipe = dm_jax.recipe(
+    _RECIPE.value,
+    image_shape=peer_torch.SHAPE,
+    images_per_class=_SIZE.value,
+  )
+  condense = dataclasses.replace(
+    recipe.condense,
+    batch_real=_BATCH.value or recipe.condense.batch_real,
+    steps=_ENDLESS,
+    log_every=_ENDLESS,
+  )
+  return dataclasses.replace(recipe, condense=condense)
+
+
+def make_torch_step(
+  data: dm_jax.ClassData, recipe: dm_jax.Recipe, device
+) -> Callable[[], Any]:
+  """Returns a function that takes a step on its own synthetic images."""
   real = peer_torch.RealImages.from_classes(
     data.images, data.mean, data.std, device
   )
   start = [real.draw(label, _SIZE.value) for label in range(data.classes)]
   synthetic = torch.stack(start).requires_grad_()
-  optimizer = peer_torch.make_pixel_optimizer(synthetic)
-  draw = functools.partial(peer_torch.draw_augmentation, 1, device)
+  config, width, classes = recipe.condense, _WIDTH.value, data.classes
+  if recipe.embedder.name == 'random':
+    side, batch = peer_torch.SHAPE[0], config.batch_real
+    optimizer = peer_torch.make_pixel_optimizer(synthetic)
+    draw = functools.partial(peer_torch.draw_augmentation, 1, device)
 
-  def steps(count: int) -> None:
-    for _ in range(count):
-      network = peer_torch.make_convnet(
-        _WIDTH.value, data.classes, peer_torch.SHAPE[0], device
-      )
-      peer_torch.match(network, real, synthetic, optimizer, _BATCH.value, draw)
+    def step():
+      network = peer_torch.make_convnet(width, classes, side, device)
+      peer_torch.match(network, real, synthetic, optimizer, batch, draw)
 
-  return steps
+    return step
+
+  optimizer = peer_trajectory.make_pixel_optimizer(
+    synthetic, resolve_optimizer(config, make_network())
+  )
+  pool = peer_trajectory.make_pool(recipe, width, classes, device)
+
+  def draw():
+    drawn = peer_trajectory.sample(config.augment, device)
+    return functools.partial(peer_trajectory.augment_by, drawn)
+
+  def step():
+    pair = peer_trajectory.draw_pair(pool, recipe.embedder.ahead)
+    peer_trajectory.match(pair, real, synthetic, optimizer, config, draw)
+
+  return step
+
+
+def make_embedder(recipe: dm_jax.Recipe) -> Any:
+  """Returns what draws from as many networks as the recipe keeps, untrained."""
+  if recipe.embedder.name == 'random':
+    return None
+  count = snapshots_held(recipe.embedder, recipe.pretrain)
+  keys = jax.random.split(jax.random.key(0), count)
+  init = jax.jit(functools.partial(jax.lax.map, make_network().init))
+  epochs = np.tile(
+    np.arange(recipe.pretrain.epochs + 1.0), recipe.embedder.networks
+  )
+  pool = Pool(init(keys), np.full(count, np.nan), epochs)
+  return pool.embedder(recipe.embedder)
 
 
 def measure_condense(device) -> Times:
   """Seconds per step: PyTorch's between the library's compiled calls."""
   data = random_data(_CLASSES.value, _REAL.value, peer_torch.SHAPE[0])
-  steps = make_torch_steps(data, device)
+  recipe = get_recipe()
+  step = make_torch_step(data, recipe, device)
   times = Times([], [])
+
+  def steps(count: int) -> None:
+    for _ in range(count):
+      step()
 
   def callback(state, metrics: loop.Metrics) -> None:
     jax.block_until_ready(state.images)
@@ -122,19 +184,14 @@ def measure_condense(device) -> Times:
     if len(times.ours) > _ROUNDS.value:
       raise _Enough
 
-  config = dm_jax.CondenseConfig(
-    images_per_class=_SIZE.value,
-    batch_real=_BATCH.value,
-    steps=_ENDLESS,
-    log_every=_ENDLESS,
-  )
   with contextlib.suppress(_Enough):
     condense_classes(
       data,
-      config,
+      recipe.condense,
       key=jax.random.key(0),
       network=make_network(),
       callback=callback,
+      embedder=make_embedder(recipe),
       devices=jax.local_devices()[:1],
     )
   return times
@@ -207,6 +264,7 @@ def describe(threads: int) -> dict[str, Any]:
   """Returns what a record says about the run itself."""
   return {
     'command': ' '.join(['python', *sys.argv]),
+    'recipe': _RECIPE.value,
     'device': describe_machine()['device'],
     'threads': threads,
     'OMP_WAIT_POLICY': os.environ.get('OMP_WAIT_POLICY'),
@@ -237,7 +295,7 @@ def main(argv: list[str]) -> None:
   torch.manual_seed(0)
   torch.backends.cudnn.benchmark = True  # XLA tries its kernels out as well.
   device = choose_device()
-  check(device)
+  check(device, _RECIPE.value)
   record = describe(threads)
   print(f'{record["device"]}, {threads} threads, median of {_ROUNDS.value}')
   print(', '.join(f'{k} {v}' for k, v in record['versions'].items()))

@@ -1,26 +1,37 @@
 """Asserts that the library and the PyTorch loop compute the same."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks import peer_torch
+from benchmarks import peer_torch, peer_trajectory
 import dm_jax
 from dm_jax.images import augment
+from dm_jax.matching.optimizer import resolve_optimizer
 from dm_jax.training import step as training
+from dm_jax.types import Pair
 
 _WIDTH = 8
 _SIDE = 16
 _TOLERANCE = 1e-4  # Of the largest value.
 
 
-def check(device) -> None:
-  """Asserts that both compute the same, in full float32."""
+def check(device, recipe: str) -> None:
+  """Asserts that both compute the same, in full float32.
+
+  Args:
+    device: PyTorch's.
+    recipe: whose step is measured.
+  """
   exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
   with exact, jax.default_matmul_precision('float32'):
     check_matching(device)
+    if recipe != 'paper':
+      check_trajectory(device, recipe)
     check_training(device)
     check_augmentation(device)
 
@@ -101,6 +112,70 @@ def check_matching(device) -> None:
     assert_close('synthetic images', moved, synthetic.detach())
 
 
+def check_trajectory(device, name: str) -> None:
+  """Asserts the same of the recipe, and of its augmentations together."""
+  data = random_data(classes=2, count=12, side=_SIDE)
+  recipe = dm_jax.recipe(name, image_shape=data.image_shape, images_per_class=3)
+  check_stages(device, recipe.condense.augment)
+  network = make_network(data.classes)
+  # All images of each class, stored or real: in any order.
+  config = dataclasses.replace(
+    recipe.condense, batch_real=12, augment='none', decoded_at_once=0
+  )
+  moves = resolve_optimizer(config, network)
+  peer_trajectory.check_covered(recipe, moves)
+  first, second = map(network.init, jax.random.split(jax.random.key(1)))
+  key = jax.random.key(0)
+  step = jax.jit(dm_jax.make_step(network, config))
+  start = dm_jax.init_state(data, config, key, network=network)
+  real = peer_torch.RealImages.from_classes(
+    data.images, data.mean, data.std, device
+  )
+  for variables in (Pair(first, second), first):  # As `embedder.ahead` says.
+    embedder = jax.tree_util.Partial(same_variables, variables)
+    problem = dm_jax.make_problem(data, key, embedder)
+    networks = variables if isinstance(variables, Pair) else (variables,)
+    copied = [to_convnet(v, data.classes, device) for v in networks]
+    pair = (*copied, None)[:2]
+    state = start
+    stored = peer_torch.to_torch(state.images, device).requires_grad_()
+    optimizer = peer_trajectory.make_pixel_optimizer(stored, moves)
+    for _ in range(2):
+      state, losses = step(state, problem)
+      loss = peer_trajectory.match(
+        pair, real, stored, optimizer, config, lambda: peer_torch.keep
+      )
+      assert_close('losses', np.sum([*losses.values()]), loss)
+      moved = np.moveaxis(np.asarray(state.images), -1, -3)
+      assert_close('stored images', moved, stored.detach())
+
+
+def check_stages(device, text: str) -> None:
+  """Asserts that one draw of all stages makes the same of every image."""
+  images = random_images()
+  drawn = peer_trajectory.sample(text, device)
+  theirs = peer_trajectory.augment_by(
+    drawn, peer_torch.to_torch(images, device)
+  )
+  stages = augment.parse(text)
+  ours = tuple(
+    augment.Augmentation(jnp.int32(stage.index(name)), padded(values)[0])
+    for stage, (name, values) in zip(stages, drawn, strict=True)
+  )
+  apply = jax.vmap(lambda image: augment.apply(ours, image, stages))
+  assert_close(text, np.moveaxis(np.asarray(apply(images)), -1, 1), theirs)
+
+
+def random_images():
+  draw = np.random.default_rng(0).standard_normal
+  return jnp.asarray(draw((64, *peer_torch.SHAPE), np.float32))
+
+
+def padded(values):
+  """[N, k] of PyTorch -> [N, 3] as the library has them."""
+  return jnp.asarray(F.pad(values, (0, 3 - values.shape[1])).cpu().numpy())
+
+
 def check_training(device) -> None:
   """Asserts that eight steps give the same logits, unaugmented."""
   count, classes = 12, 3
@@ -127,12 +202,10 @@ def check_training(device) -> None:
 
 def check_augmentation(device) -> None:
   """Asserts that each operation makes the same of the same values."""
-  draw = np.random.default_rng(0).standard_normal
-  images = jnp.asarray(draw((64, *peer_torch.SHAPE), np.float32))
+  images = random_images()
   copied = peer_torch.to_torch(images, device)
   for name, operation in peer_torch.OPERATIONS.items():
     values = operation.sample(len(images), device)
     theirs = operation.apply(copied, values)
-    padded = F.pad(values, (0, 3 - values.shape[1])).cpu().numpy()
-    ours = jax.vmap(augment.OPERATIONS[name].apply)(images, jnp.asarray(padded))
+    ours = jax.vmap(augment.OPERATIONS[name].apply)(images, padded(values))
     assert_close(name, np.moveaxis(np.asarray(ours), -1, 1), theirs)
