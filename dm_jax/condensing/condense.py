@@ -24,7 +24,8 @@ from dm_jax.matching.terms import Term
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import default_network
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.training.embedders import make_pool, snapshots_held
+from dm_jax.training.embedders import snapshots_held
+from dm_jax.training.pool import make_pool
 from dm_jax.types import AnyArray, Embedder, Key, Network
 
 # Which leaves have a class axis; pytree prefixes, see `devices.layout`.

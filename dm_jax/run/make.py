@@ -26,7 +26,7 @@ from dm_jax.run.team import Team
 from dm_jax.run.validate import validate
 from dm_jax.selection.select import needs_training
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.training import embedders as embedder_pool
+from dm_jax.training import pool as embedder_pool
 from dm_jax.training import pretrain as pretraining
 from dm_jax.types import Embedder
 

@@ -26,8 +26,8 @@ from dm_jax.selection.select import (
   stored_as,
 )
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.embedders import check_pool
 from dm_jax.training.evaluate import check_batches
+from dm_jax.training.pool import check_pool
 
 
 def prepare(

@@ -19,7 +19,7 @@ from dm_jax.errors import InputError
 from dm_jax.networks.registry import make_network
 from dm_jax.selection.select import check_selection, select_classes
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.embedders import check_pool
+from dm_jax.training.pool import check_pool
 from dm_jax.training.pretrain import pretrain
 
 # Four classes of unequal sizes, in no order.

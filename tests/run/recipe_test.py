@@ -17,7 +17,7 @@ from dm_jax.data.class_data import ClassData
 from dm_jax.errors import InputError
 from dm_jax.run.config import RunConfig
 from dm_jax.run.run import run
-from dm_jax.training.embedders import make_pool
+from dm_jax.training.pool import make_pool
 
 # `trajectory`, with less of everything.
 SMALL = {
