@@ -1,8 +1,9 @@
 """Trains pools of networks to embed with, and keeps them in files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 import zipfile
@@ -15,9 +16,9 @@ from dm_jax.config.sections import EmbedderConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
-from dm_jax.training import pretrain as pretraining
 from dm_jax.training.embedders import Pool
 from dm_jax.training.features import accuracy
+from dm_jax.training.pretrain import pretrain_each, row, total_steps
 from dm_jax.types import AnyArray, Json, Key, Network, Variables
 
 # What NumPy meets in files that are damaged or something else.
@@ -45,11 +46,14 @@ def make_pool(
   *,
   fingerprint: str = '',
   callback: Callable[[int, int], None] | None = None,
+  devices: Sequence[Any] | None = None,
 ) -> Pool:
-  """Trains the networks of a pool one by one, or reads those that are saved.
+  """Trains the networks of a pool, or reads those that are saved.
 
-  Network i follows from `fold_in(key, i)`, so that a pool can grow. It is saved
-  when it is finished; an interrupted call goes on after the last finished one.
+  As many at a time as there are devices, one on each, which changes no draw:
+  network i follows from `fold_in(key, i)`, so that a pool can grow. Each is
+  saved when it is finished; an interrupted call trains only those that are
+  missing.
 
   Args:
     network: what to train.
@@ -64,6 +68,7 @@ def make_pool(
     fingerprint: of what the arguments do not tell: the data and the network.
     callback: gets (steps done, steps in all), summed over the networks, about
       once a second. What it raises ends the training.
+    devices: which to use; None for all local ones.
 
   Returns:
     All snapshots of all networks, one network after the other.
@@ -73,35 +78,45 @@ def make_pool(
       diverged, or a saved one that is damaged or was made in another way.
   """
   check_pool(train, len(validation_labels), config, pretrain)
-  total = pretraining.total_steps(train, pretrain)
+  total = total_steps(train, pretrain)
   validation = (validation_images, validation_labels, train.mean, train.std)
   steps = snapshot_steps(config, pretrain, total)
   epochs = np.array(steps) / total * pretrain.epochs
-  parts = []
-  for i in range(config.networks):
-    network_key = jax.random.fold_in(key, i)
+  keys = [jax.random.fold_in(key, i) for i in range(config.networks)]
+  headers = [_header(k, config, pretrain, fingerprint) for k in keys]
+  paths = [
+    None if folder is None else folder / f'network_{i:03d}.npz'
+    for i in range(config.networks)
+  ]
+  parts: dict[int, tuple[Variables, np.ndarray]] = {}
 
-    def report(done, i=i):
-      if callback is not None:
-        callback(i * total + done, config.networks * total)
+  def report(done: int) -> None:
+    if callback is not None:
+      callback(len(parts) * total + done, config.networks * total)
 
-    def train_one(network_key=network_key, report=report):
-      return _train(
-        network, train, validation, steps, pretrain, network_key, report
-      )
-
-    if folder is None:
-      parts.append(train_one())
-      continue
-    path = folder / f'network_{i:03d}.npz'
-    header = _header(network_key, config, pretrain, fingerprint)
-    saved = path.exists()
-    if not saved:
-      _save(path, header, *train_one())
-    parts.append(_load(path, header, network))
-    if saved:
-      report(total)
-  variables, accuracies = zip(*parts, strict=True)
+  for i, path in enumerate(paths):
+    if path is not None and path.exists():
+      parts[i] = _load(path, headers[i], network)
+      report(0)
+  missing = [i for i in range(config.networks) if i not in parts]
+  for group in _groups(missing, len(devices or jax.local_devices())):
+    trained = _train(
+      network,
+      train,
+      validation,
+      steps,
+      pretrain,
+      jax.numpy.stack([keys[i] for i in group]),
+      devices,
+      report,
+    )
+    for i, part in zip(group, trained, strict=True):
+      if (path := paths[i]) is not None:
+        _save(path, headers[i], *part)
+        part = _load(path, headers[i], network)
+      parts[i] = part
+  ordered = [parts[i] for i in range(config.networks)]
+  variables, accuracies = zip(*ordered, strict=True)
   stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *variables)
   return Pool(
     stacked, np.concatenate(accuracies), np.tile(epochs, config.networks)
@@ -153,7 +168,7 @@ def check_pool(
       'a pool of networks needs validation images to tell their accuracy: set'
       ' data.validation, e.g. 0.1'
     )
-  total = pretraining.total_steps(train, pretrain)
+  total = total_steps(train, pretrain)
   if config.snapshots > total:
     raise InputError(
       f'embedder.snapshots {config.snapshots} is more than the {total} steps of'
@@ -161,25 +176,51 @@ def check_pool(
     )
 
 
-def _train(network, train, validation, stops, pretrain, key, report):
-  """Returns the snapshots' variables, one after the other, and accuracies."""
+def _groups(missing: list[int], devices: int) -> list[list[int]]:
+  """Cuts into as few groups as the devices allow, nearly of one size.
+
+  A group of another size compiles anew.
+  """
+  rounds = math.ceil(len(missing) / devices)
+  size = math.ceil(len(missing) / max(rounds, 1))
+  return [missing[i * size : (i + 1) * size] for i in range(rounds)]
+
+
+def _train(
+  network, train, validation, stops, pretrain, keys, devices, report
+) -> list[tuple[Variables, np.ndarray]]:
+  """Returns of every key the snapshots, one after the other, and accuracies."""
   snapshots, accuracies = [], []
   images, *_ = validation
+  numbers = range(len(keys))
+
+  def test(variables):
+    return accuracy(network, variables, *validation) if len(images) else np.nan
 
   def callback(done, _, variables):
     if done in stops:
       snapshots.append(jax.tree.map(np.asarray, variables))
-      tested = len(images) > 0
-      accuracies.append(
-        accuracy(network, variables, *validation) if tested else np.nan
-      )
-    report(done)
+      accuracies.append([test(row(variables, i)) for i in numbers])
+    report(done * len(keys))
 
-  pretraining.pretrain(
-    network, train, pretrain, key, callback=callback, stops=stops
+  pretrain_each(
+    network,
+    train,
+    pretrain,
+    keys,
+    callback=callback,
+    stops=stops,
+    devices=devices,
   )
-  stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *snapshots)
-  return stacked, np.array(accuracies, np.float64)
+  return [
+    (
+      jax.tree.map(
+        lambda *leaves, i=i: np.stack([leaf[i] for leaf in leaves]), *snapshots
+      ),
+      np.array([each[i] for each in accuracies], np.float64),
+    )
+    for i in numbers
+  ]
 
 
 def _header(

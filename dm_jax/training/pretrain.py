@@ -1,9 +1,9 @@
-"""Trains one network on the real images, and notes what it forgets."""
+"""Trains networks on the real images, and notes what they forget."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -12,7 +12,7 @@ import numpy as np
 
 from dm_jax.config.sections import PretrainConfig
 from dm_jax.data.class_data import ClassData, check_whole
-from dm_jax.devices.layout import on_one_device
+from dm_jax.devices.layout import ClassLayout, lay_out
 from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import InputError
 from dm_jax.images.augment import parse
@@ -46,14 +46,14 @@ class _Inputs(NamedTuple):
 
   images: Array
   labels: Array
-  order_key: Key
-  batches_key: Key
 
 
 class _Progress(NamedTuple):
   """What changes from step to step.
 
   Attributes:
+    order_key: the order of every epoch follows from it.
+    batches_key: as the augmentation of every batch does from this.
     state: the network in training.
     order: int32 [N], that in which this epoch takes the images.
     right: bool [N], whether an image was right when it was seen last.
@@ -61,6 +61,8 @@ class _Progress(NamedTuple):
     learned: as in `Trained`.
   """
 
+  order_key: Key
+  batches_key: Key
   state: TrainingState
   order: Array
   right: Array
@@ -131,21 +133,84 @@ def pretrain(
 
   Source: forgetting events as in Toneva et al., ICLR 2019.
   """
+  one = None
+  if callback is not None:
+
+    def one(done: int, total: int, variables: Variables) -> None:
+      callback(done, total, row(variables, 0))
+
+  return pretrain_each(
+    network,
+    data,
+    config,
+    key[None],
+    callback=one,
+    stops=stops,
+    devices=jax.local_devices()[:1],
+    pace=pace,
+  )[0]
+
+
+def pretrain_each(
+  network: Network,
+  data: ClassData,
+  config: PretrainConfig,
+  keys: Key,
+  *,
+  callback: Callback | None = None,
+  stops: Collection[int] = (),
+  devices: Sequence[Any] | None = None,
+  pace: Pace = A_SECOND,
+) -> list[Trained]:
+  """Does what `pretrain` does for several networks, sharded over the devices.
+
+  Those of one device are trained one after the other inside a compiled call.
+
+  Args:
+    network: as for `pretrain`.
+    data: as for `pretrain`; every device in use holds them.
+    config: as for `pretrain`.
+    keys: one for each network, [M].
+    callback: as for `pretrain`; steps are those of each network, and the
+      variables have a leading M.
+    stops: as for `pretrain`.
+    devices: which to use; None for all local ones.
+    pace: as for `pretrain`.
+
+  Returns:
+    M networks and what they forgot, up to rounding the same on any number of
+    devices.
+
+  Raises:
+    InputError: as for `pretrain`.
+  """
   parse(config.augment)
   check_whole(data, 'training on the real images')
   batch = min(config.batch_size, int(np.sum(data.counts)))
   training.check_outputs(network, batch, data.image_shape, data.classes)
-  inputs, progress, advance = _start(network, data, config, key)
+  layout = lay_out(len(keys), devices)
+  init, advance = _pretraining_programs(
+    network, TrainingConfig.of(config), (data.mean, data.std), layout
+  )
   total, done, ahead = total_steps(data, config), 0, 1
-  if callback is not None and 0 in stops:
-    callback(0, total, progress.state.variables)
+  inputs = _Inputs(*layout.deal(flatten(data), None))
+  progress, _ = init(layout.deal(keys, 0, donated=True), inputs)
+
+  def report(done: int) -> None:
+    if callback is not None:
+      callback(done, total, layout.gather(progress.state.variables, 0))
+
+  if 0 in stops:
+    report(0)
   ends = sorted({*stops, total} - {0})
   while done < total:
     started = pace.clock()
     end = next(stop for stop in ends if stop > done)
     count = min(ahead, end - done)
-    progress = advance(progress, inputs, np.int32(done), np.int32(count))
-    finite = bool(_all_finite(progress.state.variables))  # Waits, too.
+    progress, finite = advance(
+      progress, inputs, np.int32(done), np.int32(count)
+    )
+    finite = layout.gather_last(finite).all()  # Waits, too.
     seconds = pace.clock() - started
     if not finite:
       raise InputError(
@@ -154,43 +219,73 @@ def pretrain(
         ' smaller one'
       )
     done += count
-    if callback is not None:
-      callback(done, total, progress.state.variables)
+    report(done)
     ahead = pace.next_count(count, seconds, most=total)
-  return Trained(
-    progress.state.variables,
-    np.asarray(progress.events),
-    np.asarray(progress.learned),
+  variables = layout.gather(progress.state.variables, 0)
+  events, learned = (
+    np.asarray(layout.gather(noted, 0))
+    for noted in (progress.events, progress.learned)
   )
+  return [
+    Trained(row(variables, i), events[i], learned[i]) for i in range(len(keys))
+  ]
 
 
-def _start(network, data, config, key):
-  """Returns what `_advance` reads, where it starts, and its program."""
-  init_key, order_key, batches_key = jax.random.split(key, 3)
-  images, labels = flatten(data)
-  images, labels = jnp.asarray(images), jnp.asarray(labels)
-  inputs = on_one_device(_Inputs(images, labels, order_key, batches_key))
-  count = len(labels)
-  init, advance = _pretraining_programs(
-    network, TrainingConfig.of(config), (data.mean, data.std)
-  )
-  progress = _Progress(
-    init(init_key),
-    order=jnp.zeros(count, jnp.int32),
-    right=jnp.zeros(count, bool),
-    events=jnp.zeros(count, jnp.int32),
-    learned=jnp.zeros(count, bool),
-  )
-  return inputs, on_one_device(progress), advance
+def row(variables: Variables, index: int) -> Variables:
+  """Returns the variables of one network, of leaves [M, ...]."""
+  return jax.tree.map(lambda leaf: leaf[index], variables)
 
 
 @functools.lru_cache(maxsize=8)
-def _pretraining_programs(network: Network, config: TrainingConfig, statistics):
-  """Jitted init and advance: equal settings share what is compiled."""
+def _pretraining_programs(
+  network: Network, config: TrainingConfig, statistics, layout: ClassLayout
+):
+  """Init and advance, compiled: equal settings and layouts share them."""
+  init = functools.partial(_init, network, config)
+  advance = functools.partial(_advance_each, network, config, statistics)
   return (
-    jax.jit(functools.partial(training.init_training, network, config)),
-    jax.jit(functools.partial(_advance, network, config, statistics)),
+    layout.map(init, (0, None)),
+    layout.map(advance, (0, None, None, None)),
   )
+
+
+def _init(network: Network, config: TrainingConfig, keys: Key, inputs: _Inputs):
+  """Keys of a device's networks -> (how they start, nothing)."""
+  count = len(inputs.labels)
+
+  def one(key: Key) -> _Progress:
+    init_key, order_key, batches_key = jax.random.split(key, 3)
+    return _Progress(
+      order_key,
+      batches_key,
+      training.init_training(network, config, init_key),
+      order=jnp.zeros(count, jnp.int32),
+      right=jnp.zeros(count, bool),
+      events=jnp.zeros(count, jnp.int32),
+      learned=jnp.zeros(count, bool),
+    )
+
+  return lax.map(one, keys), ()
+
+
+def _advance_each(
+  network: Network,
+  config: TrainingConfig,
+  statistics,
+  progress: _Progress,
+  inputs: _Inputs,
+  first: Array,
+  count: Array,
+) -> tuple[_Progress, Array]:
+  """Takes steps with a device's networks; tells which are finite."""
+
+  def one(progress: _Progress) -> tuple[_Progress, Array]:
+    after = _advance(
+      network, config, statistics, progress, inputs, first, count
+    )
+    return after, _all_finite(after.state.variables)
+
+  return lax.map(one, progress)
 
 
 def _advance(
@@ -212,14 +307,14 @@ def _advance(
     order = lax.cond(
       place == 0,
       lambda: jax.random.permutation(
-        jax.random.fold_in(inputs.order_key, epoch),
+        jax.random.fold_in(progress.order_key, epoch),
         jnp.arange(images, dtype=jnp.int32),
       ),
       lambda: progress.order,
     )
     rows = lax.dynamic_slice_in_dim(order, place * size, size)
     batch, labels = normalise(inputs.images[rows], *statistics), inputs.labels
-    batch_key = jax.random.fold_in(inputs.batches_key, number)
+    batch_key = jax.random.fold_in(progress.batches_key, number)
     varied = training.vary_batch(
       network, config, batch, labels[rows], batch_key
     )
@@ -243,7 +338,6 @@ def _note(progress: _Progress, rows: Array, right: Array) -> _Progress:
   )
 
 
-@jax.jit
 def _all_finite(tree) -> Array:
   leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
   return jnp.stack(leaves).all()

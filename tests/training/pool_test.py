@@ -136,14 +136,79 @@ def test_an_interrupted_pool_goes_on_after_its_last_network(tmp_path, pool):
     if done > 10:
       raise KeyboardInterrupt
 
+  one = jax.devices()[:1]
   with pytest.raises(KeyboardInterrupt):
-    make(tmp_path, callback=interrupt)
+    make(tmp_path, callback=interrupt, devices=one)
   assert [path.name for path in tmp_path.iterdir()] == ['network_000.npz']
   calls = []
-  assert_equal(make(tmp_path, callback=lambda *args: calls.append(args)), pool)
+  again = make(tmp_path, callback=lambda *args: calls.append(args), devices=one)
+  assert_equal(again, pool)
   assert calls[0] == (10, 20)
   assert calls[-1] == (20, 20)
   assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+
+
+def test_only_the_missing_networks_are_trained(tmp_path):
+  """Of five on three devices: three rounds become one, or two."""
+  config = dataclasses.replace(CONFIG, networks=5)
+  three = jax.devices()[:3]
+  whole = make(tmp_path, config=config, devices=three)
+  saved = {path: path.read_bytes() for path in tmp_path.iterdir()}
+  for lost in ([1, 3], [0, 1, 2, 4]):
+    for i in lost:
+      (tmp_path / f'network_{i:03d}.npz').unlink()
+    calls = []
+    again = make(
+      tmp_path,
+      config=config,
+      devices=three,
+      callback=lambda *args, calls=calls: calls.append(args),
+    )
+    assert_equal(again, whole)
+    assert saved == {path: path.read_bytes() for path in tmp_path.iterdir()}
+    kept = 5 - len(lost)
+    steps = [done for done, total in calls if total == 50]
+    assert len(steps) == len(calls)
+    assert steps[:kept] == [10 * (i + 1) for i in range(kept)]
+    # Two at a time, in either case.
+    assert {step - 10 * kept for step in steps[kept:]} <= {*range(2, 41, 2)}
+    assert steps == sorted(steps)
+    assert steps[-1] == 50
+
+
+def test_a_group_of_networks_that_is_interrupted_is_trained_again(tmp_path):
+  config = dataclasses.replace(CONFIG, networks=3)
+
+  def interrupt(done, total):
+    assert total == 30
+    if done > 20:
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    make(tmp_path, config=config, callback=interrupt, devices=jax.devices()[:2])
+  names = sorted(path.name for path in tmp_path.iterdir())
+  assert names == ['network_000.npz', 'network_001.npz']
+  make(tmp_path, config=config, devices=jax.devices()[:2])
+  assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize('count', [1, 3, 8])
+def test_any_number_of_devices_gives_the_same_pool(count):
+  pretrain = dataclasses.replace(PRETRAIN, augment='color+flip', cutmix=0.5)
+  config = dataclasses.replace(CONFIG, networks=5)
+  devices = jax.devices()[:count]
+  pool = make(None, config=config, pretrain=pretrain, devices=devices)
+  for number in range(5):
+    alone = pretraining.pretrain(
+      COUNTING, TRAIN, pretrain, jax.random.fold_in(KEY, number)
+    )
+    last = jax.tree.map(lambda leaf, n=number: leaf[4 * n + 3], pool.variables)
+    np.testing.assert_allclose(
+      last['params']['weights'],
+      alone.variables['params']['weights'],
+      rtol=1e-5,
+    )
+    assert last['steps'] == alone.variables['steps'] == 10
 
 
 def test_a_pool_can_grow(tmp_path, pool):
