@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from dm_jax.data.class_data import ClassData
-from dm_jax.matching.embed import output_shapes
 from dm_jax.matching.objective import Objective
+from dm_jax.networks.outputs import output_shapes
 from dm_jax.types import Batch, ImageShape, Network
 
 _FLOAT = 4  # Bytes.

@@ -23,7 +23,6 @@ from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.images.storage import get_storage
 from dm_jax.matching.discrepancy import check_images
-from dm_jax.matching.embed import output_shapes
 from dm_jax.matching.objective import (
   Objective,
   classes_together,
@@ -37,6 +36,7 @@ from dm_jax.matching.optimizer import (
 from dm_jax.matching.state import check_start
 from dm_jax.matching.step import Algorithm, make_algorithm
 from dm_jax.matching.terms import Term
+from dm_jax.networks.outputs import check_outputs
 from dm_jax.types import Json, Network
 from dm_jax.words import format_bytes
 
@@ -146,7 +146,13 @@ def make_plan(
   check_condensable(config, data)
   check_network(config, data, network)
   if config.cross_entropy:
-    check_logits(network, data)
+    check_outputs(
+      network,
+      config.batch_real,
+      data.image_shape,
+      data.classes,
+      otherwise=', or set condense.cross_entropy to 0',
+    )
   if targets and network.mixes_images:
     raise InputError(
       'embedder.targets cached needs a network that embeds each image alone:'
@@ -239,16 +245,6 @@ def check_network(
       'batch norm needs more than one image in a batch, these settings give'
       f' {classes} class of {per_batch}: raise condense.images_per_class and'
       " condense.batch_real, or use network.norm 'instance'"
-    )
-
-
-def check_logits(network: Network, data: ClassData) -> None:
-  """Raises InputError if a network cannot tell as many classes apart."""
-  known = output_shapes(network, data.image_shape).logits.shape[-1]
-  if known < data.classes:
-    raise InputError(
-      f'condense.cross_entropy needs a network of {data.classes} outputs, this'
-      f' one has {known}: make it with as many, or set it to 0'
     )
 
 

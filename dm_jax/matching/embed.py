@@ -9,7 +9,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from dm_jax.matching.objective import Objective
-from dm_jax.types import Array, Batch, Network, Outputs, Pair, Variables
+from dm_jax.types import Array, Batch, Outputs, Pair, Variables
 
 _TRAIN = Batch(train=True)
 
@@ -156,18 +156,4 @@ def _lowered(leaf: Array) -> Array:
 def _unflatten(outputs: Outputs, leading: tuple[int, ...]) -> Outputs:
   return jax.tree.map(
     lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), outputs
-  )
-
-
-@functools.lru_cache(maxsize=32)
-def output_shapes(network: Network, image_shape: tuple[int, ...]) -> Outputs:
-  """Returns the shapes of one image's outputs; nothing is computed."""
-  variables = jax.eval_shape(network.init, jax.random.key(0))
-  images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-  outputs = jax.eval_shape(
-    lambda v, x: network.apply(v, x, _TRAIN), variables, images
-  )
-  return jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
-    outputs._replace(variables=None),
   )

@@ -19,7 +19,6 @@ from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import ClassAxis
 from dm_jax.images.normalise import clip
 from dm_jax.matching.cached import look_up
-from dm_jax.matching.embed import output_shapes
 from dm_jax.matching.loss import (
   Comparison,
   class_gradients,
@@ -34,6 +33,7 @@ from dm_jax.matching.optimizer import (
 )
 from dm_jax.matching.state import CondenseState, Problem, init_images
 from dm_jax.matching.terms import Term
+from dm_jax.networks.outputs import output_shapes
 from dm_jax.networks.registry import default_network
 from dm_jax.types import Array, Key, Network, Numbered, Pair, Variables
 

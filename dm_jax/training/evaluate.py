@@ -17,6 +17,7 @@ from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import InputError
 from dm_jax.images.augment import parse
 from dm_jax.networks.linen import AnyNetwork, as_network
+from dm_jax.networks.outputs import check_outputs
 from dm_jax.networks.registry import make_network, paper_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import step as training
@@ -176,7 +177,7 @@ def evaluate_each(
   count = len(training_set.images)
   batch = min(protocol.batch_size, count)
   shape, classes = synthetic.image_shape, synthetic.classes
-  training.check_outputs(network, batch, shape, classes)
+  check_outputs(network, batch, shape, classes)
   check_batches(network, count, protocol.batch_size)
   layout = lay_out(len(keys), devices)
   statistics = (synthetic.mean, synthetic.std)

@@ -17,6 +17,7 @@ from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import InputError
 from dm_jax.images.augment import parse
 from dm_jax.images.normalise import normalise
+from dm_jax.networks.outputs import check_outputs
 from dm_jax.training import step as training
 from dm_jax.training.step import TrainingConfig, TrainingState
 from dm_jax.types import AnyArray, Array, Key, Network, Variables
@@ -187,7 +188,7 @@ def pretrain_each(
   parse(config.augment)
   check_whole(data, 'training on the real images')
   batch = min(config.batch_size, int(np.sum(data.counts)))
-  training.check_outputs(network, batch, data.image_shape, data.classes)
+  check_outputs(network, batch, data.image_shape, data.classes)
   layout = lay_out(len(keys), devices)
   init, advance = _pretraining_programs(
     network, TrainingConfig.of(config), (data.mean, data.std), layout

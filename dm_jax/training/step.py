@@ -18,11 +18,11 @@ import optax
 from dm_jax.config.sections import EvalConfig, PretrainConfig, Protocol
 from dm_jax.errors import InputError
 from dm_jax.images import augment
+from dm_jax.networks.outputs import count_outputs
 from dm_jax.types import (
   AnyArray,
   Array,
   Batch,
-  ImageShape,
   Key,
   Network,
   Variables,
@@ -61,31 +61,6 @@ class TrainingState:
 
   variables: Variables
   momentum: Any
-
-
-def check_outputs(
-  network: Network, batch: int, image_shape: ImageShape, classes: int
-) -> None:
-  """Raises InputError if a network cannot tell as many classes apart."""
-  known = _count_outputs(network, batch, image_shape)
-  if known < classes:
-    raise InputError(
-      f'the network has {known} outputs, the images are of {classes}'
-      ' classes: make it with at least as many'
-    )
-
-
-@functools.lru_cache(maxsize=32)
-def _count_outputs(
-  network: Network, batch: int, image_shape: ImageShape
-) -> int:
-  """Returns how many classes a network knows."""
-  images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
-  variables = jax.eval_shape(network.init, jax.random.key(0))
-  outputs = jax.eval_shape(
-    lambda v, x: network.apply(v, x, Batch(train=True)), variables, images
-  )
-  return outputs.logits.shape[-1]
 
 
 def learning_rate(epoch: Array, config: TrainingConfig) -> Array:
@@ -194,7 +169,7 @@ def vary_batch(
   images = augment_batch(images, config, key)
   if not config.cutmix:
     return images, targets
-  classes = _count_outputs(network, len(images), images.shape[1:])
+  classes = count_outputs(network, len(images), images.shape[1:])
   mix_key = jax.random.fold_in(key, _CUTMIX)
   return cutmix(images, targets, mix_key, classes, probability=config.cutmix)
 
