@@ -23,36 +23,35 @@ class Storage:
   Attributes:
     name: by which configs and files know it.
     per_stored: K, the training images that one stored image holds.
-    decode: one stored image [H, W, D] -> its training images [K, H, W, D];
-      differentiable, of normalised floats. None where they are the same.
+    decode: (one stored image [H, W, D], mid grey [D]) -> its training images
+      [K, H, W, D]; differentiable, of normalised floats. Grey is to pad with.
+      None where they are the same.
     encode: K images [K, H, W, D] -> the stored image that holds them, to start
       from real ones. None where they are the same.
-    factor: of the built-in tiles, a side; with more than one `decode` takes
-      mid grey [D], too, to pad with.
+    check: (H, W, D) raises InputError if images are too small to be kept so.
   """
 
   name: str
   per_stored: int = 1
-  decode: Callable[..., Array] | None = None
+  decode: Callable[[Array, Array], Array] | None = None
   encode: Callable[[Array], Array] | None = None
-  factor: int = 1
+  check: Callable[[ImageShape], None] = lambda image_shape: None
 
-  def training_images(self, stored: Array, grey: Array | None = None) -> Array:
+  def training_images(self, stored: Array, grey: Array) -> Array:
     """Decodes images.
 
     Args:
       stored: float, normalised [..., S, H, W, D].
-      grey: mid grey, normalised [D]; needed by tiles alone.
+      grey: mid grey, normalised [D].
 
     Returns:
       [..., S · K, H, W, D], those of one stored image one after the other.
     """
     if self.decode is None:
       return stored
-    given = {} if self.factor == 1 else {'grey': grey}
-    decode = functools.partial(self.decode, **given)
     shape = stored.shape[-3:]
-    images = jax.vmap(decode)(stored.reshape(-1, *shape))
+    decode = jax.vmap(self.decode, (0, None))
+    images = decode(stored.reshape(-1, *shape), grey)
     count = stored.shape[-4] * self.per_stored
     return images.reshape(*stored.shape[:-4], count, *shape)
 
@@ -63,11 +62,6 @@ class Storage:
     return jax.vmap(self.encode)(
       images.reshape(-1, self.per_stored, *images.shape[1:])
     )
-
-  def check(self, image_shape: ImageShape) -> None:
-    """Raises InputError if images (H, W, D) are too small to be kept so."""
-    if self.factor > 1:
-      tiles.check_factor(self.factor, image_shape)
 
 
 PLAIN = Storage('plain')
@@ -117,5 +111,5 @@ def _make_tiles(factor: int) -> Storage:
     factor * factor,
     functools.partial(tiles.cut, factor=factor),
     functools.partial(tiles.lay, factor=factor),
-    factor,
+    functools.partial(tiles.check_factor, factor),
   )

@@ -17,8 +17,9 @@ from dm_jax.selection.select import select_classes
 KEY = jax.random.key(0)
 
 
-def stretch(stored):
+def stretch(stored, grey):
   """[H, W, D] -> its upper and its lower half, each row twice."""
+  del grey
   halves = stored.reshape(2, -1, *stored.shape[1:])
   return halves.repeat(2, axis=1)
 
@@ -88,13 +89,13 @@ def states(made):
 
 def test_plain_images_are_what_they_are():
   images = jnp.arange(24.0).reshape(2, 3, 2, 2, 1)
-  assert PLAIN.training_images(images) is images
+  assert PLAIN.training_images(images, jnp.zeros(1)) is images
   assert PLAIN.stored_images(images) is images
 
 
 def test_the_images_in_a_stored_one_come_one_after_the_other():
   stored = jnp.arange(8.0).reshape(2, 4, 1, 1)  # Two images of four rows.
-  images = HALVES.training_images(stored)
+  images = HALVES.training_images(stored, jnp.zeros(1))
   assert images.shape == (4, 4, 1, 1)
   np.testing.assert_array_equal(
     images[..., 0, 0],

@@ -126,7 +126,8 @@ def test_pixels_stay_in_the_range_of_images():
   assert np.abs(images).max() > 10 * white
 
 
-def copies(image):
+def copies(image, grey):
+  del grey
   return jnp.stack([image * (i + 1) for i in range(3)])
 
 

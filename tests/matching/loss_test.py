@@ -242,7 +242,8 @@ def test_micro_batches_change_nothing():
 def test_stored_images_are_decoded_before_they_are_compared():
   data, images = random_data([4, 4]), jax.random.normal(KEY, (2, 1, 8, 8, 1))
 
-  def turn(stored):
+  def turn(stored, grey):
+    del grey
     return jnp.stack([stored, 3 * stored])
 
   turned = objective(storage=Storage('turned', 2, turn))
