@@ -1,5 +1,7 @@
 """Targets that are computed ahead: of which images, and drawn how."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +37,7 @@ def data():
 
 
 def settings(**changes):
-  plain = {'images_per_class': 1, 'batch_real': 8, 'augment': 'none'}
+  plain: dict[str, Any] = {'images_per_class': 1, 'batch_real': 8, 'augment': 'none'}
   return CondenseConfig(**plain | changes)
 
 
