@@ -37,7 +37,11 @@ def data():
 
 
 def settings(**changes):
-  plain: dict[str, Any] = {'images_per_class': 1, 'batch_real': 8, 'augment': 'none'}
+  plain: dict[str, Any] = {
+    'images_per_class': 1,
+    'batch_real': 8,
+    'augment': 'none',
+  }
   return CondenseConfig(**plain | changes)
 
 
