@@ -38,6 +38,7 @@ from dm_jax.networks.registry import make_network, register_network
 from dm_jax.selection.select import select
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import EvalResult, evaluate
+from dm_jax.training.teacher import label_by_teacher
 from dm_jax.types import Network
 from dm_jax.version import __version__
 
@@ -75,6 +76,7 @@ __all__ = [
   'evaluate',
   'init_state',
   'keep_fitting',
+  'label_by_teacher',
   'list_space',
   'load_data',
   'make_network',

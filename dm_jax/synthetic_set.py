@@ -54,8 +54,9 @@ class SyntheticSet:
   Attributes:
     stored: images as they are kept, normalised float32 [N, H, W, D].
     class_of: int32 [N], the class of each, ascending.
-    targets: what is learned from each: int32 [N], its class, or float32 [N, C],
-      probabilities.
+    targets: what is learned from each: int32 [N], its class; or probabilities,
+      float32 [N, C], or [N, K, C] where the K training images that a stored one
+      holds have each their own.
     mean: per-channel mean in unit range, D values; what normalised the images
       and must normalise test images.
     std: per-channel deviation, D values.
@@ -143,6 +144,8 @@ class SyntheticSet:
   @property
   def training_targets(self) -> Array:
     """`targets` of each training image, [N · K] or [N · K, C]."""
+    if self.targets.ndim == 3:
+      return self.targets.reshape(-1, self.targets.shape[-1])
     return self._for_training(self.targets)
 
   def _for_training(self, values: Array) -> Array:
@@ -255,6 +258,8 @@ class SyntheticSet:
     targets = arrays.get('targets', labels)
     names = tuple(np.atleast_1d(arrays['class_names']).tolist())
     mean, std = arrays['mean'], arrays['std']
+    storage = str(arrays.get('storage', PLAIN.name))
+    held = get_storage(storage).per_stored
     fits = (
       images.ndim == 4
       and images.dtype == np.float32
@@ -267,7 +272,7 @@ class SyntheticSet:
       and (std > 0).all()
       and labels.size > 0
       and 0 <= labels.min() <= labels.max() < len(names)
-      and _are_targets(targets, labels, len(names))
+      and _are_targets(targets, len(labels), held, len(names))
     )
     if not fits:
       raise InputError(
@@ -275,7 +280,6 @@ class SyntheticSet:
         f' {images.shape}, labels {labels.shape}, targets {targets.dtype}'
         f' {targets.shape}, {len(names)} class names'
       )
-    storage = str(arrays.get('storage', PLAIN.name))
     get_storage(storage).check(images.shape[1:])
     provenance = str(arrays['provenance'])
     try:
@@ -295,16 +299,26 @@ class SyntheticSet:
     )
 
 
-def _are_targets(targets: np.ndarray, labels: np.ndarray, classes: int) -> bool:
-  """Whether an array holds a class or probabilities for each stored image."""
-  if targets.shape == labels.shape:
+def _are_targets(
+  targets: np.ndarray, stored: int, held: int, classes: int
+) -> bool:
+  """Whether an array holds what can be learned from a set's images.
+
+  Args:
+    targets: a class or probabilities for each stored image, or probabilities
+      for each training image.
+    stored: N.
+    held: K, the training images in a stored one.
+    classes: C.
+  """
+  if targets.shape == (stored,):
     whole = targets.dtype.kind in 'iu'
     return whole and 0 <= targets.min() <= targets.max() < classes
   return (
-    targets.shape == (len(labels), classes)
+    targets.shape in ((stored, classes), (stored, held, classes))
     and targets.dtype.kind == 'f'
     and bool(np.isfinite(targets).all() and (targets >= 0).all())
-    and np.allclose(targets.sum(1), 1, atol=1e-3)
+    and np.allclose(targets.sum(-1), 1, atol=1e-3)
   )
 
 

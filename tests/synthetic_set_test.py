@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -174,6 +175,115 @@ def test_arrays_that_are_no_synthetic_set_are_refused(tmp_path, changes):
   with open(path, 'wb') as file:
     np.savez(file, **arrays)
   with pytest.raises(InputError, match='synthetic.npz'):
+    SyntheticSet.load(path)
+
+
+# Probabilities of two classes: of four images, and of the tiles of each.
+BY_IMAGE = np.array([[1, 0], [0.75, 0.25], [0.5, 0.5], [0, 1]], np.float32)
+BY_TILE = np.stack([BY_IMAGE, BY_IMAGE[::-1], 1 - BY_IMAGE, BY_IMAGE], axis=1)
+
+
+def make_soft(targets, storage='plain'):
+  """Four stored images of 4 × 4 with such targets."""
+  images = np.random.RandomState(0).normal(0, 1, (2, 2, 4, 4, 1))
+  made = SyntheticSet.from_classes(
+    jnp.asarray(images, jnp.float32), DATA, {'seed': 3}, storage
+  )
+  return dataclasses.replace(made, targets=jnp.asarray(targets))
+
+
+SOFT = [
+  make_soft(BY_IMAGE),
+  make_soft(BY_IMAGE, 'tiles:2'),
+  make_soft(BY_TILE, 'tiles:2'),
+]
+KINDS = ['plain', 'of stored images', 'of tiles']
+
+
+@pytest.mark.parametrize('soft', SOFT, ids=KINDS)
+def test_probabilities_are_kept(tmp_path, soft):
+  path = tmp_path / 'synthetic.npz'
+  soft.save(path)
+  loaded = SyntheticSet.load(path)
+  assert_equal(loaded, soft)
+  assert loaded.targets.dtype == jnp.float32
+  assert loaded.fingerprint() == soft.fingerprint()
+  whole = path.read_bytes()
+  loaded.save(path)
+  assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize('soft', SOFT, ids=KINDS)
+def test_each_training_image_has_probabilities(soft):
+  copies = len(soft.images) // 4
+  expected = soft.targets
+  if soft.targets.ndim == 2:
+    expected = np.stack([soft.targets] * copies, axis=1)
+  assert soft.training_targets.shape == (4 * copies, 2)
+  for n in range(4):
+    rows = soft.training_targets[n * copies : (n + 1) * copies]
+    np.testing.assert_array_equal(rows, expected[n])
+  plain = soft.as_plain()
+  np.testing.assert_array_equal(plain.targets, soft.training_targets)
+  np.testing.assert_array_equal(plain.training_targets, plain.targets)
+  assert plain.fingerprint() == soft.fingerprint()
+
+
+def test_tiles_go_where_their_image_goes():
+  tiled = SOFT[2]
+  np.testing.assert_array_equal(tiled.first(1).targets, BY_TILE[[0, 2]])
+  taken = tiled.take(np.array([3, 1]))
+  np.testing.assert_array_equal(taken.targets, BY_TILE[[3, 1]])
+  np.testing.assert_array_equal(
+    taken.training_targets, BY_TILE[[3, 1]].reshape(8, 2)
+  )
+  assert taken.fingerprint() != tiled.take(np.array([1, 3])).fingerprint()
+
+
+def test_other_probabilities_are_another_set():
+  others = [SOFT[2], make_soft(BY_TILE[:, ::-1], 'tiles:2'), SOFT[1]]
+  assert len({each.fingerprint() for each in others}) == 3
+
+
+def test_probabilities_are_leaves():
+  leaves, tree = jax.tree.flatten(SOFT[2])
+  assert [leaf.shape for leaf in leaves] == [(4, 4, 4, 1), (4,), (4, 4, 2)]
+  again = jax.tree.unflatten(tree, leaves)
+  np.testing.assert_array_equal(again.training_targets, BY_TILE.reshape(16, 2))
+
+
+@pytest.mark.parametrize(
+  'targets',
+  [
+    BY_TILE[:3],  # Of fewer images,
+    BY_TILE[:, :3],  # tiles
+    BY_TILE[..., :1],  # or classes.
+    BY_TILE[..., None],
+    BY_TILE.swapaxes(1, 2),
+    BY_TILE.reshape(16, 2),
+    BY_TILE.astype(int),
+    np.where(np.arange(2) == 0, np.nan, BY_TILE),
+    np.where(np.arange(2) == 0, np.inf, BY_TILE),
+    BY_TILE * 0.9,
+    BY_TILE + np.array([0.5, -0.5], np.float32),
+    np.array([0, 0, 1, 2]),
+    np.array([0.0, 0, 1, 1]),
+  ],
+)
+def test_damaged_targets_are_refused(tmp_path, targets):
+  path = tmp_path / 'synthetic.npz'
+  SOFT[2].save(path)
+  arrays = arrays_of(path) | {'targets': targets}
+  with open(path, 'wb') as file:
+    np.savez(file, **arrays)
+  with pytest.raises(InputError, match='not a whole synthetic set: .*targets'):
+    SyntheticSet.load(path)
+
+
+def test_probabilities_of_tiles_go_with_tiles(tmp_path):
+  path = tmp_path / 'synthetic.npz'
+  make_soft(BY_TILE).save(path)  # Whose storage holds one image each.
+  with pytest.raises(InputError, match='not a whole synthetic set: .*targets'):
     SyntheticSet.load(path)
 
 

@@ -115,7 +115,8 @@ def _widen(targets: Array, before: int, after: int) -> Array:
   """Targets for as many more classes before and after their own."""
   if targets.ndim == 1:
     return targets + before
-  return jnp.pad(targets, ((0, 0), (before, after)))
+  rows = ((0, 0),) * (targets.ndim - 1)
+  return jnp.pad(targets, (*rows, (before, after)))
 
 
 def reorder(memory: SyntheticSet, names: Sequence[str]) -> SyntheticSet:
@@ -134,6 +135,8 @@ def reorder(memory: SyntheticSet, names: Sequence[str]) -> SyntheticSet:
   return dataclasses.replace(
     moved,
     class_of=new[moved.class_of],
-    targets=new[moved.targets] if hard else moved.targets[:, np.array(places)],
+    targets=(
+      new[moved.targets] if hard else moved.targets[..., np.array(places)]
+    ),
     class_names=tuple(names),
   )

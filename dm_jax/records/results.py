@@ -108,6 +108,8 @@ class Results:
     images_per_class: of the largest size.
     sizes: images per class, ascending.
     networks: labels of the networks to evaluate, the headline's first.
+    teachers: networks whose mean probabilities are the images' labels, 0 where
+      their number is not known; None where the labels are classes.
     condensing_network: label of the one that the sets were made with.
     data: the image set.
     versions: of what computes a result, by package.
@@ -134,6 +136,7 @@ class Results:
   images_per_class: int | None = None
   sizes: tuple[int, ...] = ()
   networks: tuple[str, ...] = ()
+  teachers: int | None = None
   condensing_network: str | None = None
   data: Data = Data()
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -11,6 +11,7 @@ from dm_jax.records.evaluations import Evaluation
 from dm_jax.report import paper
 from dm_jax.report.finished_run import FinishedRun
 from dm_jax.report.table import Table
+from dm_jax.words import plural
 
 # In the paper's order.
 _TITLES = {
@@ -91,7 +92,11 @@ def compare(workdirs: Sequence[str | os.PathLike[str]]) -> Comparison:
     f'{runs[0].data[0]}: accuracy on the test set in %, ours and the paper',
     ('Images per class', *(heading for heading, *_ in columns)),
     tuple(zip(per_class, *(rest for _, *rest in columns), strict=True)),
-    (*_paper_notes(data), *(_run_note(run, cells) for run in runs)),
+    (
+      *_paper_notes(data),
+      *_label_notes(runs),
+      *(_run_note(run, cells) for run in runs),
+    ),
   )
   return Comparison(table, tuple(cells.values()))
 
@@ -221,6 +226,25 @@ def _paper_notes(data: str) -> list[str]:
   return notes
 
 
+def _teacher(networks: int) -> str:
+  count = f' ({plural(networks, "network")})' if networks else ''
+  return f'labels from a teacher{count}'
+
+
+def _label_notes(runs: list[FinishedRun]) -> list[str]:
+  """Tells runs whose labels are probabilities from those of classes."""
+  soft = [run for run in runs if run.results.teachers is not None]
+  if not soft:
+    return []
+  folders = ', '.join(str(run.folder) for run in soft)
+  others = 'the paper' if len(soft) == len(runs) else 'the other runs and paper'
+  return [
+    f'Labels in {folders} are probabilities from a teacher, which lift all but'
+    f' the whole set: not to be compared with {others}, whose labels are'
+    ' classes.'
+  ]
+
+
 def _run_note(
   run: FinishedRun, cells: dict[tuple[str, int | None], Cell]
 ) -> str:
@@ -250,6 +274,8 @@ def _run_note(
     f'seed {run.seed}',
     run.results.device,
   ]
+  if run.results.teachers is not None:
+    facts.insert(-1, _teacher(run.results.teachers))
   return (
     f'{run.folder}: {gives}; {", ".join(filter(None, facts))}; {run.command}'
   )

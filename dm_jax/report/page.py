@@ -36,6 +36,7 @@ from dm_jax.report.scores import (
   advice,
   evaluation_table,
   image_counts,
+  label_note,
   origin,
   read_scores,
   sentence,
@@ -112,16 +113,24 @@ def summary_lines(results: Results) -> list[str]:
   below = application_lines(results)
   # Tables stand apart from what is above them.
   between = [''] if below and lines and lines[-1] else []
-  return [*lines, *between, *below] or [NOT_EVALUATED]
+  shown = [*lines, *between, *below]
+  noted = table is not None and _is_several(results)  # By the table itself.
+  notes = [] if noted else filter(None, [label_note(results)])
+  return [*shown, *notes] if shown else [NOT_EVALUATED]
 
 
 def _evaluation_lines(results: Results, table: Table) -> list[str]:
   """Returns what networks reached on the test set, and warnings."""
   lines = _score_lines(results)
-  if len(results.pool) > 1 or len(_sizes(results)) > 1:
+  if _is_several(results):
     lines += ['', *table.as_text().splitlines(), '']
   lines += [f'warning: {line}' for line in warnings(results)]
   return [*lines, *filter(None, [advice(results)])]
+
+
+def _is_several(results: Results) -> bool:
+  """Whether there are several networks or sizes."""
+  return len(results.pool) > 1 or len(_sizes(results)) > 1
 
 
 def _score_lines(results: Results) -> list[str]:
@@ -169,7 +178,8 @@ def _lede(results: Results) -> str:
   found = sentence(results).replace(' %', '\N{NO-BREAK SPACE}%')
   if smaller and found:
     found = f'At {largest} per class, {found[0].lower()}{found[1:]}'
-  return ' '.join([*parts, found]).strip()
+  parts += filter(None, [found, label_note(results)])
+  return ' '.join(parts)
 
 
 def _section(title: str, body: str) -> str:

@@ -106,7 +106,7 @@ def evaluation_table(results: Results) -> Table | None:
       )
       for (size, method), row in rows.items()
     ),
-    (_note(results, found),),
+    tuple(filter(None, (_note(results, found), label_note(results)))),
   )
 
 
@@ -137,6 +137,25 @@ def sentence(results: Results) -> str:
   return (
     f'Networks{which} trained on nothing else reach {ours} % on the test set'
     f'{over}{compared}.'
+  )
+
+
+def label_note(results: Results) -> str:
+  """Returns a sentence on labels that are no classes, or ''.
+
+  Args:
+    results: of a run.
+  """
+  if results.teachers is None:
+    return ''
+  whose = 'are probabilities'
+  if results.teachers:
+    count = plural(results.teachers, 'network')
+    whose += f' from a teacher, {count} trained on real images'
+  kept = any(map(_is_whole, results.evaluations)) or results.search is not None
+  rest = ', but for the whole set, which keeps its classes' if kept else ''
+  return (
+    f'Labels {whose}{rest}: do not compare with accuracies of class labels.'
   )
 
 

@@ -18,6 +18,7 @@ from dm_jax.errors import InputError
 from dm_jax.types import Json
 
 APPLICATIONS = ('none', 'continual', 'search')
+LABELS = ('class', 'teacher')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,9 @@ class RunConfig(Section):
     sets: independent sets made and evaluated, K; each gets `evaluate.networks`.
     application: what the sets are for: none (they are evaluated), continual
       (learning) or (architecture) search.
+    labels: of the training images: their class; or teacher, the mean of the
+      probabilities that the last network of each training in the pool of
+      `embedder` gives them. Of baselines, too, but for the whole set.
     data: the images.
     network: what embeds them.
     condense: how they are condensed.
@@ -61,6 +65,7 @@ class RunConfig(Section):
   method: str = setting('dm', choices=METHODS)
   sets: int = setting(1, at_least=1)
   application: str = setting('none', choices=APPLICATIONS)
+  labels: str = setting('class', choices=LABELS)
   data: DataConfig = DataConfig()
   network: NetworkConfig = NetworkConfig()
   condense: CondenseConfig = CondenseConfig()

@@ -103,6 +103,17 @@ def _condensing_network(job: Job) -> str | None:
     return None  # Of another version.
 
 
+def _teachers(job: Job) -> int | None:
+  """The networks that label the job's sets; None where classes do."""
+  if job.synthetic is None:
+    taught = job.config.labels == 'teacher'
+    return job.config.embedder.networks if taught else None
+  if job.synthetic.targets.ndim == 1:
+    return None
+  count = job.synthetic.provenance.get('teachers')
+  return count if isinstance(count, int) else 0
+
+
 def condenses(job: Job) -> bool:
   """Whether the run makes sets by distribution matching."""
   return job.synthetic is None and job.config.method == 'dm'
@@ -121,6 +132,7 @@ def facts(job: Job) -> dict[str, Any]:
     'images_per_class': job.sizes[-1],
     'sizes': job.sizes,
     'networks': tuple(job.pool),
+    'teachers': _teachers(job),
     'condensing_network': _condensing_network(job),
     'data': Data(
       name=job.config.data.name,

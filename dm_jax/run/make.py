@@ -28,7 +28,8 @@ from dm_jax.selection.select import needs_training
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training import pool as embedder_pool
 from dm_jax.training import pretrain as pretraining
-from dm_jax.types import Embedder
+from dm_jax.training.teacher import label_by_teacher
+from dm_jax.types import Embedder, Variables
 
 
 class Selection(NamedTuple):
@@ -117,7 +118,7 @@ class Maker:
     if method == 'whole':  # The data themselves: neither saved nor drawn.
       return chosen
     self._keep_seconds(method, number, time.perf_counter() - started)
-    chosen = with_provenance(chosen, job, method, number)
+    chosen = self._label(with_provenance(chosen, job, method, number))
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
     save_png(draw_set(chosen, method), picture)
@@ -167,12 +168,31 @@ class Maker:
       with Recorder(job, number, checkpoints, start, self.request) as recorder:
         if restored is None:
           recorder.draw(start.state)
-        validate(job, self.results, self.request, number, start.state)
+        self._validate(number, start.state)
         made = self._condense_recorded(number, start.state, recorder, networks)
       self._keep_condensing(number, recorder.measured())
-    made = with_provenance(made, job, 'dm', number)
-    self._save(made, 'dm', folder / 'synthetic.npz')
+    path = folder / 'synthetic.npz'
+    if not unfinished and config.labels == 'teacher' and path.exists():
+      made = SyntheticSet.load(path)  # Its labels need the pool no more.
+    else:
+      made = self._label(with_provenance(made, job, 'dm', number))
+    self._save(made, 'dm', path)
     return made
+
+  def _label(self, made: SyntheticSet) -> SyntheticSet:
+    """Gives a set the labels that the config asks for."""
+    if self.job.config.labels == 'class':
+      return made
+    return label_by_teacher(
+      made,
+      self.job.network,
+      self._teacher,
+      callback=lambda *_: self.request.meet('labelling the images'),
+    )
+
+  def _validate(self, number: int, state: CondenseState) -> None:
+    """Evaluates the images of a step on the validation images, if due."""
+    validate(self.job, self.results, self.request, number, state, self._label)
 
   def _save(self, made: SyntheticSet, method: str, path: Path) -> None:
     """Saves a set, last of all: the file marks it as complete."""
@@ -196,7 +216,7 @@ class Maker:
         self._keep_condensing(number, Condensing(), compiled)
       recorder.record(state, metrics)
       try:
-        validate(self.job, self.results, self.request, number, state)
+        self._validate(number, state)
       except Interrupted:
         recorder.save(state)
         raise
@@ -231,23 +251,7 @@ class Maker:
     config = job.config.embedder
     if config.name == 'random':
       return None, None
-    folder = job.folder / 'pool' if config.dir is None else Path(config.dir)
-    # The seed, which splits the data, too, is in the key.
-    held_out = job.config.data.validation
-    network = label(job.config.network)
-    with progress('train the pool', 'step', self.request) as update:
-      pool = embedder_pool.make_pool(
-        job.network,
-        job.split.train,
-        job.split.images,
-        job.split.labels,
-        config,
-        job.config.pretrain,
-        folder,
-        job.key(Purpose.EMBED),
-        fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
-        callback=update,
-      )
+    pool = self._pool()
     if config.name == 'pool':
       whole, pool = pool, pool.within(config.low, config.high)
       job.say(
@@ -264,11 +268,43 @@ class Maker:
         pool.variables,
         config,
         job.key(Purpose.EMBED),
-        folder,
-        fingerprint=f'{job.inputs["data"]}, {held_out} held out',
+        self._pool_folder,
+        fingerprint=(
+          f'{job.inputs["data"]}, {job.config.data.validation} held out'
+        ),
         callback=update,
       )
     return pool.embedder(config), cached
+
+  @functools.cached_property
+  def _teacher(self) -> Variables:
+    """The variables of the networks that label, see `label_by_teacher`."""
+    return self._pool().trained().variables
+
+  @property
+  def _pool_folder(self) -> Path:
+    shared = self.job.config.embedder.dir
+    return self.job.folder / 'pool' if shared is None else Path(shared)
+
+  def _pool(self) -> embedder_pool.Pool:
+    """Trains the pool of the config, or reads what is saved of it."""
+    job = self.job
+    # The seed, which splits the data, too, is in the key.
+    held_out = job.config.data.validation
+    network = label(job.config.network)
+    with progress('train the pool', 'step', self.request) as update:
+      return embedder_pool.make_pool(
+        job.network,
+        job.split.train,
+        job.split.images,
+        job.split.labels,
+        job.config.embedder,
+        job.config.pretrain,
+        self._pool_folder,
+        job.key(Purpose.EMBED),
+        fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
+        callback=update,
+      )
 
 
 def with_provenance(

@@ -78,7 +78,7 @@ def prepare(
   if given is None:
     _check_making(job)
   else:
-    _check_fits(given, dataset, config.condense)
+    _check_fits(given, dataset, config)
   _check_inputs(job)
   return job
 
@@ -89,6 +89,7 @@ def _check_settings(
   """Raises InputError for what can be refused before anything is read."""
   choose('mode', mode, MODES)
   _check_application(config, mode)
+  _check_labels(config, mode)
   _check_processes(config, mode)
   if mode == 'evaluate' and synthetic is None:
     raise InputError('mode evaluate needs a set: --synthetic=FILE')
@@ -150,6 +151,31 @@ def _check_application(config: RunConfig, mode: str) -> None:
       )
 
 
+def _check_labels(config: RunConfig, mode: str) -> None:
+  """Raises InputError if a teacher cannot label the run's sets."""
+  if config.labels == 'class' or mode == 'evaluate':
+    return
+  if config.embedder.name == 'random':
+    raise InputError(
+      f'labels {config.labels} takes them from a pool of trained networks, and'
+      ' embedder.name random has none: set embedder.name trajectory,'
+      ' interpolated or pool, or leave labels out',
+      setting='labels',
+    )
+  # A stream's groups have teachers that know no class but their own, and its
+  # memory counts the bytes of images alone.
+  wrong = {
+    f'application {config.application}': config.application == 'continual',
+    f'method {config.method}': config.method == 'whole',
+  }
+  for what, given in wrong.items():
+    if given:
+      raise InputError(
+        f'labels {config.labels} does not go with {what}: leave labels out',
+        setting='labels',
+      )
+
+
 def _check_processes(config: RunConfig, mode: str) -> None:
   """Raises InputError if several processes cannot do such a run together."""
   count = processes.count()
@@ -202,6 +228,8 @@ def _check_making(job: Job) -> None:
     check_selection(train, config.method, condense.largest, condense.stored_as)
     if needs_training(config.method):
       _check_pretraining(job)
+    if config.labels == 'teacher':
+      _check_pool(job)
     return
   if config.condense.cross_entropy and config.embedder.name == 'random':
     raise InputError(
@@ -211,9 +239,13 @@ def _check_making(job: Job) -> None:
     )
   _ = job.plan  # Refuses what cannot be condensed so, or fits nowhere.
   if config.embedder.name != 'random':
-    held_out = len(job.split.labels)
-    check_pool(train, held_out, config.embedder, config.pretrain)
-    _check_pretraining(job)
+    _check_pool(job)
+
+
+def _check_pool(job: Job) -> None:
+  config, held_out = job.config, len(job.split.labels)
+  check_pool(job.split.train, held_out, config.embedder, config.pretrain)
+  _check_pretraining(job)
 
 
 def _check_pretraining(job: Job) -> None:
@@ -258,14 +290,20 @@ def check_evaluation(job: Job) -> None:
 
 
 def _check_fits(
-  synthetic: SyntheticSet, dataset: Dataset, config: CondenseConfig
+  synthetic: SyntheticSet, dataset: Dataset, config: RunConfig
 ) -> None:
-  asked, held = config.stored_as, synthetic.storage
+  asked, held = config.condense.stored_as, synthetic.storage
   if asked not in (CondenseConfig().stored_as, held):
     raise InputError(
       f'the synthetic set is stored as {held}, the config asks for {asked}:'
       ' leave condense.storage and condense.factor out, since the file says it',
       setting='condense.storage',
+    )
+  if config.labels == 'teacher' and synthetic.targets.ndim == 1:
+    raise InputError(
+      'the synthetic set has classes as labels, the config asks for a teacher:'
+      ' leave labels out, since the file says it',
+      setting='labels',
     )
   train = dataset.train
   old = (synthetic.image_shape, synthetic.class_names)

@@ -1,5 +1,6 @@
 """Evaluates sets on the way, on images held out of the training set."""
 
+from collections.abc import Callable
 import dataclasses
 
 from dm_jax.condensing.condense import made_from
@@ -8,6 +9,7 @@ from dm_jax.records.results import Validation
 from dm_jax.run.interrupts import Request
 from dm_jax.run.job import Job, Purpose
 from dm_jax.run.results_file import ResultsFile
+from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import evaluate
 
 
@@ -17,6 +19,7 @@ def validate(
   request: Request,
   number: int,
   state: CondenseState,
+  label: Callable[[SyntheticSet], SyntheticSet],
 ) -> None:
   """Evaluates the images of a step on the validation images, if it is due.
 
@@ -27,6 +30,7 @@ def validate(
     request: ends the run.
     number: of the set.
     state: after the step, as it is saved or will be.
+    label: gives the set the labels of the run.
 
   Raises:
     Interrupted: a signal has come.
@@ -40,7 +44,7 @@ def validate(
   ):
     return
   result = evaluate(
-    made_from(state, job.split.train, job.config.condense),
+    label(made_from(state, job.split.train, job.config.condense)),
     job.split.images,
     job.split.labels,
     dataclasses.replace(config, networks=config.validation_networks),

@@ -49,12 +49,19 @@ class Pool:
         f' {self.accuracies.max():.3f}, {below} below and {above} above; change'
         ' embedder.low or embedder.high, or keep more embedder.snapshots'
       )
-    variables = jax.tree.map(lambda leaf: leaf[inside], self.variables)
+    return self._only(inside)
+
+  def trained(self) -> Self:
+    """Returns the last network of each training."""
+    return self._only(self.epochs == self.epochs.max())
+
+  def _only(self, chosen: np.ndarray) -> Self:
+    """Returns some of the networks, bool [P]."""
     return dataclasses.replace(
       self,
-      variables=variables,
-      accuracies=self.accuracies[inside],
-      epochs=self.epochs[inside],
+      variables=jax.tree.map(lambda leaf: leaf[chosen], self.variables),
+      accuracies=self.accuracies[chosen],
+      epochs=self.epochs[chosen],
     )
 
   def embedder(

@@ -308,6 +308,24 @@ def test_a_memory_in_another_order():
   assert memory.class_names == ('a', 'b', 'c')
 
 
+def test_probabilities_of_tiles_in_a_memory():
+  """Other groups' classes get none; in another order they go along."""
+
+  def tiled(names, shares):
+    made = make_set([[1]] * len(names), names)
+    targets = np.array(shares, np.float32)
+    assert targets.shape == (len(names), 4, len(names))
+    return dataclasses.replace(
+      made, storage='tiles:2', targets=jax.numpy.asarray(targets)
+    )
+
+  old = tiled('cb', [[[0.75, 0.25]] * 4, [[0, 1]] * 4])
+  memory = grow(grow(None, old, 1), tiled('a', [[[1]] * 4]), 1)
+  assert memory.targets[:, 0].tolist() == [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]]
+  memory = reorder(memory, 'abc')
+  assert memory.targets[:, 3].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0.25, 0.75]]
+
+
 def test_a_learner_says_what_it_cannot_do():
   refuse('whole keeps every image', lambda: make_learner('whole'))
   refuse('did you mean herding', lambda: make_learner('hearding'))
