@@ -118,10 +118,11 @@ class Maker:
     if method == 'whole':  # The data themselves: neither saved nor drawn.
       return chosen
     self._keep_seconds(method, number, time.perf_counter() - started)
-    chosen = self._label(with_provenance(chosen, job, method, number))
+    chosen = with_provenance(chosen, job, method, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
     save_png(draw_set(chosen, method), picture)
+    chosen = self._label(chosen)
     self._save(chosen, method, path)
     return chosen
 

@@ -321,9 +321,17 @@ def test_probabilities_of_tiles_in_a_memory():
 
   old = tiled('cb', [[[0.75, 0.25]] * 4, [[0, 1]] * 4])
   memory = grow(grow(None, old, 1), tiled('a', [[[1]] * 4]), 1)
-  assert memory.targets[:, 0].tolist() == [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]]
+  assert memory.targets[:, 0].tolist() == [
+    [0.75, 0.25, 0],
+    [0, 1, 0],
+    [0, 0, 1],
+  ]
   memory = reorder(memory, 'abc')
-  assert memory.targets[:, 3].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0.25, 0.75]]
+  assert memory.targets[:, 3].tolist() == [
+    [1, 0, 0],
+    [0, 1, 0],
+    [0, 0.25, 0.75],
+  ]
 
 
 def test_a_learner_says_what_it_cannot_do():

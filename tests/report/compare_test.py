@@ -119,6 +119,25 @@ def test_every_run_has_a_note_with_its_budget(make):
   ]
 
 
+def test_runs_that_a_teacher_labels_are_told_apart(make):
+  few = [entry('dm', 10, 0.4), entry('random', 1, 0.2)]
+  soft, hard = (
+    make('soft', evaluations=few, teachers=2),
+    make('hard', 'herding'),
+  )
+  *_, labels, first, second = compare([soft, hard]).table.notes
+  assert labels == (
+    f'Labels in {soft} are probabilities from a teacher, which lift all but the'
+    ' whole set: not to be compared with the other runs and paper, whose labels'
+    ' are classes.'
+  )
+  assert 'seed 3, labels from a teacher (2 networks), CPU, 2 cores' in first
+  assert 'from a teacher' not in second
+  *_, labels, alone = compare([soft]).table.notes
+  assert 'not to be compared with the paper, whose' in labels
+  assert 'labels from a teacher' in alone
+
+
 def test_a_method_of_its_own_goes_before_a_baseline(make):
   runs = [
     make('a', evaluations=[entry('dm', 10, 0.4), entry('random', 10, 0.3)]),

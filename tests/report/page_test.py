@@ -149,6 +149,17 @@ def without(*names):
   return {name: v for name, v in RESULTS.items() if name not in names}
 
 
+def test_page_and_summary_say_that_a_teacher_labels(workdir):
+  taught = RESULTS | {'teachers': 4}
+  note = 'from a teacher, 4 networks trained on real images, but for the whole'
+  assert note in Page(read(workdir, taught)).text
+  assert [note in line for line in summary(taught)].count(True) == 1
+  assert not any('teacher' in line for line in summary(RESULTS))
+  # Nothing is evaluated yet.
+  none = taught | {'evaluations': []}
+  assert not any('teacher' in line for line in summary(none))
+
+
 def test_the_page_says_what_the_run_found(workdir):
   text = Page(read(workdir)).text
   for words in (

@@ -6,7 +6,9 @@ from dm_jax.records.results import Results, from_json
 from dm_jax.report.scores import (
   Score,
   advice,
+  evaluation_table,
   image_counts,
+  label_note,
   origin,
   read_scores,
   sentence,
@@ -182,3 +184,28 @@ def test_images_are_counted_if_known():
   assert image_counts(RESULTS) == (1437, 100)
   assert image_counts(changed(method='whole')) == (1437, 1437)
   assert image_counts(Results()) is None
+
+
+@pytest.mark.parametrize(
+  ('teachers', 'note'),
+  [
+    (None, ''),
+    (0, 'Labels are probabilities: do not compare'),
+    (1, 'from a teacher, 1 network trained on real images: do not compare'),
+    (4, 'from a teacher, 4 networks trained on real images: do not compare'),
+  ],
+)
+def test_labels_that_are_no_classes_are_noted(teachers, note):
+  results = changed(teachers=teachers)
+  assert note in label_note(results)
+  table = evaluation_table(results)
+  assert table is not None
+  assert [n for n in table.notes if 'Labels' in n] == (
+    [label_note(results)] if note else []
+  )
+
+
+def test_the_whole_set_keeps_its_classes():
+  whole = entry('whole', None, 0.99)
+  results = with_entries(*VALUES['evaluations'], whole, teachers=2)
+  assert 'but for the whole set, which keeps its classes' in label_note(results)

@@ -361,6 +361,21 @@ def rankings_of(results):
   }
 
 
+def test_a_search_by_the_labels_of_a_teacher(tmp_path):
+  taught = {
+    **SEARCH,
+    'labels': 'teacher',
+    'embedder': {'name': 'trajectory', 'networks': 1},
+  }
+  said = []
+  results = start(taught, tmp_path, said.append)
+  assert results['teachers'] == 1
+  for name in ('synthetic', 'baselines/random'):
+    kept = SyntheticSet.load(tmp_path / f'{name}.npz')
+    assert kept.targets.shape == (20, 10)
+  assert 'probabilities from a teacher, 1 network' in said[-2]
+
+
 @pytest.mark.parametrize('calls', [0, 3, 7])
 def test_a_stopped_search_goes_on(search, tmp_path, calls, monkeypatch):
   left, whole = [calls], architecture_search.evaluate_each

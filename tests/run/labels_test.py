@@ -8,8 +8,14 @@ import pytest
 
 from dm_jax.errors import InputError
 from dm_jax.networks.registry import make_network
+from dm_jax.records.results import read_results
 from dm_jax.report.compare import compare
+from dm_jax.run.interrupts import Interrupted, Request
+from dm_jax.run.make import Maker
+from dm_jax.run.prepare import prepare
+from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.run import run
+from dm_jax.run.team import Team
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import Batch
 
@@ -46,8 +52,8 @@ def pixels(count):
 
 
 @pytest.fixture(scope='module')
-def start(make_config, tmp_path_factory):
-  """A function of a folder and settings that runs, and returns the results."""
+def configure(make_config, tmp_path_factory):
+  """A function of changes by dotted name -> a run's settings."""
   path = tmp_path_factory.mktemp('data') / 'images.npz'
   images, labels = pixels(36)
   tests, answers = pixels(6)
@@ -59,10 +65,17 @@ def start(make_config, tmp_path_factory):
     test_labels=answers,
   )
 
+  settings = {'data.dir': str(path), 'output.checkpoint_seconds': 0}
+  return lambda **changes: make_config(**settings | TEACHER | changes)
+
+
+@pytest.fixture(scope='module')
+def start(configure):
+  """A function of a folder and settings that runs, and returns the results."""
+
   def start(folder, mode='run', synthetic=None, said=None, **changes):
-    settings = {'data.dir': str(path), 'output.checkpoint_seconds': 0}
     return run(
-      make_config(**settings | TEACHER | changes),
+      configure(**changes),
       mode=mode,
       folder=folder,
       synthetic=synthetic,
@@ -156,6 +169,35 @@ def test_a_run_killed_after_condensing_goes_on_to_the_same_bytes(
     (folder / f'{name}.npz').unlink()
   start(folder, mode='condense')
   again = (folder / 'synthetic.npz').read_bytes()
+  assert again == (finished[0] / 'synthetic.npz').read_bytes()
+
+
+class AtLabelling(Request):
+  """A signal that comes while the images are labelled."""
+
+  def meet(self, doing):
+    if 'labelling' in doing:
+      self.number = 15
+    super().meet(doing)
+
+
+def test_a_run_stopped_while_it_labels_goes_on_to_the_same_bytes(
+  configure, finished, tmp_path
+):
+  shutil.copytree(finished[0] / 'pool', tmp_path / 'pool')
+
+  def make(request):
+    config, folder = configure(), tmp_path
+    job = prepare(config, 'condense', folder, None, '', lambda line: None)
+    results = ResultsFile(folder, read_results(folder))
+    return Maker(job, request, Team(job, request), results).make(0)
+
+  with pytest.raises(Interrupted, match='labelling the images'):
+    make(AtLabelling())
+  assert not (tmp_path / 'synthetic.npz').exists()
+  made = make(Request())
+  assert made.targets.shape == (6, 4, 3)
+  again = (tmp_path / 'synthetic.npz').read_bytes()
   assert again == (finished[0] / 'synthetic.npz').read_bytes()
 
 
