@@ -55,6 +55,11 @@ def network_name(label: str) -> str:
   return ', '.join([_NETWORK_NAMES.get(name, name), *map(_change, changes)])
 
 
+def network_under(label: str, protocol: str) -> str:
+  """Returns a network's name and the protocol that it is trained under."""
+  return f'{network_name(label)}, {protocol} protocol'
+
+
 def _change(change: str) -> str:
   field, _, value = change.partition('=')
   if field in ('norm', 'pooling', 'activation') and value:

@@ -371,7 +371,10 @@ class EvalConfig(Section, prefix='evaluate.'):
   """How a synthetic set is judged. The defaults are the original protocol's.
 
   Attributes:
-    protocol: gives each field of `Protocol` that is left None here.
+    protocol: gives each field of `Protocol` that is left None here. Several,
+      joined by commas, and a run judges every set under each, with networks
+      that start alike; of the first one are the headline and what is evaluated
+      on the way.
     networks: fresh networks trained, M.
     epochs: E, see `epochs_run`.
     batch_size: see `Protocol`, also for the next six.
@@ -397,7 +400,7 @@ class EvalConfig(Section, prefix='evaluate.'):
     validation_networks: networks trained for each of those.
   """
 
-  protocol: str = setting('dm', choices=tuple(PROTOCOLS))
+  protocol: str = 'dm'
   networks: int = setting(20, at_least=1)
   epochs: int = setting(1000, at_least=0)
   batch_size: int | None = setting(None, at_least=1)
@@ -419,14 +422,42 @@ class EvalConfig(Section, prefix='evaluate.'):
 
   def __post_init__(self):
     super().__post_init__()
+    field = 'evaluate.protocol'
+    for name in self.protocols:
+      choose(field, name, PROTOCOLS, setting=field)
+    if len(set(self.protocols)) < len(self.protocols):
+      raise InputError(
+        f'{field} {self.protocol} names one twice: name each once',
+        setting=field,
+      )
     for name in self.selections:
       field = 'evaluate.baselines'
       choose(field, name, SELECTIONS, setting=field)
 
   @property
+  def protocols(self) -> tuple[str, ...]:
+    """The protocols' names, at least one."""
+    return tuple(name.strip() for name in self.protocol.split(','))
+
+  def under(self, protocol: str) -> Self:
+    """Returns the same settings with one protocol alone."""
+    return dataclasses.replace(self, protocol=protocol)
+
+  @property
+  def first(self) -> Self:
+    """The same settings with the first protocol alone."""
+    return self.under(self.protocols[0])
+
+  @property
   def training(self) -> Protocol:
-    """The protocol with the fields that are given here."""
-    base = PROTOCOLS[self.protocol]
+    """The protocol, which must be one, with the fields given here."""
+    if len(self.protocols) > 1:
+      raise InputError(
+        f'evaluate.protocol {self.protocol} is several, and networks are'
+        ' trained under one at a time: name one',
+        setting='evaluate.protocol',
+      )
+    base = PROTOCOLS[self.protocols[0]]
     if not self.flip:
       augment = base.augment.replace('flip+', '').replace('flip_', '')
       base = dataclasses.replace(base, augment=augment)
@@ -441,7 +472,12 @@ class EvalConfig(Section, prefix='evaluate.'):
     return self.epochs + 1 if half else max(self.epochs, 1)
 
   def resolve(self) -> Self:
-    """Returns the same protocol with every field of it given."""
+    """Returns the same protocol with every field of it given.
+
+    Several have no field in common: they are returned as they are.
+    """
+    if len(self.protocols) > 1:
+      return self
     return dataclasses.replace(self, **vars(self.training))
 
   @property

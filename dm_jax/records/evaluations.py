@@ -25,11 +25,14 @@ class Case:
     method: that made the images, e.g. dm.
     network: label of the network trained on them, e.g. vgg11:norm=batch.
     images_per_class: how many; None for the whole set.
+    protocol: under which the network is trained. Files that name none may be of
+      another than dm, see `results.from_json`.
   """
 
   method: str
   network: str
   images_per_class: int | None = None
+  protocol: str = 'dm'
 
   @property
   def name(self) -> str:

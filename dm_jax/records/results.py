@@ -110,6 +110,7 @@ class Results:
     networks: labels of the networks to evaluate, the headline's first.
     teachers: networks whose mean probabilities are the images' labels, 0 where
       their number is not known; None where the labels are classes.
+    protocols: under which they are trained, the headline's first.
     condensing_network: label of the one that the sets were made with.
     data: the image set.
     versions: of what computes a result, by package.
@@ -137,6 +138,7 @@ class Results:
   sizes: tuple[int, ...] = ()
   networks: tuple[str, ...] = ()
   teachers: int | None = None
+  protocols: tuple[str, ...] = ('dm',)
   condensing_network: str | None = None
   data: Data = Data()
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -247,7 +249,8 @@ def read_results(folder: Path) -> Results:
   """
   path = folder / FILE_NAME
   try:
-    return from_json(read_json(path))
+    protocol = protocol_of(read_json(folder / 'config.json'))
+    return from_json(read_json(path), protocol)
   except (TypeError, AttributeError) as error:
     raise InputError(
       f'{path} does not hold the results of a run ({error}): choose another'
@@ -260,18 +263,26 @@ def write_results(folder: Path, results: Results) -> None:
   write_json(folder / FILE_NAME, to_json(results))
 
 
-def from_json(values: Json) -> Results:
+def protocol_of(config: Json) -> str:
+  """Returns the protocol that a run's config.json names."""
+  return config.get('evaluate', {}).get('protocol', 'dm')
+
+
+def from_json(values: Json, protocol: str = 'dm') -> Results:
   """Returns the results that a file holds, also one of an earlier version.
 
   Args:
     values: as in results.json; what is missing or None is not known.
+    protocol: of a file that names none: the one of its run.
 
   Raises:
     TypeError, AttributeError: it holds something else.
   """
-  values = dict(values)
+  values = {'protocols': [protocol], **values}
   begun = values.get('evaluations') or ()
-  values['evaluations'] = [e for e in begun if e.get('mean') is not None]
+  values['evaluations'] = [
+    {'protocol': protocol, **e} for e in begun if e.get('mean') is not None
+  ]
   if not values.get('condensing'):
     flat = {f.name: values.get(f.name) for f in dataclasses.fields(Condensing)}
     known = any(value is not None for value in flat.values())
@@ -309,7 +320,9 @@ def _headline(results: Results) -> dict[str, Any]:
   for network in results.networks[:1]:
     for method, (name, accuracies) in names.items():
       for size in (results.images_per_class, None):
-        found = results.evaluation(Case(method or '', network, size))
+        found = results.evaluation(
+          Case(method or '', network, size, results.protocols[0])
+        )
         if found is not None:
           flat |= {
             f'{name}_mean': found.mean,

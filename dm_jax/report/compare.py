@@ -264,7 +264,7 @@ def _run_note(
     or 'nothing that another run does not give'
   )
   config = run.config
-  protocol = f'{config["evaluate"].get("protocol", "dm")} protocol'
+  protocol = f'{run.results.protocols[0]} protocol'
   facts = [f'network {run.results.pool[0]}']
   if run.method == 'dm':
     facts.append(f'{config["condense"]["steps"]:,} steps')

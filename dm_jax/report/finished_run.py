@@ -7,7 +7,12 @@ from typing import Any, Self
 
 from dm_jax.errors import InputError
 from dm_jax.records.evaluations import Evaluation
-from dm_jax.records.results import FILE_NAME, Results, from_json
+from dm_jax.records.results import (
+  FILE_NAME,
+  Results,
+  from_json,
+  protocol_of,
+)
 from dm_jax.types import Json
 
 
@@ -19,7 +24,8 @@ class FinishedRun:
     folder: the workdir.
     results: of the run.
     config: as in config.json.
-    evaluations: those on the first network of the pool that are complete.
+    evaluations: those on the first network of the pool, under the first
+      protocol, that are complete.
     method: that made or selected the run's images.
     data: name and fingerprint.
     command: that started the run.
@@ -58,7 +64,7 @@ class FinishedRun:
         ' place in this table: leave it out'
       )
     try:
-      results = from_json(values)
+      results = from_json(values, protocol_of(config))
       run = cls(
         folder,
         results,
@@ -91,12 +97,13 @@ class FinishedRun:
 
 
 def _counts(evaluation: Evaluation, results: Results, config: Json) -> bool:
-  """Whether all of an evaluation's networks, the run's first, are trained."""
+  """Whether all networks, the run's first, are trained, as it does first."""
   wanted = config['evaluate']
   total = results.sets * wanted['networks']
   if evaluation.images_per_class is None:
     total = wanted['whole_set_networks']
-  is_first = evaluation.network == results.pool[0]
+  first = results.pool[0], results.protocols[0]
+  is_first = (evaluation.network, evaluation.protocol) == first
   return is_first and len(evaluation.flat) >= total
 
 

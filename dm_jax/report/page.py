@@ -4,6 +4,7 @@ The page is one file that loads nothing else: style and charts are inline,
 pictures are embedded. The same inputs give the same bytes.
 """
 
+import dataclasses
 from html import escape
 import importlib.resources
 import itertools
@@ -33,6 +34,7 @@ from dm_jax.report.html import (
 from dm_jax.report.inline import inline_svg
 from dm_jax.report.pictures import grids
 from dm_jax.report.scores import (
+  Score,
   advice,
   evaluation_table,
   image_counts,
@@ -101,9 +103,9 @@ def write_report(
 def summary_lines(results: Results) -> list[str]:
   """Returns the accuracies as aligned tables, and warnings below.
 
-  The first has a line for each set on the first network. The second follows
-  where there are several networks or sizes, and has all of them. The tables of
-  applications come last.
+  The first has a line for each set on the first network, under the first
+  protocol. The second follows where there are several networks, sizes or
+  protocols, and has all of them. The tables of applications come last.
 
   Args:
     results: of a run.
@@ -129,8 +131,9 @@ def _evaluation_lines(results: Results, table: Table) -> list[str]:
 
 
 def _is_several(results: Results) -> bool:
-  """Whether there are several networks or sizes."""
-  return len(results.pool) > 1 or len(_sizes(results)) > 1
+  """Whether there are several networks, sizes or protocols."""
+  several = results.pool, _sizes(results), results.protocols
+  return max(map(len, several)) > 1
 
 
 def _score_lines(results: Results) -> list[str]:
@@ -187,7 +190,7 @@ def _section(title: str, body: str) -> str:
 
 
 def _accuracy(results: Results) -> str:
-  scores = read_scores(results)
+  scores = _charted(results)
   if not scores and applied(results):
     return ''
   if not scores:
@@ -207,6 +210,17 @@ def _accuracy(results: Results) -> str:
     '; '.join(f'{s.name}, {s.detail}: {s} %' for s in scores),
   )
   return _warning(results) + chart_section(chart, notes)
+
+
+def _charted(results: Results) -> list[Score]:
+  """Returns the scores under each protocol, which is named if not alone."""
+  if len(results.protocols) == 1:
+    return read_scores(results)
+  return [
+    dataclasses.replace(score, detail=f'{score.detail}, {protocol}')
+    for protocol in results.protocols
+    for score in read_scores(results, protocol)
+  ]
 
 
 def _warning(results: Results) -> str:

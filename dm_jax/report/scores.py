@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+import itertools
 
 from dm_jax.records.evaluations import Evaluation
 from dm_jax.records.results import Results
 from dm_jax.report.table import Table, data_name
-from dm_jax.words import method_name, network_name, percent, plural, plus_minus
+from dm_jax.words import (
+  method_name,
+  network_name,
+  network_under,
+  percent,
+  plural,
+  plus_minus,
+)
 
 # How the page speaks of images that each method made or chose.
 _CHOSEN = {
@@ -46,20 +54,22 @@ class Score:
     return plus_minus(self.mean, self.deviation)
 
 
-def read_scores(results: Results) -> list[Score]:
+def read_scores(results: Results, protocol: str = '') -> list[Score]:
   """Returns the scores of the first network, of the largest sets.
 
   Args:
     results: of a run.
+    protocol: that the network is trained under; '' is the run's first.
 
   Returns:
     The run's own set first, where it has been evaluated, and the whole set
     last.
   """
+  protocol = protocol or results.protocols[0]
   shown = [
     evaluation
     for evaluation in results.evaluations
-    if evaluation.network == results.pool[0]
+    if (evaluation.network, evaluation.protocol) == (results.pool[0], protocol)
     and evaluation.images_per_class in (None, results.images_per_class)
   ]
   return [
@@ -83,26 +93,36 @@ def evaluation_table(results: Results) -> Table | None:
     results: of a run.
 
   Returns:
-    A row for each set and a column for each network; None where nothing has
-    been evaluated yet.
+    A row for each set and a column for each network, and each protocol if there
+    are several; None where nothing has been evaluated yet.
   """
   found = _own_first(results.evaluations, results.method)
   if not found:
     return None
   # Sizes one after another, so that methods of one size stand together.
   found.sort(key=lambda e: (_is_whole(e), e.images_per_class or 0))
-  rows: dict[tuple, dict[str, Evaluation]] = {}
+  rows: dict[tuple, dict[tuple, Evaluation]] = {}
   for evaluation in found:
     row = rows.setdefault((evaluation.images_per_class, evaluation.method), {})
-    row[evaluation.network] = evaluation
+    row[evaluation.network, evaluation.protocol] = evaluation
+  columns = [*itertools.product(results.pool, results.protocols)]
+  several = len(results.protocols) > 1
   return Table(
-    f'{data_name(results)}: accuracy on the test set, by network',
-    ('Images per class', 'Set', *map(network_name, results.pool)),
+    f'{data_name(results)}: accuracy on the test set, by network'
+    + ' and protocol' * several,
+    (
+      'Images per class',
+      'Set',
+      *(
+        network_under(*column) if several else network_name(column[0])
+        for column in columns
+      ),
+    ),
     tuple(
       (
         '–' if size is None else str(size),
         method_name(method),
-        *(str(row.get(network, '–')) for network in results.pool),
+        *(str(row.get(column, '–')) for column in columns),
       )
       for (size, method), row in rows.items()
     ),
@@ -131,8 +151,7 @@ def sentence(results: Results) -> str:
     )
     if name in means
   )
-  pool = results.pool
-  which = f' ({network_name(pool[0])})' if len(pool) > 1 else ''
+  which = _headline(results)
   over = f', over {ours.count}' if 'set' in ours.count else ''
   return (
     f'Networks{which} trained on nothing else reach {ours} % on the test set'
@@ -185,6 +204,8 @@ def origin(results: Results) -> str:
 def warnings(results: Results) -> list[str]:
   """Returns a line for each result that random real images reach, too.
 
+  Under several protocols the first one's are told.
+
   Args:
     results: of a run. Only the same size and network are compared.
   """
@@ -193,6 +214,8 @@ def warnings(results: Results) -> list[str]:
     return []
   lines = []
   for ours in results.evaluations:
+    if ours.protocol != results.protocols[0]:
+      continue
     for method in ('random', 'random_full'):
       random = results.evaluation(dataclasses.replace(ours.case, method=method))
       # Not `ours <= random`, so that an accuracy of NaN warns, too.
@@ -233,6 +256,14 @@ def image_counts(results: Results) -> tuple[int, int] | None:
   return (real, classes * size) if real and classes and size else None
 
 
+def _headline(results: Results) -> str:
+  """Says in brackets of which network and protocol the headline is."""
+  network, protocol = results.pool[0], results.protocols[0]
+  if len(results.protocols) > 1:
+    return f' ({network_under(network, protocol)})'
+  return f' ({network_name(network)})' if len(results.pool) > 1 else ''
+
+
 def _set_name(method: str) -> str:
   """Returns a set's name where images are spoken of, e.g. synthetic."""
   return 'synthetic' if method == 'dm' else method_name(method)
@@ -255,6 +286,8 @@ def _note(results: Results, found: list[Evaluation]) -> str:
   cells: dict[str, list[str]] = {}
   for evaluation in found:
     where = f'{evaluation.name} on {evaluation.network}'
+    if len(results.protocols) > 1:
+      where += f' under {evaluation.protocol}'
     cells.setdefault(evaluation.count, []).append(where)
   cells.pop('', None)
   most = max(cells, key=lambda count: len(cells[count]), default='')

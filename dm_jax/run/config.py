@@ -111,7 +111,10 @@ class RunConfig(Section):
 
   def settings(self) -> dict[str, Any]:
     """Returns the settings that can change a result; a workdir keeps them."""
-    return binding(self._resolved)
+    values = binding(self._resolved)
+    if len(self.evaluate.protocols) > 1:  # No field says it of them all.
+      values['evaluate']['flip'] = self.evaluate.flip
+    return values
 
   @property
   def _resolved(self) -> Self:

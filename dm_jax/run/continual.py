@@ -243,7 +243,8 @@ def _summarise(maker: Maker) -> None:
     rows = [[*map(dataclasses.asdict, rows)] for rows in by_order]
     methods[method] = StreamSummary(**summary(rows))
     last = [rows[-1] for rows in by_order]
-    case = Case(method, now.networks[0], last[0].images_per_class)
+    size = last[0].images_per_class
+    case = Case(method, now.networks[0], size, now.protocols[0])
     evaluations.append(Evaluation.of(case, [row.accuracies for row in last]))
   size = evaluations[0].images_per_class
   maker.results.keep(

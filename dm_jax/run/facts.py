@@ -1,6 +1,7 @@
 """Facts of a run that are no results: its settings, versions and machine."""
 
 from collections.abc import Iterator
+import dataclasses
 import os
 import resource
 import sys
@@ -27,7 +28,12 @@ def notes(job: Job) -> list[str]:
   large sets.
   """
   config = job.config
-  default, given = RunConfig().to_dict(), config.to_dict()
+  several = len(config.evaluate.protocols) > 1
+  default, given = (
+    # Fields of several protocols are open: only those given are told.
+    dataclasses.asdict(settings) if several else settings.to_dict()
+    for settings in (RunConfig(), config)
+  )
   for settings in (default, given):
     del settings['output'], settings['data']
   changed = [
@@ -133,6 +139,7 @@ def facts(job: Job) -> dict[str, Any]:
     'sizes': job.sizes,
     'networks': tuple(job.pool),
     'teachers': _teachers(job),
+    'protocols': job.config.evaluate.protocols,
     'condensing_network': _condensing_network(job),
     'data': Data(
       name=job.config.data.name,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+import itertools
 from pathlib import Path
 
 from dm_jax.config.fields import differences
@@ -95,7 +96,9 @@ def _check_settings(
     raise InputError('mode evaluate needs a set: --synthetic=FILE')
   if mode != 'evaluate' and synthetic is not None:
     raise InputError(f'--synthetic goes with --mode=evaluate, not {mode}')
-  for section in (config.condense, config.evaluate.training, config.pretrain):
+  evaluate = config.evaluate
+  judging = [evaluate.under(name).training for name in evaluate.protocols]
+  for section in (config.condense, *judging, config.pretrain):
     augment.parse(section.augment)
   parse_discrepancies(config.condense.discrepancy)
 
@@ -140,6 +143,9 @@ def _check_application(config: RunConfig, mode: str) -> None:
     f'method {config.method}': config.method == 'whole',
     'evaluate.baselines whole': 'whole' in config.evaluate.selections,
     f'evaluate.pool {config.evaluate.pool}': config.evaluate.pool != 'same',
+    f'evaluate.protocol {config.evaluate.protocol}': (
+      len(config.evaluate.protocols) > 1
+    ),
     'several condense.images_per_class': len(config.condense.sizes) > 1,
     'several processes': processes.count() > 1,
   }
@@ -271,9 +277,11 @@ def check_evaluation(job: Job) -> None:
     counts = {len(job.synthetic.labels)}
   elif 'whole' in (job.method, *config.selections):
     counts.add(int(train.counts.sum()))
-  for network in job.pool.values():
-    for count in counts:
-      check_batches(network, count, config.training.batch_size)
+  batches = {config.under(p).training.batch_size for p in config.protocols}
+  for network, count, batch in itertools.product(
+    job.pool.values(), counts, batches
+  ):
+    check_batches(network, count, batch)
   if job.mode != 'run':
     return
   if any(map(needs_training, config.selections)):

@@ -27,7 +27,7 @@ class Trial:
   Attributes:
     case: what made the sets, their size, and the network, a label in the pool.
     sets: K.
-    config: the protocol; its networks are trained on each set.
+    config: the protocol, one alone; its networks are trained on each set.
   """
 
   case: Case
@@ -40,7 +40,8 @@ class Trial:
     case = self.case
     per_class = case.images_per_class
     size = '' if per_class is None else f', {per_class} per class'
-    return f'train {case.network} on {case.method}{size}'
+    under = '' if case.protocol == 'dm' else f', {case.protocol} protocol'
+    return f'train {case.network} on {case.method}{size}{under}'
 
   def is_done(self, found: Evaluation | None) -> bool:
     """Whether every network has been trained on every set."""
@@ -75,20 +76,20 @@ def run_trials(maker: Maker) -> None:
 
 
 def list_trials(job: Job, method: str) -> list[Trial]:
-  """Returns what is evaluated of a method, network by network.
+  """Returns what is evaluated of a method, by protocol, then by network.
 
   Args:
     job: of the run.
     method: its own or a baseline's.
   """
-  config = job.config.evaluate
+  config, sets, sizes = job.config.evaluate, job.sets, job.sizes[::-1]
   if method == 'whole':
-    longer = whole_protocol(config)
-    return [Trial(Case(method, network), 1, longer) for network in job.pool]
+    config, sets, sizes = whole_protocol(config), 1, (None,)
   return [
-    Trial(Case(method, network, size), job.sets, config)
+    Trial(Case(method, network, size, name), sets, config.under(name))
+    for name in config.protocols
     for network in job.pool
-    for size in reversed(job.sizes)
+    for size in sizes
   ]
 
 

@@ -35,7 +35,7 @@ def validate(
   Raises:
     Interrupted: a signal has come.
   """
-  config, step = job.config.evaluate, int(state.step)
+  config, step = job.config.evaluate.first, int(state.step)
   done = {(row.set, row.step) for row in results.now.validation}
   if (
     not config.validation_every

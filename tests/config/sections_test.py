@@ -378,6 +378,9 @@ def test_where_mirrored_images_are_wrong_no_protocol_flips():
   ('name', 'value', 'near'),
   [
     ('evaluate.protocol', 'icd', 'did you mean idc'),
+    ('evaluate.protocol', 'dm,icd', 'did you mean idc'),
+    ('evaluate.protocol', 'dm,', "unknown evaluate.protocol ''"),
+    ('evaluate.protocol', 'dm,dm', 'dm,dm names one twice: name each once'),
     ('evaluate.schedule', 'third', 'did you mean thirds'),
     ('pretrain.schedule', 'half', "'half'"),
   ],
@@ -394,6 +397,32 @@ def test_a_run_records_the_protocol_as_it_is_used():
   # A workdir of before there were protocols told the fields alone.
   old = RunConfig.from_dict(nest('evaluate.batch_size', 256))
   assert old.settings() == RunConfig().settings()
+
+
+def test_several_protocols_are_each_as_if_alone():
+  config = EvalConfig(protocol='dm, idc', batch_size=32, networks=3)
+  assert config.protocols == ('dm', 'idc')
+  assert config.under('idc') == EvalConfig(
+    protocol='idc', batch_size=32, networks=3
+  )
+  assert vars(config.under('idc').training) == IDC | {'batch_size': 32}
+  assert config.first.epochs_run == 1001
+  assert config.under('idc').epochs_run == 1000
+  with pytest.raises(InputError, match='dm, idc is several.* name one'):
+    _ = config.training
+
+
+def test_a_run_records_what_several_protocols_have_in_common():
+  run = RunConfig(evaluate=EvalConfig(protocol='dm,idc', batch_size=32))
+  recorded = run.settings()['evaluate']
+  assert (recorded['protocol'], recorded['batch_size']) == ('dm,idc', 32)
+  assert recorded['schedule'] is None
+  again = RunConfig.from_dict(run.to_dict())
+  assert again.settings() == run.settings()
+  # No other field would say that mirrored images are left out.
+  evaluate = dataclasses.replace(run.evaluate, flip=False)
+  other = dataclasses.replace(run, evaluate=evaluate)
+  assert other.settings() != run.settings()
 
 
 def test_baselines_are_names():

@@ -134,6 +134,7 @@ def test_the_whole_set_has_no_size_in_the_file():
     'method': 'whole',
     'network': 'mlp',
     'images_per_class': None,
+    'protocol': 'dm',
     'accuracies': [[0.9]],
     'mean': 0.9,
     'std': 0.0,
@@ -161,6 +162,32 @@ def test_a_file_of_an_earlier_version_is_read():
     evaluations=(Evaluation('dm', 'mlp', mean=0.5),),
   )
   assert results.condense_seconds is None
+
+
+def test_a_file_that_names_no_protocol_is_of_its_runs(tmp_path):
+  evaluation = {'method': 'dm', 'network': 'mlp', 'mean': 0.5}
+  values = {'method': 'dm', 'networks': ['mlp'], 'evaluations': [evaluation]}
+  (tmp_path / 'results.json').write_text(json.dumps(values))
+  (tmp_path / 'config.json').write_text('{"evaluate": {"protocol": "idc"}}')
+  results = read_results(tmp_path)
+  assert results.protocols == ('idc',)
+  assert results.evaluation(Case('dm', 'mlp', None, 'idc')) is not None
+  assert to_json(results)['accuracy_mean'] == 0.5
+  write_results(tmp_path, results)
+  (tmp_path / 'config.json').unlink()
+  assert read_results(tmp_path) == results
+
+
+def test_the_headline_is_of_the_first_protocol():
+  under = [
+    Evaluation.of(dataclasses.replace(DM, protocol=name), [[accuracy]])
+    for name, accuracy in (('idc', 0.75), ('dm', 0.5))
+  ]
+  results = dataclasses.replace(
+    FULL, evaluations=tuple(under), protocols=('dm', 'idc')
+  )
+  assert to_json(results)['accuracy_mean'] == 0.5
+  assert results.evaluation(under[0].case) == under[0]
 
 
 @pytest.mark.parametrize(

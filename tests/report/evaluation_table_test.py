@@ -74,6 +74,26 @@ def test_the_note_says_how_many_networks_each_cell_has():
   assert note.endswith('Each cell: 2 sets × 2 networks.')
 
 
+def test_several_protocols_have_a_column_each():
+  rows = [
+    entry('dm', 10, 'convnet', [0.5]) | {'protocol': 'idc'},
+    entry('dm', 10, 'convnet', [0.4]),
+    entry('random', 10, 'convnet', [0.3, 0.3]) | {'protocol': 'idc'},
+  ]
+  table = table_of(
+    RESULTS
+    | {'evaluations': rows, 'networks': ['convnet']}
+    | {'protocols': ['dm', 'idc']}
+  )
+  assert table.columns[-2:] == ('ConvNet, dm protocol', 'ConvNet, idc protocol')
+  assert [row[-2:] for row in table.rows] == [
+    ('40.0', '50.0'),
+    ('–', '30.0 ± 0.0'),
+  ]
+  assert table.title.endswith('by network and protocol')
+  assert 'random real, 10 per class on convnet under idc' in table.notes[0]
+
+
 def test_the_runs_own_method_comes_first():
   table = table_of(RESULTS | {'method': 'random'})
   assert [row[1] for row in table.rows] == [

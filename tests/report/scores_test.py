@@ -77,6 +77,22 @@ def test_scores_are_of_the_first_network_and_the_largest_size():
   assert read_scores(Results()) == []
 
 
+def test_sentences_and_warnings_speak_of_the_first_protocol():
+  results = with_entries(
+    entry('dm', 10, 0.7) | {'protocol': 'idc'},
+    entry('dm', 10, 0.5),
+    entry('random', 10, 0.75) | {'protocol': 'idc'},
+    entry('random', 10, 0.4),
+    protocols=['dm', 'idc'],
+  )
+  assert [score.mean for score in read_scores(results)] == [0.5, 0.4]
+  assert [score.mean for score in read_scores(results, 'idc')] == [0.7, 0.75]
+  assert warnings(results) == []
+  assert sentence(results).startswith(
+    'Networks (ConvNet, dm protocol) trained on nothing else reach 50.0'
+  )
+
+
 def test_the_runs_own_set_comes_first_and_the_whole_set_last():
   entries = [
     entry('whole', None, 0.99, sets=[[0.99]]),
