@@ -6,6 +6,7 @@ METHOD_NAMES = {
   'dm': 'DM',
   'random': 'random real',
   'random_full': 'whole random real',
+  'random_jpeg': 'random JPEG',
   'herding': 'herding',
   'k_center': 'k-center',
   'forgetting': 'forgetting',

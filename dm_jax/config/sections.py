@@ -14,6 +14,7 @@ INITS = ('real', 'noise')
 SELECTIONS = (
   'random',
   'random_full',
+  'random_jpeg',
   'herding',
   'k_center',
   'forgetting',
@@ -392,7 +393,9 @@ class EvalConfig(Section, prefix='evaluate.'):
       followed by changes, as in convnet,vgg11:norm=batch.
     baselines: what the same number of real images is chosen by, to train on
       them, too; joined by commas, of `SELECTIONS`, or none. Those of random
-      are stored as the synthetic ones are, all others as they are.
+      are stored as the synthetic ones are, all others as they are, but for
+      random_jpeg: JPEG files in place of the same number, that take no more
+      bytes than a class's stored synthetic images do as 8-bit pixels.
     whole_set_epochs: E for the whole set.
     whole_set_networks: networks trained on the whole set.
     validation_every: steps of condensing between two evaluations on the

@@ -74,6 +74,19 @@ class Condensing:
 
 
 @dataclasses.dataclass(frozen=True)
+class JpegFiles:
+  """What a set of random_jpeg is stored as.
+
+  Attributes:
+    images: in all classes.
+    bytes: of all files.
+  """
+
+  images: int
+  bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Validation:
   """What networks reached on validation images with the images of a step.
 
@@ -121,6 +134,7 @@ class Results:
     condensing: by set, or ORDER/STEP of a stream.
     selecting_seconds: by set, by method or `training`, which methods share.
     set_bytes: of the file of one set, by method.
+    jpeg: the files of random_jpeg, by set.
     validation: of steps, as they were done.
     evaluations: one for each case, as they were begun.
     evaluate_seconds: in all processes of the run, with compiling.
@@ -151,6 +165,7 @@ class Results:
     default_factory=dict
   )
   set_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  jpeg: Mapping[str, JpegFiles] = dataclasses.field(default_factory=dict)
   validation: tuple[Validation, ...] = ()
   evaluations: tuple[Evaluation, ...] = ()
   evaluate_seconds: float | None = None
@@ -212,6 +227,10 @@ class Results:
     """Returns results that know the bytes of a method's sets on disk."""
     sizes = {**self.set_bytes, method: size}
     return dataclasses.replace(self, set_bytes=sizes)
+
+  def with_jpeg(self, number: int, files: JpegFiles) -> Self:
+    """Returns results that know the files of random_jpeg of a set."""
+    return dataclasses.replace(self, jpeg={**self.jpeg, str(number): files})
 
   def with_resumption(self, step: int) -> Self:
     """Returns results of a run that goes on from a step."""
@@ -312,6 +331,7 @@ def _headline(results: Results) -> dict[str, Any]:
   baselines = {
     'random': 'baseline_random',
     'random_full': 'baseline_random_full',
+    'random_jpeg': 'baseline_random_jpeg',
     'whole': 'whole_set',
   }
   for method, name in baselines.items():

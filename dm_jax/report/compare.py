@@ -10,6 +10,7 @@ from dm_jax.files import write_atomically
 from dm_jax.records.evaluations import Evaluation
 from dm_jax.report import paper
 from dm_jax.report.finished_run import FinishedRun
+from dm_jax.report.sizes import JPEG, NOTE, shown_bytes
 from dm_jax.report.table import Table
 from dm_jax.words import plural
 
@@ -17,6 +18,7 @@ from dm_jax.words import plural
 _TITLES = {
   'random': 'Random',
   'random_full': 'Random, whole',
+  'random_jpeg': 'Random, JPEG',
   'herding': 'Herding',
   'k_center': 'K-Center',
   'forgetting': 'Forgetting',
@@ -87,13 +89,17 @@ def compare(workdirs: Sequence[str | os.PathLike[str]]) -> Comparison:
     for method in _TITLES
     for column in _columns(method, sizes, cells, data)
   ]
-  per_class = ['–' if size is None else f'{size:,}' for size in sizes]
+  per_class = [
+    ['–' if size is None else f'{size:,}' for size in sizes],
+    [shown_bytes(runs[0].results, 'dm', size) for size in sizes],
+  ]
   table = Table(
     f'{runs[0].data[0]}: accuracy on the test set in %, ours and the paper',
-    ('Images per class', *(heading for heading, *_ in columns)),
-    tuple(zip(per_class, *(rest for _, *rest in columns), strict=True)),
+    ('Images per class', 'Bytes', *(heading for heading, *_ in columns)),
+    tuple(zip(*per_class, *(rest for _, *rest in columns), strict=True)),
     (
       *_paper_notes(data),
+      NOTE,
       *_label_notes(runs),
       *(_run_note(run, cells) for run in runs),
     ),
@@ -256,9 +262,11 @@ def _run_note(
       size = evaluation.images_per_class
       sizes = given.setdefault((evaluation.method, evaluation.count), [])
       sizes += [] if size is None else [str(size)]
+  jpeg = f', {shown_bytes(run.results, JPEG, None)}'
   gives = (
     '; '.join(
-      f'{_TITLES[method]}{" at " * bool(sizes)}{", ".join(sizes)} ({count})'
+      f'{_TITLES[method]}{" at " * bool(sizes)}{", ".join(sizes)}'
+      f' ({count}{jpeg * (method == JPEG)})'
       for (method, count), sizes in given.items()
     )
     or 'nothing that another run does not give'

@@ -44,6 +44,7 @@ from dm_jax.report.scores import (
   sentence,
   warnings,
 )
+from dm_jax.report.sizes import JPEG, NOTE, stored_bytes
 from dm_jax.report.table import Table, data_name
 from dm_jax.types import Json
 from dm_jax.words import format_bytes, format_seconds
@@ -126,6 +127,8 @@ def _evaluation_lines(results: Results, table: Table) -> list[str]:
   lines = _score_lines(results)
   if _is_several(results):
     lines += ['', *table.as_text().splitlines(), '']
+  elif any(score.bytes is not None for score in read_scores(results)):
+    lines.append(NOTE)
   lines += [f'warning: {line}' for line in warnings(results)]
   return [*lines, *filter(None, [advice(results)])]
 
@@ -141,8 +144,10 @@ def _score_lines(results: Results) -> list[str]:
   names = [f'{score.name} ({score.detail})' for score in scores]
   wide = max(map(len, names), default=0)
   figures = max((len(str(score)) for score in scores), default=0)
+  counts = max((len(score.count) for score in scores), default=0)
   return [
-    f'{name:{wide}}  {score!s:{figures}} %   {score.count}'.rstrip()
+    f'{name:{wide}}  {score!s:{figures}} %   {score.count:{counts}}'
+    f'   {"" if score.bytes is None else format_bytes(score.bytes)}'.rstrip()
     for name, score in zip(names, scores, strict=True)
   ]
 
@@ -248,8 +253,11 @@ def _facts(results: Results) -> str:
       ('Images', f'{real:,} → {few:,}', f'{real / few:,.3g} times fewer')
     )
     if shape:
-      sizes = [format_bytes(n * math.prod(shape)) for n in counts]
-      facts.append(('Size', ' → '.join(sizes), 'one byte per value'))
+      real, own = counts[0] * math.prod(shape), results.method or 'dm'
+      few = stored_bytes(results, own, results.images_per_class) or 0
+      sizes = map(format_bytes, (real, few))
+      kept = 'JPEG, from ' * (own == JPEG) + 'one byte per value'
+      facts.append(('Size', ' → '.join(sizes), kept))
   spent = times(results)
   if spent:
     facts.append(('Time', format_seconds(spent['total']), results.device or ''))

@@ -6,6 +6,13 @@ import itertools
 
 from dm_jax.records.evaluations import Evaluation
 from dm_jax.records.results import Results
+from dm_jax.report.sizes import (
+  JPEG,
+  NOTE,
+  jpeg_images,
+  shown_bytes,
+  stored_bytes,
+)
 from dm_jax.report.table import Table, data_name
 from dm_jax.words import (
   method_name,
@@ -20,10 +27,12 @@ from dm_jax.words import (
 _CHOSEN = {
   'random': 'drawn at random',
   'random_full': 'drawn at random',
+  'random_jpeg': 'drawn at random and stored as JPEG',
   'herding': 'selected by herding',
   'k_center': 'selected by k-center',
   'forgetting': 'selected by how often networks forget them',
 }
+_AT_RANDOM = ('random', 'random_full', JPEG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +48,7 @@ class Score:
     accuracies: of each network, in [0, 1]; may be empty.
     own: whether the set is the run's own, not one to compare it with.
     count: of networks, e.g. 5 sets × 20 networks; '' if it is not known.
+    bytes: of the set, see `sizes.stored_bytes`.
   """
 
   name: str
@@ -48,6 +58,7 @@ class Score:
   accuracies: Sequence[float] = ()
   own: bool = False
   count: str = ''
+  bytes: float | None = None
 
   def __str__(self) -> str:
     """Returns e.g. 92.3 ± 0.4."""
@@ -81,6 +92,7 @@ def read_scores(results: Results, protocol: str = '') -> list[Score]:
       evaluation.flat,
       evaluation.method == results.method,
       evaluation.count.removeprefix('1 set × '),
+      stored_bytes(results, evaluation.method, evaluation.images_per_class),
     )
     for evaluation in _own_first(shown, results.method)
   ]
@@ -113,6 +125,7 @@ def evaluation_table(results: Results) -> Table | None:
     (
       'Images per class',
       'Set',
+      'Bytes',
       *(
         network_under(*column) if several else network_name(column[0])
         for column in columns
@@ -122,11 +135,12 @@ def evaluation_table(results: Results) -> Table | None:
       (
         '–' if size is None else str(size),
         method_name(method),
+        shown_bytes(results, method, size),
         *(str(row.get(column, '–')) for column in columns),
       )
       for (size, method), row in rows.items()
     ),
-    tuple(filter(None, (_note(results, found), label_note(results)))),
+    tuple(filter(None, (_note(results, found), NOTE, label_note(results)))),
   )
 
 
@@ -147,6 +161,7 @@ def sentence(results: Results) -> str:
     for name, what in (
       ('random real', 'as many random real images'),
       ('whole random real', 'as many whole ones'),
+      ('random JPEG', 'as many bytes of random JPEG images'),
       ('whole set', 'all real images'),
     )
     if name in means
@@ -210,13 +225,13 @@ def warnings(results: Results) -> list[str]:
     results: of a run. Only the same size and network are compared.
   """
   own = results.method
-  if own in (None, 'random', 'random_full'):
+  if own is None or own in _AT_RANDOM:
     return []
   lines = []
   for ours in results.evaluations:
     if ours.protocol != results.protocols[0]:
       continue
-    for method in ('random', 'random_full'):
+    for method in _AT_RANDOM:
       random = results.evaluation(dataclasses.replace(ours.case, method=method))
       # Not `ours <= random`, so that an accuracy of NaN warns, too.
       if ours.method != own or random is None or ours.mean > random.mean:
@@ -251,6 +266,9 @@ def image_counts(results: Results) -> tuple[int, int] | None:
   """
   real, classes = results.data.train_images, results.data.classes
   size = results.images_per_class
+  stored = jpeg_images(results)
+  if real and stored and results.method == JPEG:
+    return real, round(stored)
   if real and results.method == 'whole':
     return real, real
   return (real, classes * size) if real and classes and size else None
@@ -305,6 +323,9 @@ def _note(results: Results, found: list[Evaluation]) -> str:
 
 
 def _detail(evaluation: Evaluation, results: Results) -> str:
+  stored, classes = jpeg_images(results), results.data.classes
+  if evaluation.method == JPEG and stored and classes:
+    return f'{stored / classes:.3g} per class'
   if evaluation.images_per_class is not None:
     return f'{evaluation.images_per_class} per class'
   images = results.data.train_images

@@ -15,7 +15,7 @@ from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState
 from dm_jax.networks.labels import label
 from dm_jax.records.checkpoint import Checkpoints
-from dm_jax.records.results import Condensing, Results
+from dm_jax.records.results import Condensing, JpegFiles, Results
 from dm_jax.report.grid import save_png
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import Job, Purpose
@@ -118,7 +118,12 @@ class Maker:
     if method == 'whole':  # The data themselves: neither saved nor drawn.
       return chosen
     self._keep_seconds(method, number, time.perf_counter() - started)
+    size = chosen.provenance.get('bytes')
     chosen = with_provenance(chosen, job, method, number)
+    if size is not None:
+      chosen = chosen.with_provenance(**chosen.provenance, bytes=size)
+      files = JpegFiles(len(chosen.class_of), size)
+      self.results.keep(self.results.now.with_jpeg(number, files))
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
     save_png(draw_set(chosen, method), picture)

@@ -22,6 +22,7 @@ from dm_jax.run.config import RunConfig
 from dm_jax.run.job import MODES, Job, own_part, split_seed, whole_batches
 from dm_jax.selection.select import (
   AT_RANDOM,
+  JPEG,
   check_selection,
   needs_training,
   stored_as,
@@ -92,6 +93,7 @@ def _check_settings(
   _check_application(config, mode)
   _check_labels(config, mode)
   _check_processes(config, mode)
+  _check_jpeg(config)
   if mode == 'evaluate' and synthetic is None:
     raise InputError('mode evaluate needs a set: --synthetic=FILE')
   if mode != 'evaluate' and synthetic is not None:
@@ -101,6 +103,23 @@ def _check_settings(
   for section in (config.condense, *judging, config.pretrain):
     augment.parse(section.augment)
   parse_discrepancies(config.condense.discrepancy)
+
+
+def _check_jpeg(config: RunConfig) -> None:
+  """Raises InputError where random_jpeg would have several sizes to fill."""
+  if JPEG not in (config.method, *config.evaluate.selections):
+    return
+  several = {
+    'several condense.images_per_class': len(config.condense.sizes) > 1,
+    f'application {config.application}': config.application != 'none',
+  }
+  for what, given in several.items():
+    if given:
+      raise InputError(
+        f'the selection {JPEG} fills the bytes of one set and does not go with'
+        f' {what}: leave it out of method and evaluate.baselines',
+        setting='evaluate.baselines',
+      )
 
 
 def _load_synthetic(file: Path | None) -> SyntheticSet | None:
@@ -271,7 +290,11 @@ def check_evaluation(job: Job) -> None:
   config, train = job.config.evaluate, job.split.train
   storage = job.config.condense.stored_as
   methods = (job.method, *config.selections)
-  held = [get_storage(stored_as(m, storage)).per_stored for m in methods]
+  held = [
+    get_storage(stored_as(method, storage)).per_stored
+    for method in methods
+    if method != JPEG  # How many there are is seen when they are stored.
+  ]
   counts = {n * train.classes * each for n in job.sizes for each in held}
   if job.synthetic is not None:
     counts = {len(job.synthetic.labels)}

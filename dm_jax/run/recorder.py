@@ -216,6 +216,7 @@ def draw_training_images(made: SyntheticSet, title: str, folder: Path) -> None:
 
 
 def draw_set(made: SyntheticSet, title: str) -> Image.Image:
-  """Draws a set whose classes have equally many stored images."""
+  """Draws a set's stored images: of each class as many as the smallest has."""
+  made = made.first(int(np.bincount(made.class_of).min()))
   images = made.images_uint8.reshape(made.classes, -1, *made.image_shape)
   return draw_grid(images, made.class_names, title=title)

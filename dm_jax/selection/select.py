@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 import dataclasses
+import itertools
+import math
 from typing import Any
 
 import jax
@@ -15,14 +17,15 @@ from dm_jax.images.normalise import normalise
 from dm_jax.images.storage import PLAIN, get_storage
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import default_network
-from dm_jax.selection import coreset
+from dm_jax.selection import coreset, jpeg
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.features import features
 from dm_jax.training.pretrain import Trained
-from dm_jax.types import AnyArray, Key, Network
+from dm_jax.types import AnyArray, Json, Key, Network
 
 AT_RANDOM = ('random', 'random_full')
+JPEG = 'random_jpeg'
 _BY_FEATURES = {'herding': coreset.herding, 'k_center': coreset.k_center}
 
 
@@ -52,7 +55,8 @@ def select(
 
   Returns:
     C · S images ordered by class, within a class in the order chosen: the first
-    s of each class are the selection of s. All images for whole.
+    s of each class are the selection of s, but for random_jpeg. All images for
+    whole.
 
   Raises:
     InputError: an argument that cannot be used; the message says why.
@@ -89,7 +93,11 @@ def select_classes(
   Args:
     data: the real images, their statistics and class names.
     method: random, which fills S stored images; random_full, S whole images,
-      whatever the storage; herding and k_center, in the features of a trained
+      whatever the storage; random_jpeg, of the same ones, in the same order,
+      those that together take at most S · H · W · D bytes of each class, but at
+      least one, as JPEG files (quality 75, Pillow's `optimize`, 4:2:0): the set
+      is what they decode to, classes differ in size, and the provenance has the
+      files' `bytes`; herding and k_center, in the features of a trained
       network; forgetting, the images that training forgot most often; or whole.
     images_per_class: S; whole takes every image.
     key: as for `select`.
@@ -122,6 +130,9 @@ def select_classes(
   if method == 'whole':
     return SyntheticSet.from_whole(data).with_provenance(**provenance)
   draw_key, train_key = jax.random.split(key)
+  if method == JPEG:
+    choose_rows = _at_random(data, draw_key)
+    return _select_jpeg(data, images_per_class, choose_rows, provenance)
   if needs_training(method):
     made = as_network(
       network or default_network(data.image_shape, data.classes),
@@ -162,7 +173,7 @@ def stored_as(method: str, storage: str) -> str:
 def needs_training(method: str) -> bool:
   """Says whether a method chooses by a network that it trains first."""
   choose('selection', method, SELECTIONS)
-  return method not in (*AT_RANDOM, 'whole')
+  return method not in (*AT_RANDOM, JPEG, 'whole')
 
 
 def check_selection(
@@ -179,6 +190,9 @@ def check_selection(
     )
   if method not in AT_RANDOM:
     check_whole(data, f'the selection {method}')
+  if method == JPEG:
+    jpeg.check_channels(data.image_shape)
+    return
   held = get_storage(stored_as(method, storage))
   held.check(data.image_shape)
   smallest, each = int(data.counts.min()), held.per_stored
@@ -194,6 +208,30 @@ def check_selection(
 
 # (class, number of images) -> indices into the class's images, in order.
 _Choice = Callable[[int, int], Any]
+
+
+def _select_jpeg(
+  data: ClassData, images_per_class: int, choose_rows: _Choice, provenance: Json
+) -> SyntheticSet:
+  """Selects images that take as many bytes as S of 8-bit pixels would."""
+  shape = data.image_shape
+  budget = images_per_class * math.prod(shape)
+  classes = [
+    jpeg.fill((images[row] for row in choose_rows(label, int(count))), budget)
+    for label, (images, count) in enumerate(
+      zip(data.images, data.counts, strict=True)
+    )
+  ]
+  files = [*itertools.chain(*classes)]
+  pixels = np.stack([jpeg.decode(file, shape) for file in files])
+  labels = np.repeat(np.arange(data.classes), [*map(len, classes)])
+  return SyntheticSet.from_images(
+    normalise(pixels, data.mean, data.std),
+    labels,
+    data.mean,
+    data.std,
+    data.names,
+  ).with_provenance(**provenance, bytes=sum(map(len, files)))
 
 
 def _at_random(data: ClassData, key: Key) -> _Choice:

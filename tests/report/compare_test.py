@@ -41,7 +41,12 @@ def make(tmp_path):
       'networks': ['convnet:width=32'],
       'command': f'python launch.py --workdir={folder}',
       'device': 'CPU, 2 cores',
-      'data': {'name': changes.pop('name', 'cifar10')},
+      'data': {
+        'name': changes.pop('name', 'cifar10'),
+        'classes': 10,
+        'train_images': 50_000,
+        'image_shape': [32, 32, 3],
+      },
       'evaluations': evaluations or [entry(method, size, 0.409)],
     }
     path = tmp_path / folder
@@ -75,6 +80,7 @@ def test_ours_stand_beside_the_papers(make):
   comparison = compare([dm, herding])
   assert comparison.table.columns == (
     'Images per class',
+    'Bytes',
     'Random, ours',
     'Random, paper',
     'Herding, ours',
@@ -87,6 +93,7 @@ def test_ours_stand_beside_the_papers(make):
     'Whole set, paper',
   )
   assert cells(comparison, 'DM, ours') == {'1': '–', '10': '40.9 ± 0.4'}
+  assert cells(comparison, 'Bytes') == {'1': '30.7 kB', '10': '307 kB'}
   assert cells(comparison, 'DM, paper') == {
     '1': '26.0 ± 0.8',
     '10': '48.9 ± 0.6',
@@ -107,7 +114,8 @@ def test_ours_stand_beside_the_papers(make):
 def test_every_run_has_a_note_with_its_budget(make):
   dm = make('dm', evaluations=[entry('dm', 10, 0.4, sets=5)], sets=5)
   herding = make('herding', 'herding')
-  paper, augmented, *runs = compare([dm, herding]).table.notes
+  paper, augmented, counted, *runs = compare([dm, herding]).table.notes
+  assert '8 bits per value' in counted
   assert 'WACV 2023' in paper
   assert 'at its own budget' in paper
   assert 'same augmentation: 15.4 at 1, 31.0 at 10, 50.6 at 50' in augmented
@@ -163,14 +171,29 @@ def test_nested_sizes_are_rows(make):
   assert cells(comparison, 'Random, paper') == {'1': '14.4', '1,250': '–'}
 
 
+def test_files_of_random_jpeg_say_their_bytes(make):
+  run = make(
+    'a',
+    evaluations=[entry('dm', 10, 0.4), entry('random_jpeg', 10, 0.35)],
+    jpeg={'0': {'images': 300, 'bytes': 305_000}},
+  )
+  comparison = compare([run])
+  assert cells(comparison, 'Random, JPEG, ours') == {'10': '35.0 ± 0.4'}
+  assert cells(comparison, 'Bytes') == {'10': '307 kB'}
+  assert (
+    'Random, JPEG at 10 (1 set × 2 networks, 305 kB)'
+    in (comparison.table.notes[-1])
+  )
+
+
 def test_a_run_on_the_whole_set_alone(make):
   whole = make('w', 'whole', evaluations=[entry('whole', None, 0.7, count=1)])
-  assert compare([whole]).table.rows == (('–', '70.0', '84.8'),)
+  assert compare([whole]).table.rows == (('–', '154 MB', '70.0', '84.8'),)
 
 
 def test_data_that_the_paper_does_not_have(make):
   table = compare([make('a', name='digits')]).table
-  assert table.columns == ('Images per class', 'DM, ours')
+  assert table.columns == ('Images per class', 'Bytes', 'DM, ours')
   assert table.notes[0] == 'The paper has no figures for this data set.'
 
 

@@ -26,7 +26,12 @@ RESULTS = {
   'sizes': [1, 10],
   'networks': ['convnet', 'vgg11:norm=batch'],
   'condensing_network': 'convnet',
-  'data': {'name': 'cifar10'},
+  'data': {
+    'name': 'cifar10',
+    'classes': 10,
+    'train_images': 50_000,
+    'image_shape': [32, 32, 3],
+  },
   'evaluations': [
     entry('whole', None, 'convnet', [0.848]),
     entry('random', 1, 'convnet', [0.14, 0.16], [0.15, 0.15]),
@@ -48,29 +53,32 @@ def test_rows_are_sets_and_columns_networks():
   assert table.columns == (
     'Images per class',
     'Set',
+    'Bytes',
     'ConvNet',
     'VGG-11, batch norm',
   )
   assert table.rows == (
-    ('1', 'DM', '26.0 ± 0.7', '20.0 ± 0.0'),
-    ('1', 'random real', '15.0 ± 0.7', '–'),
-    ('10', 'DM', '49.0 ± 1.6', '–'),
+    ('1', 'DM', '30.7 kB', '26.0 ± 0.7', '20.0 ± 0.0'),
+    ('1', 'random real', '30.7 kB', '15.0 ± 0.7', '–'),
+    ('10', 'DM', '307 kB', '49.0 ± 1.6', '–'),
     # One network deviates from nothing.
-    ('–', 'whole set', '84.8', '–'),
+    ('–', 'whole set', '154 MB', '84.8', '–'),
   )
   assert 'cifar10' in table.title
 
 
 def test_the_note_says_how_many_networks_each_cell_has():
   table = table_of(RESULTS)
-  assert table.notes == (
+  note, counted = table.notes
+  assert counted.startswith('Bytes: of the stored images, 8 bits per value;')
+  assert note == (
     'In %, mean ± deviation over all networks. Each cell: 2 sets × 2 networks,'
     ' but 2 sets, 3 networks in all for DM, 1 per class on vgg11:norm=batch,'
     ' 1 set × 1 network for whole set on convnet. The images were condensed'
-    ' with convnet.',
+    ' with convnet.'
   )
   even = RESULTS | {'evaluations': RESULTS['evaluations'][1:4]}
-  (note,) = table_of(even | {'method': 'random'}).notes
+  note, _ = table_of(even | {'method': 'random'}).notes
   assert note.endswith('Each cell: 2 sets × 2 networks.')
 
 
@@ -94,6 +102,15 @@ def test_several_protocols_have_a_column_each():
   assert 'random real, 10 per class on convnet under idc' in table.notes[0]
 
 
+def test_random_jpeg_counts_the_bytes_of_its_files():
+  files = {'0': {'images': 330, 'bytes': 300_000}}
+  files['1'] = {'images': 332, 'bytes': 304_000}
+  rows = [entry('random_jpeg', 10, 'convnet', [0.3])]
+  values = RESULTS | {'evaluations': rows}
+  assert table_of(values | {'jpeg': files}).rows[0][2] == '302 kB'
+  assert table_of(values).rows[0][2] == '–'
+
+
 def test_the_runs_own_method_comes_first():
   table = table_of(RESULTS | {'method': 'random'})
   assert [row[1] for row in table.rows] == [
@@ -112,7 +129,7 @@ def test_nothing_evaluated_is_no_table():
 def test_a_network_that_is_not_evaluated_yet_has_its_column():
   one = RESULTS | {'evaluations': RESULTS['evaluations'][:1]}
   table = table_of(one)
-  assert table.rows == (('–', 'whole set', '84.8', '–'),)
+  assert table.rows == (('–', 'whole set', '154 MB', '84.8', '–'),)
   assert from_json({'evaluations': RESULTS['evaluations']}).pool == [
     'convnet',
     'vgg11:norm=batch',
@@ -128,4 +145,4 @@ def test_only_the_mean_is_needed():
   table = table_of(
     {'evaluations': [{'method': 'dm', 'network': 'mlp', 'mean': 0.5}]}
   )
-  assert table.rows == (('–', 'DM', '50.0'),)
+  assert table.rows == (('–', 'DM', '–', '50.0'),)

@@ -276,11 +276,11 @@ def test_several_networks_sizes_and_sets(workdir):
     'first 1 per class. At 10 per class, networks (ConvNet, width 32) '
     'trained on nothing else reach 50.0 ± 0.0 % on the test set, over 2 sets × '
     '2 networks, 10.0 points above',
-    'Images per class Set ConvNet, width 32 MLP',
-    '10 DM 50.0 ± 0.0 50.0 ± 0.0',
+    'Images per class Set Bytes ConvNet, width 32 MLP',
+    '10 DM 6.4 kB 50.0 ± 0.0 50.0 ± 0.0',
     'Each cell: 2 sets × 2 networks.',
-    '| 10 | DM | 50.0 ± 0.0 | 50.0 ± 0.0 |',
-    r'10 & DM & 50.0 $\pm$ 0.0 & 50.0 $\pm$ 0.0 \\',
+    '| 10 | DM | 6.4 kB | 50.0 ± 0.0 | 50.0 ± 0.0 |',
+    r'10 & DM & 6.4 kB & 50.0 $\pm$ 0.0 & 50.0 $\pm$ 0.0 \\',
     'Warning. mlp, 10 per class: synthetic images reach 50.0 %',
     'Validation accuracy, % 1 per class 10 per class',
     'mean over 2 sets',
@@ -291,8 +291,9 @@ def test_several_networks_sizes_and_sets(workdir):
   lines = summary(LARGE)
   assert (
     lines[0] == 'synthetic (10 per class)    50.0 ± 0.0 %   2 sets × 2 networks'
+    '   6.4 kB'
   )
-  assert '10          DM           50.0 ± 0.0  50.0 ± 0.0' in lines
+  assert '10          DM           6.4 kB     50.0 ± 0.0  50.0 ± 0.0' in lines
   assert [line for line in lines if line.startswith('warning')] == [
     'warning: mlp, 10 per class: synthetic images reach 50.0 %, no better than'
     ' random real ones, 55.0 %.'
@@ -387,9 +388,11 @@ def test_a_run_without_metrics_has_no_curve(tmp_path):
 
 def test_the_summary_is_aligned():
   assert summary(RESULTS) == [
-    'synthetic (10 per class)    92.3 ± 0.4 %   5 networks',
-    'random real (10 per class)  85.0 ± 0.8 %   3 networks',
-    'whole set (1,437 images)    98.6       %   1 network',
+    'synthetic (10 per class)    92.3 ± 0.4 %   5 networks   6.4 kB',
+    'random real (10 per class)  85.0 ± 0.8 %   3 networks   6.4 kB',
+    'whole set (1,437 images)    98.6       %   1 network    92 kB',
+    'Bytes: of the stored images, 8 bits per value; of random JPEG its files.'
+    ' Labels are not counted.',
   ]
 
 
@@ -472,7 +475,7 @@ def test_a_drawing_that_is_not_there_is_left_out(workdir, continual, search):
 
 def test_the_summary_ends_with_the_tables_of_applications(continual, search):
   lines = summary(RESULTS | {'continual': continual, 'search': search})
-  whole = lines.index('whole set (1,437 images)    98.6       %   1 network')
+  whole = lines.index(summary(RESULTS)[-1])
   assert lines[whole + 1 : whole + 6] == [
     '',
     'digits: accuracy on the classes seen, in %',

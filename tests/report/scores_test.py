@@ -196,6 +196,24 @@ def test_several_sets_are_named():
   )
 
 
+def test_random_jpeg_says_how_many_images_fill_the_bytes():
+  files = {'0': {'images': 330, 'bytes': 6400}}
+  entries = entry('dm', 10, 0.5), entry('random_jpeg', 10, 0.6)
+  results = with_entries(*entries, jpeg=files)
+  ours, jpeg = read_scores(results)
+  assert (jpeg.name, jpeg.detail, jpeg.bytes) == (
+    'random JPEG',
+    '33 per class',
+    6400,
+  )
+  assert ours.detail == '10 per class'
+  assert '10.0 points below as many bytes of random JPEG' in sentence(results)
+  assert 'no better than random JPEG ones, 60.0 %' in warnings(results)[0]
+  own = with_entries(entries[1], jpeg=files, method='random_jpeg')
+  assert image_counts(own) == (1437, 330)
+  assert warnings(own) == []
+
+
 def test_images_are_counted_if_known():
   assert image_counts(RESULTS) == (1437, 100)
   assert image_counts(changed(method='whole')) == (1437, 1437)

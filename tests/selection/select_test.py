@@ -1,8 +1,10 @@
 import dataclasses
+import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 import pytest
 
 from dm_jax.config.sections import SELECTIONS, PretrainConfig
@@ -21,6 +23,7 @@ LABELS = np.array([1, 0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 2, 2, 2, 2])
 IMAGES = np.random.RandomState(0).randint(0, 256, (15, 2, 2, 1), np.uint8)
 DATA = ClassData.from_arrays(IMAGES, LABELS, class_names=['cat', 'dog', 'eel'])
 CONFIG = PretrainConfig(epochs=2, batch_size=5, augment='none')
+OF_ONE_SIZE = sorted({*SELECTIONS} - {'random_jpeg', 'whole'})
 TRAINED_METHODS = ('herding', 'k_center', 'forgetting')
 
 
@@ -72,7 +75,7 @@ def rows_of(chosen, data=DATA):
   return rows.reshape(data.classes, -1)
 
 
-@pytest.mark.parametrize('method', sorted({*SELECTIONS} - {'whole'}))
+@pytest.mark.parametrize('method', OF_ONE_SIZE)
 def test_each_class_gives_images_of_its_own_the_first_of_a_larger_set(method):
   whole = rows_of(choose(method, 4))
   assert whole.shape == (3, 4)
@@ -187,7 +190,7 @@ def test_no_network_is_the_papers(monkeypatch):
   np.testing.assert_array_equal(chosen.images, expected.images)
 
 
-@pytest.mark.parametrize('method', sorted({*SELECTIONS} - {'whole'}))
+@pytest.mark.parametrize('method', OF_ONE_SIZE)
 def test_more_images_than_a_class_has(method):
   # Nothing is trained for it.
   with pytest.raises(InputError) as error:
@@ -205,3 +208,53 @@ def test_at_least_one_image_is_chosen():
 def test_an_unknown_method_names_near_ones():
   with pytest.raises(InputError, match='did you mean k_center'):
     selection.check_selection(DATA, 'kcenter', 1)
+
+
+def photographs(shape, seed=2):
+  """Three classes of 30 smooth images each."""
+  walk = np.random.RandomState(seed).normal(0, 9, (90, *shape)).cumsum(1)
+  pixels = np.clip(walk + 128, 0, 255).astype(np.uint8)
+  return ClassData.from_arrays(pixels, np.arange(90) // 30)
+
+
+def stored(image):
+  """An image as it comes back from a JPEG file, and the file's bytes."""
+  pixels = image.squeeze(-1) if image.shape[-1] == 1 else image
+  file = io.BytesIO()
+  picture = Image.fromarray(pixels)
+  picture.save(file, 'JPEG', quality=75, optimize=True)
+  file.seek(0)
+  return np.asarray(Image.open(file)).reshape(image.shape), len(file.getvalue())
+
+
+@pytest.mark.parametrize('shape', [(32, 32, 3), (28, 30, 1)])
+def test_jpeg_files_fill_the_bytes_of_stored_images(shape):
+  data, budget = photographs(shape), 3 * np.prod(shape)
+  chosen = choose('random_jpeg', 3, data)
+  # random_full draws in the same order.
+  order = rows_of(choose('random_full', 30, data), data)
+  images, _ = flatten(data)
+  taken = 0
+  for label, rows in enumerate(order):
+    files = [stored(images[row]) for row in rows]
+    sizes = np.cumsum([size for _, size in files])
+    count = int((sizes <= budget).sum())
+    assert 3 < count < 30
+    mine = chosen.images_uint8[np.asarray(chosen.labels) == label]
+    np.testing.assert_array_equal(mine, [image for image, _ in files[:count]])
+    taken += sizes[count - 1]
+  assert chosen.provenance['bytes'] == taken
+  assert chosen.storage == 'plain'
+
+
+def test_a_class_has_an_image_whatever_it_takes_and_no_more_than_there_are():
+  one = choose('random_jpeg', 1)  # Of four bytes, as pixels.
+  np.testing.assert_array_equal(one.labels, [0, 1, 2])
+  every = choose('random_jpeg', 10_000)
+  np.testing.assert_array_equal(np.bincount(every.labels), [5, 6, 4])
+
+
+def test_jpeg_files_have_one_channel_or_three():
+  data = photographs((8, 8, 2))
+  with pytest.raises(InputError, match='1 or 3 channels, these have 2: leave'):
+    choose('random_jpeg', 1, data)
