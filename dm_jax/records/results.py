@@ -133,6 +133,7 @@ class Results:
     resumed_from: the steps that condensing went on from.
     condensing: by set, or ORDER/STEP of a stream.
     selecting_seconds: by set, by method or `training`, which methods share.
+    pool_seconds: that training a pool of networks, or reading it, has taken.
     set_bytes: of the file of one set, by method.
     jpeg: the files of random_jpeg, by set.
     validation: of steps, as they were done.
@@ -164,6 +165,7 @@ class Results:
   selecting_seconds: Mapping[str, Mapping[str, float]] = dataclasses.field(
     default_factory=dict
   )
+  pool_seconds: float | None = None
   set_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
   jpeg: Mapping[str, JpegFiles] = dataclasses.field(default_factory=dict)
   validation: tuple[Validation, ...] = ()
@@ -238,6 +240,11 @@ class Results:
 
   def with_validation(self, row: Validation) -> Self:
     return dataclasses.replace(self, validation=(*self.validation, row))
+
+  def with_pool(self, seconds: float) -> Self:
+    """Returns results in which the pool took so much longer."""
+    total = (self.pool_seconds or 0.0) + seconds
+    return dataclasses.replace(self, pool_seconds=total)
 
   def with_evaluating(self, seconds: float) -> Self:
     """Returns results in which evaluating took so much longer."""

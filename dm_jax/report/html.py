@@ -94,6 +94,7 @@ def with_copies(table: Table) -> str:
 def times(results: Results) -> dict[str, float]:
   """Returns the seconds of each part of the run, and their total last."""
   parts = {
+    'pool': results.pool_seconds,
     'compile': results.compile_seconds,
     'condense': results.condense_seconds,
     'evaluate': results.evaluate_seconds,

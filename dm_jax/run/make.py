@@ -1,6 +1,6 @@
 """Makes the sets of a run, condensed or selected, each in its own folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -251,6 +251,16 @@ class Maker:
       self.job.say(f'resuming at step {step}')
       self.results.keep(self.results.now.with_resumption(step))
 
+  @contextlib.contextmanager
+  def _timed_pool(self) -> Iterator[None]:
+    """Keeps what a pool takes, also where its training is interrupted."""
+    started = time.perf_counter()
+    try:
+      yield
+    finally:
+      seconds = time.perf_counter() - started
+      self.results.keep(self.results.now.with_pool(seconds))
+
   def _networks(self) -> tuple[Embedder | None, RealSide | None]:
     """What draws from the pool, if the config has one, and cached targets."""
     job = self.job
@@ -267,7 +277,10 @@ class Maker:
       )
     if not config.cached:
       return pool.embedder(config), None
-    with progress('embed real images', 'draw', self.request) as update:
+    with (
+      self._timed_pool(),
+      progress('embed real images', 'draw', self.request) as update,
+    ):
       cached = make_targets_ahead(
         job.plan,
         job.split.train,
@@ -298,7 +311,10 @@ class Maker:
     # The seed, which splits the data, too, is in the key.
     held_out = job.config.data.validation
     network = label(job.config.network)
-    with progress('train the pool', 'step', self.request) as update:
+    with (
+      self._timed_pool(),
+      progress('train the pool', 'step', self.request) as update,
+    ):
       return embedder_pool.make_pool(
         job.network,
         job.split.train,

@@ -1,0 +1,95 @@
+"""What each ingredient of a recipe is worth: runs its rungs and tabulates.
+
+  python benchmarks/ladder.py --workdir=runs/ladder --ipc=10
+  python benchmarks/ladder.py --workdir=runs/ladder --what=table
+
+The rungs stand in configs/ladder.py. Each has its own folder, all share the
+pool of trained networks and what is compiled. What is finished is skipped, and
+the same command goes on after a stop. Settings of all rungs can be changed:
+
+  python benchmarks/ladder.py --workdir=runs/ladder --rungs=dm,tiles \\
+      --config.network.width=32 --config.condense.steps=1000
+
+In the end, or by --what=table at any time, there are ladder.json, ladder.md,
+ladder.png, ladder.svg and ladder.html in the folder, made of the records alone.
+"""
+
+import functools
+from pathlib import Path
+import shlex
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from benchmarks.plan import Cell, run_cells
+from configs import ladder
+from dm_jax.errors import InputError, choose
+from dm_jax.report.ladder import write
+from dm_jax.report.rungs import Rung
+from dm_jax.run.command import exit_in_one_line
+from dm_jax.run.config import RunConfig
+
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/ladder', 'The folder of all.')
+_IPC = flags.DEFINE_integer('ipc', 10, 'Stored images per class.')
+_DATA = flags.DEFINE_string('data', ladder.DATA[0], 'As in configs/ladder.py.')
+_RUNGS = flags.DEFINE_list('rungs', [*ladder.RUNGS], 'Those to run.')
+_WHAT = flags.DEFINE_enum(
+  'what', 'run', ('run', 'table'), 'table: writes what there is so far.'
+)
+_CONFIG = config_flags.DEFINE_config_dict(
+  'config', ladder.get_config(), 'Settings of all rungs.'
+)
+
+
+def make_cell(name: str, changes: dict) -> Cell:
+  """Returns the run of a rung.
+
+  Args:
+    name: of the rung.
+    changes: settings by dotted name.
+
+  Raises:
+    InputError: one cannot be.
+  """
+  folder = Path(_WORKDIR.value)
+  config = ladder.get_config(f'rung={name}:ipc={_IPC.value}:data={_DATA.value}')
+  config.embedder.dir = str(folder / 'pool')
+  config.update_from_flattened_dict(changes)
+  return Cell(name, RunConfig.from_dict(config.to_dict()), folder / name)
+
+
+def write_table(command: str) -> None:
+  """Writes the table of all rungs that have records."""
+  folder = Path(_WORKDIR.value)
+  read = functools.partial(Rung.read, folder)
+  rungs = [read(name, rung.adds) for name, rung in ladder.RUNGS.items()]
+  table, paths = write([rung for rung in rungs if rung], folder, command)
+  print(table.as_text())
+  for path in paths:
+    print(f'written: {path}')
+
+
+def main(_: list[str]) -> None:
+  command, failed = shlex.join(['python', *sys.argv]), []
+  with exit_in_one_line(InputError, OSError):
+    if _WHAT.value == 'run':
+      names = _RUNGS.value or []
+      for name in names:
+        choose('rung', name, ladder.RUNGS)
+      changes = config_flags.get_override_values(flags.FLAGS['config'])
+      cells = [make_cell(name, changes) for name in names]
+      failed = run_cells(cells, command)
+    write_table(command)
+    if failed:
+      raise InputError('; '.join(failed))
+
+
+def _parse(argv: list[str]) -> list[str]:
+  with exit_in_one_line(Exception):
+    return flags.FLAGS(argv)
+
+
+if __name__ == '__main__':
+  flags.FLAGS.verbosity = logging.WARNING  # Orbax tells of every file.
+  app.run(main, flags_parser=_parse)
