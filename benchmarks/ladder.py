@@ -59,19 +59,19 @@ def make_cell(name: str, changes: dict) -> Cell:
   return Cell(name, RunConfig.from_dict(config.to_dict()), folder / name)
 
 
-def write_table(command: str) -> None:
+def write_table() -> None:
   """Writes the table of all rungs that have records."""
   folder = Path(_WORKDIR.value)
   read = functools.partial(Rung.read, folder)
   rungs = [read(name, rung.adds) for name, rung in ladder.RUNGS.items()]
-  table, paths = write([rung for rung in rungs if rung], folder, command)
+  table, paths = write([rung for rung in rungs if rung], folder)
   print(table.as_text())
   for path in paths:
     print(f'written: {path}')
 
 
 def main(_: list[str]) -> None:
-  command, failed = shlex.join(['python', *sys.argv]), []
+  failed: list[str] = []
   with exit_in_one_line(InputError, OSError):
     if _WHAT.value == 'run':
       names = _RUNGS.value or []
@@ -79,8 +79,8 @@ def main(_: list[str]) -> None:
         choose('rung', name, ladder.RUNGS)
       changes = config_flags.get_override_values(flags.FLAGS['config'])
       cells = [make_cell(name, changes) for name in names]
-      failed = run_cells(cells, command)
-    write_table(command)
+      failed = run_cells(cells, shlex.join(['python', *sys.argv]))
+    write_table()
     if failed:
       raise InputError('; '.join(failed))
 

@@ -79,7 +79,9 @@ RUNGS = {
     'snapshots of trainings', on='augment', takes=('embedder', 'pretrain')
   ),
   'cross_entropy': Rung(
-    'cross entropy', on='snapshots', takes=('condense.cross_entropy',)
+    'the loss under a later snapshot',
+    on='snapshots',
+    takes=('condense.cross_entropy',),
   ),
   'covariance': Rung(
     'to cross entropy: covariance beside the mean',

@@ -127,15 +127,12 @@ def ladder_figure(rungs: Sequence[Rung]) -> Figure | None:
   return figure
 
 
-def write(
-  rungs: Sequence[Rung], folder: Path, command: str
-) -> tuple[Table, list[Path]]:
+def write(rungs: Sequence[Rung], folder: Path) -> tuple[Table, list[Path]]:
   """Writes ladder.json, ladder.md, the figure, and a page of them.
 
   Args:
     rungs: in order.
     folder: where they are written.
-    command: that made the rungs.
 
   Returns:
     The table, and the files' paths.
@@ -146,7 +143,7 @@ def write(
   if not rungs:
     raise InputError(f'{folder} has no rung yet: run some first')
   table, figure = ladder_table(rungs), ladder_figure(rungs)
-  record = json.dumps(ladder_record(rungs, command), indent=2)
+  record = json.dumps(ladder_record(rungs), indent=2)
   texts = {'ladder.json': record, 'ladder.md': table.as_markdown()}
   drawn = [] if figure is None else [*save_figure(figure, folder, 'ladder')]
   texts['ladder.html'] = _page(table, drawn[:1])

@@ -72,16 +72,15 @@ class Rung:
     }
 
 
-def ladder_record(rungs: Sequence[Rung], command: str) -> dict[str, Any]:
+def ladder_record(rungs: Sequence[Rung]) -> dict[str, Any]:
   """Returns all that table and figure are made of, as JSON holds it.
 
   Args:
     rungs: in order.
-    command: that made them.
   """
   first = rungs[0].results
   return {
-    'command': command,
+    'command': first.command,
     'seed': first.seed,
     'versions': dict(first.versions),
     'device': first.device,
@@ -92,6 +91,7 @@ def ladder_record(rungs: Sequence[Rung], command: str) -> dict[str, Any]:
       {
         'name': rung.name,
         'adds': rung.adds,
+        'command': rung.results.command,
         'device': rung.results.device,
         'plan': encode(rung.results.plan),
         'condense_seconds': {
