@@ -79,7 +79,7 @@ RUNGS = {
     'snapshots of trainings', on='augment', takes=('embedder', 'pretrain')
   ),
   'cross_entropy': Rung(
-    'the loss under a later snapshot',
+    'cross entropy of the synthetic images',
     on='snapshots',
     takes=('condense.cross_entropy',),
   ),

@@ -191,7 +191,7 @@ def _lines(rungs: Sequence[Rung]) -> Iterator[tuple[str, str, Rung, str]]:
     name = rung.name.replace('_', ' ')
     yield name, rung.adds, rung, rung.results.method or 'dm'
     for method in baselines[rung.name] if rung is not first else ():
-      yield method_name(method), f'the same with {name}', rung, method
+      yield method_name(method), f'as in {name}', rung, method
 
 
 def _describe(method: str, rung: Rung) -> str:

@@ -115,7 +115,7 @@ def test_other_baselines_follow_their_rung_and_the_pool_is_told_once():
   table = ladder_table([DM, TILES, TEACHER])
   assert [row[:2] for row in table.rows[-2:]] == [
     ('teacher', 'labels'),
-    ('whole random real', 'the same with teacher'),
+    ('whole random real', 'as in teacher'),
   ]
   # Its training, not that another rung read it.
   assert 'the pool, which took 1 min 30 s once for all' in table.notes[1]
