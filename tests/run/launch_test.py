@@ -182,13 +182,13 @@ def test_the_output_has_a_line_for_each_result(smoke):
     (r'random real \(3 per class\)', '2 networks'),
     (r'whole set \(1,437 images\)', '1 network'),
   ):
-    pattern = rf'{name} +{NUMBER} +% +{sort}'
+    pattern = rf'{name} +{NUMBER} +% +{sort} +[\d.]+ kB'
     assert len([s for s in lines if re.fullmatch(pattern, s)]) == 1, lines
   assert lines[0] == 'workdir: runs/smoke_ipc=3'
   assert lines[1].startswith('settings of this run: ')
   assert 'condense.images_per_class 3, not 10' in lines[1]
   assert lines[-1] == 'report: runs/smoke_ipc=3/report.html'
-  assert len(lines) <= 9  # With a warning and its advice, perhaps.
+  assert len(lines) <= 10  # With a note; a warning and its advice, perhaps.
 
 
 def test_progress_is_plain_lines_where_nobody_watches(smoke):
