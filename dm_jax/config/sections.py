@@ -4,9 +4,14 @@ import dataclasses
 from typing import Self
 
 from dm_jax.config.fields import Section, setting
+from dm_jax.config.protocols import (
+  ALL_OPERATIONS,
+  PROTOCOLS,
+  SCHEDULES,
+  Protocol,
+)
 from dm_jax.errors import InputError, choose
 
-ALL_OPERATIONS = 'color_crop_cutout_flip_scale_rotate'
 NORMS = ('instance', 'batch', 'layer', 'group', 'none')
 ACTIVATIONS = ('relu', 'sigmoid', 'leaky_relu', 'swish')
 POOLINGS = ('avg', 'max', 'none')
@@ -26,7 +31,6 @@ OPTIMIZERS = ('sgd', 'adam')  # What they are: `matching.optimizer`.
 PLACEMENTS = ('auto', 'device', 'host')
 PRECISIONS = ('float32', 'bfloat16')
 TARGETS = ('fresh', 'cached')
-SCHEDULES = ('half', 'thirds', 'constant')  # See `training.step`.
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -230,43 +234,6 @@ def _check_sizes(sizes: tuple) -> None:
       f' that ascend, got {sizes if len(sizes) != 1 else sizes[0]}',
       setting='condense.images_per_class',
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-  """How a network is trained on a set, but for the epochs.
-
-  Attributes:
-    batch_size: images per step.
-    learning_rate: before it falls.
-    momentum: of SGD.
-    weight_decay: added to the gradient, times the parameter.
-    augment: operations joined by _, of which one is drawn per batch, and its
-      parameters for each image; or several such stages joined by +, which are
-      all applied; or none.
-    schedule: of E epochs. half: the original's, which runs E + 1; rate tenfold
-      lower and momentum afresh after epoch ⌊E/2⌋ + 1. thirds: a fifth of the
-      rate from 2/3 on, and a fifth of that from 5/6 on. constant.
-    cutmix: probability that a batch is mixed by CutMix, in [0, 1].
-  """
-
-  batch_size: int
-  learning_rate: float
-  momentum: float
-  weight_decay: float
-  augment: str
-  schedule: str
-  cutmix: float
-
-
-# The original's (Zhao & Bilen 2023), and that of IDC (Kim et al., ICML 2022),
-# which most later methods print their figures under.
-PROTOCOLS = {
-  'dm': Protocol(256, 0.01, 0.9, 5e-4, ALL_OPERATIONS, 'half', 0.0),
-  'idc': Protocol(
-    64, 0.01, 0.9, 5e-4, 'flip+color+crop_scale_rotate', 'thirds', 0.5
-  ),
-}
 
 
 @dataclasses.dataclass(frozen=True)

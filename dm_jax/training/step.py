@@ -15,7 +15,8 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from dm_jax.config.sections import EvalConfig, PretrainConfig, Protocol
+from dm_jax.config.protocols import Protocol
+from dm_jax.config.sections import EvalConfig, PretrainConfig
 from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.networks.outputs import count_outputs

@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from dm_jax.config.sections import ALL_OPERATIONS
+from dm_jax.config.protocols import ALL_OPERATIONS
 from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.images.augment import Augmentation

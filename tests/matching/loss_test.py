@@ -7,7 +7,7 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from dm_jax.config.sections import ALL_OPERATIONS
+from dm_jax.config.protocols import ALL_OPERATIONS
 from dm_jax.data.class_data import ClassData
 from dm_jax.draws import draw
 from dm_jax.errors import InputError
