@@ -13,7 +13,7 @@ from dm_jax.errors import InputError
 from dm_jax.networks.registry import make_network
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.features import accuracy, features
-from dm_jax.training.pretrain import flatten, pretrain
+from dm_jax.training.pretrain import flatten, pretrain, pretrain_each
 from dm_jax.types import Batch, Network
 
 KEY = jax.random.key(0)
@@ -332,6 +332,37 @@ def test_another_key_gives_another_network():
     for key in jax.random.split(KEY)
   )
   assert not equal(first, other)
+
+
+def test_several_are_trained_as_each_alone_and_the_images_held_once_a_device():
+  keys, held = jax.random.split(KEY, 3), []
+  calls, data = Calls(), ClassData.from_arrays(PIXELS[:9], [0, 1, 2] * 3)
+
+  def look(*args):
+    calls(*args)
+    buffers = {
+      shard.data.unsafe_buffer_pointer()
+      for array in jax.live_arrays()
+      if array.shape == (9, 2, 2, 1)
+      for shard in array.addressable_shards
+    }
+    held.append(len(buffers))
+
+  # Of three on two devices, one device has two.
+  several = pretrain_each(
+    LINEAR, data, PLAIN, keys, callback=look, devices=jax.devices()[:2]
+  )
+  assert len(several) == 3
+  for key, trained in zip(keys, several, strict=True):
+    alone = pretrain(LINEAR, data, PLAIN, key)
+    np.testing.assert_allclose(
+      trained.variables['params'], alone.variables['params'], rtol=1e-5
+    )
+    np.testing.assert_array_equal(trained.events, alone.events)
+    np.testing.assert_array_equal(trained.learned, alone.learned)
+  assert calls.calls[-1][:2] == (6, 6)
+  assert calls.calls[-1][2]['params'].shape == (3, 4, CLASSES)
+  assert set(held) == {2}
 
 
 def test_what_the_callback_raises_ends_the_training():
