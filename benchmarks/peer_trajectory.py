@@ -26,6 +26,7 @@ def check_covered(recipe: Recipe, optimizer: PixelOptimizer) -> None:
   """Raises InputError if the recipe asks for more than there is here."""
   covered = (
     recipe.embedder.name == 'trajectory',
+    recipe.embedder.targets == 'fresh',
     recipe.condense.discrepancy == 'mean',
     recipe.condense.storage in ('plain', 'tiles'),
     peer_torch.SHAPE[0] % recipe.condense.factor == 0,
@@ -35,13 +36,13 @@ def check_covered(recipe: Recipe, optimizer: PixelOptimizer) -> None:
   if not all(covered):
     raise InputError(
       'the recipe goes beyond the step in PyTorch, which knows snapshots of'
-      ' trainings, the mean, plain images or tiles that divide them, and sgd'
-      ' without smoothing: add to peer_trajectory.py what it sets'
+      ' trainings, fresh targets, the mean, plain images or tiles that divide'
+      ' them, and sgd without smoothing: add to peer_trajectory.py what it sets'
     )
 
 
 def make_pool(recipe: Recipe, width: int, classes: int, device) -> Pool:
-  """Returns as many networks as the recipe keeps; no time depends on theirs."""
+  """Returns as many networks as the recipe keeps, which need no training."""
   networks, epochs = recipe.embedder.networks, recipe.pretrain.epochs + 1
   side = peer_torch.SHAPE[0]
   return [
