@@ -1,0 +1,227 @@
+"""Chooses settings of the recipe `trajectory` on held-out training images.
+
+  python benchmarks/settings.py --workdir=runs/settings --ipc=10 \\
+      --config.data.name=folder --config.data.dir=cifar10 \\
+      --record=benchmarks/records/settings_cifar10_width_32.json
+
+condenses by each of `ARRANGEMENTS`, trains two networks on each set and tests
+them on a tenth of the training images that was held out. The test set is not
+read. What the record holds already is skipped, so that the same command goes on
+after a stop; pools and targets are kept in the workdir.
+"""
+
+import dataclasses
+from pathlib import Path
+import shlex
+import sys
+import time
+from typing import Any
+
+from absl import app, flags, logging
+import jax
+from ml_collections import config_flags
+import numpy as np
+
+from configs import cifar10
+from dm_jax.condensing.condense import condense_classes, made_from
+from dm_jax.condensing.plan import make_plan
+from dm_jax.condensing.targets import make_targets_ahead
+from dm_jax.config.fields import build
+from dm_jax.config.sections import (
+  CondenseConfig,
+  DataConfig,
+  EmbedderConfig,
+  EvalConfig,
+  NetworkConfig,
+  PretrainConfig,
+)
+from dm_jax.data.load import load
+from dm_jax.data.split import hold_out
+from dm_jax.errors import InputError
+from dm_jax.files import read_json, write_json
+from dm_jax.networks.registry import make_network
+from dm_jax.run.command import exit_in_one_line
+from dm_jax.synthetic_set import SyntheticSet, package_versions
+from dm_jax.training.evaluate import evaluate
+from dm_jax.training.pool import make_pool
+
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/settings', 'Pools and targets.')
+_RECORD = flags.DEFINE_string('record', '', 'JSON file; is added to.')
+_IPC = flags.DEFINE_integer('ipc', 10, 'Stored images per class.')
+_ONLY = flags.DEFINE_list('only', [], 'Names; all where there are none.')
+_CONFIG = config_flags.DEFINE_config_dict(
+  'config', cifar10.get_config(), 'Data and network.'
+)
+
+_HELD_OUT = 0.1
+_KEY, _POOL_KEY, _TARGETS_KEY, _JUDGE_KEY = 0, 100, 55, 7
+_EPOCHS = {1: 500, 10: 150}  # Of judging; else:
+_MANY_EPOCHS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrangement:
+  """Settings that are tried, beside those that all have.
+
+  Attributes:
+    condense: of `CondenseConfig`.
+    embedder: of `EmbedderConfig`.
+    at: steps at which the set is judged, beside the last one.
+  """
+
+  condense: dict[str, Any]
+  embedder: dict[str, Any] = dataclasses.field(default_factory=dict)
+  at: tuple[int, ...] = ()
+
+
+# What all have: tiles, every augmentation, four short trainings.
+CONDENSE = CondenseConfig(
+  storage='tiles',
+  factor=2,
+  augment='color+crop+cutout',
+  clamp=True,
+  momentum=0.0,
+  batch_real=128,
+  decoded_at_once=200,
+)
+EMBEDDER = EmbedderConfig(
+  name='trajectory', networks=4, ahead=0, targets='cached', draws=4
+)
+PRETRAIN = PretrainConfig(epochs=8, batch_size=128, learning_rate=0.02)
+FRESH = {'targets': 'fresh'}
+ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
+  1: {},
+  10: {},
+  50: {},
+}
+
+
+class Bench:
+  """The data, and what arrangements share."""
+
+  def __init__(self, data: DataConfig, network: NetworkConfig, folder: Path):
+    """Loads the data and holds a part of the training images out."""
+    dataset = load(data)
+    self.split = hold_out(dataset.train, _HELD_OUT, 0)
+    self.train = self.split.train
+    self.network = make_network(
+      network,
+      image_shape=self.train.image_shape,
+      classes=self.train.classes,
+    )
+    self.folder, self.name = folder, data.name
+
+  def pool(self, config: EmbedderConfig):
+    """Returns the snapshots of trainings."""
+    return make_pool(
+      self.network,
+      self.train,
+      self.split.images,
+      self.split.labels,
+      config,
+      PRETRAIN,
+      self.folder / 'pool',
+      jax.random.key(_POOL_KEY),
+      fingerprint=self.name,
+    )
+
+  def measure(self, arrangement: Arrangement, per_class: int) -> dict[str, Any]:
+    """Condenses by an arrangement; returns accuracies and seconds."""
+    config = dataclasses.replace(
+      CONDENSE, images_per_class=per_class, **arrangement.condense
+    )
+    embedder = dataclasses.replace(EMBEDDER, **arrangement.embedder)
+    snapshots = EmbedderConfig(name=embedder.name, networks=embedder.networks)
+    pool = self.pool(snapshots)
+    cached = None
+    if embedder.cached:
+      cached = make_targets_ahead(
+        make_plan(config, self.train, self.network),
+        self.train,
+        pool.variables,
+        embedder,
+        jax.random.key(_TARGETS_KEY),
+        self.folder / 'pool',
+        fingerprint=self.name,
+      )
+    states = {}
+    started = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def callback(state, metrics) -> None:
+      if metrics.step in arrangement.at:
+        states[metrics.step] = state
+        seconds[str(metrics.step)] = time.perf_counter() - started
+
+    made = condense_classes(
+      self.train,
+      config,
+      key=jax.random.key(_KEY),
+      network=self.network,
+      embedder=pool.embedder(embedder),
+      cached=cached,
+      callback=callback,
+    )
+    seconds[str(config.steps)] = time.perf_counter() - started
+    sets = {
+      str(step): made_from(state, self.train, config)
+      for step, state in states.items()
+    } | {str(config.steps): made}
+    return {
+      'condense': dataclasses.asdict(config),
+      'embedder': dataclasses.asdict(embedder),
+      'seconds': seconds,
+      'accuracies': {
+        step: self._judge(one, per_class) for step, one in sets.items()
+      },
+    }
+
+  def _judge(self, made: SyntheticSet, per_class: int) -> tuple[float, ...]:
+    epochs = _EPOCHS.get(per_class, _MANY_EPOCHS)
+    return evaluate(
+      made,
+      self.split.images,
+      self.split.labels,
+      EvalConfig(networks=2, epochs=epochs),
+      key=jax.random.key(_JUDGE_KEY),
+      network=self.network,
+    ).accuracies
+
+
+def main(_: list[str]) -> None:
+  with exit_in_one_line(InputError, OSError):
+    if _IPC.value not in ARRANGEMENTS:
+      raise InputError(f'ipc must be one of {[*ARRANGEMENTS]}')
+    settings = _CONFIG.value.to_dict()
+    bench = Bench(
+      build(DataConfig, settings['data']),
+      build(NetworkConfig, settings['network']),
+      Path(_WORKDIR.value),
+    )
+    path = Path(_RECORD.value or Path(_WORKDIR.value) / 'settings.json')
+    record = read_json(path) or {
+      'command': shlex.join(['python', *sys.argv]),
+      'device': jax.devices()[0].device_kind,
+      'versions': package_versions(),
+      'network': settings['network'],
+      'pretrain': dataclasses.asdict(PRETRAIN),
+      'figures': {},
+    }
+    figures = record['figures'].setdefault(str(_IPC.value), {})
+    for name, arrangement in ARRANGEMENTS[_IPC.value].items():
+      if name in figures or (_ONLY.value and name not in _ONLY.value):
+        continue
+      figures[name] = bench.measure(arrangement, _IPC.value)
+      write_json(path, record)
+      last = [*figures[name]['accuracies'].values()][-1]
+      print(f'{name}: {100 * np.mean(last):.1f} on held-out images')
+
+
+def _parse(argv: list[str]) -> list[str]:
+  with exit_in_one_line(Exception):
+    return flags.FLAGS(argv)
+
+
+if __name__ == '__main__':
+  flags.FLAGS.verbosity = logging.WARNING
+  app.run(main, flags_parser=_parse)
