@@ -133,7 +133,8 @@ class Results:
     resumed_from: the steps that condensing went on from.
     condensing: by set, or ORDER/STEP of a stream.
     selecting_seconds: by set, by method or `training`, which methods share.
-    pool_seconds: that training a pool of networks, or reading it, has taken.
+    pool_seconds: that a pool of networks, and targets made ahead with it, have
+      taken: to be made, or to be read where they were there.
     set_bytes: of the file of one set, by method.
     jpeg: the files of random_jpeg, by set.
     validation: of steps, as they were done.

@@ -9,8 +9,8 @@ from dm_jax.words import format_bytes
 
 JPEG = 'random_jpeg'
 NOTE = (
-  'Bytes: of the stored images, 8 bits per value; of random JPEG its files.'
-  ' Labels are not counted.'
+  'Bytes: of the stored images without labels, 8 bits per value; of random JPEG'
+  ' its files.'
 )
 
 

@@ -70,7 +70,7 @@ def test_rows_are_sets_and_columns_networks():
 def test_the_note_says_how_many_networks_each_cell_has():
   table = table_of(RESULTS)
   note, counted = table.notes
-  assert counted.startswith('Bytes: of the stored images, 8 bits per value;')
+  assert counted.startswith('Bytes: of the stored images without labels, 8')
   assert note == (
     'In %, mean ± deviation over all networks. Each cell: 2 sets × 2 networks,'
     ' but 2 sets, 3 networks in all for DM, 1 per class on vgg11:norm=batch,'

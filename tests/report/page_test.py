@@ -391,8 +391,8 @@ def test_the_summary_is_aligned():
     'synthetic (10 per class)    92.3 ± 0.4 %   5 networks   6.4 kB',
     'random real (10 per class)  85.0 ± 0.8 %   3 networks   6.4 kB',
     'whole set (1,437 images)    98.6       %   1 network    92 kB',
-    'Bytes: of the stored images, 8 bits per value; of random JPEG its files.'
-    ' Labels are not counted.',
+    'Bytes: of the stored images without labels, 8 bits per value; of random'
+    ' JPEG its files.',
   ]
 
 
