@@ -33,6 +33,7 @@ from dm_jax.run.config import RunConfig
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/ladder', 'The folder of all.')
 _IPC = flags.DEFINE_integer('ipc', 10, 'Stored images per class.')
 _DATA = flags.DEFINE_string('data', ladder.DATA[0], 'As in configs/ladder.py.')
+_RECIPE = flags.DEFINE_string('recipe', ladder.RECIPE, 'Whose settings.')
 _RUNGS = flags.DEFINE_list('rungs', [*ladder.RUNGS], 'Those to run.')
 _WHAT = flags.DEFINE_enum(
   'what', 'run', ('run', 'table'), 'table: writes what there is so far.'
@@ -53,7 +54,9 @@ def make_cell(name: str, changes: dict) -> Cell:
     InputError: one cannot be.
   """
   folder = Path(_WORKDIR.value)
-  config = ladder.get_config(f'rung={name}:ipc={_IPC.value}:data={_DATA.value}')
+  config = ladder.get_config(
+    f'rung={name}:ipc={_IPC.value}:data={_DATA.value}:recipe={_RECIPE.value}'
+  )
   config.embedder.dir = str(folder / 'pool')
   config.update_from_flattened_dict(changes)
   return Cell(name, RunConfig.from_dict(config.to_dict()), folder / name)

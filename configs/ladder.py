@@ -7,7 +7,7 @@ the paper's method at the steps of the recipe `trajectory`; each other one adds
 to the one before what `RUNGS` says, until with `cross_entropy` all of the
 recipe is there, up to how features are compared. Of the last rungs each has a
 single change. Data and network are those of another config: data=cifar10, the
-default, or cifar100, digits, ...
+default, or cifar100, digits, ...; recipe=trajectory_short takes its settings.
 
 Every rung holds the same tenth of the training images out, to judge its sets on
 the way; at the end they are judged under both protocols. Not measured yet.
@@ -55,6 +55,10 @@ class Rung(NamedTuple):
   sets: dict[str, Any] = {}
 
 
+# They keep the features of every real image, which is too much to hold for all
+# snapshots.
+_FRESH = {'embedder.targets': 'fresh'}
+
 RUNGS = {
   'dm': Rung("the paper's method", on=''),
   'tiles': Rung(
@@ -86,17 +90,17 @@ RUNGS = {
   'covariance': Rung(
     'to cross entropy: covariance beside the mean',
     on='cross_entropy',
-    sets={'condense.discrepancy': 'mean,covariance:50'},
+    sets={'condense.discrepancy': 'mean,covariance:50', **_FRESH},
   ),
   'mmd': Rung(
     'to cross entropy: MMD in place of the mean',
     on='cross_entropy',
-    sets={'condense.discrepancy': 'mmd'},
+    sets={'condense.discrepancy': 'mmd', **_FRESH},
   ),
   'characteristic': Rung(
     'to cross entropy: characteristic function in place of it',
     on='cross_entropy',
-    sets={'condense.discrepancy': 'characteristic'},
+    sets={'condense.discrepancy': 'characteristic', **_FRESH},
   ),
   'teacher': Rung(
     "to cross entropy: trained networks' labels",
@@ -107,7 +111,12 @@ RUNGS = {
 
 
 def get_config(argument=None):
-  given = {'rung': 'cross_entropy', 'ipc': '10', 'data': DATA[0]}
+  given = {
+    'rung': 'cross_entropy',
+    'ipc': '10',
+    'data': DATA[0],
+    'recipe': RECIPE,
+  }
   for part in argument.split(':') if argument else ():
     name, _, value = part.partition('=')
     choose('config argument', name, given)
@@ -116,7 +125,7 @@ def get_config(argument=None):
   choose('data', given['data'], DATA)
   preset = importlib.import_module(f'configs.{given["data"]}')
   paper = preset.get_config(f'ipc={given["ipc"]}')
-  config = preset.get_config(f'ipc={given["ipc"]}:recipe={RECIPE}')
+  config = preset.get_config(f'ipc={given["ipc"]}:recipe={given["recipe"]}')
   _climb(config, paper, given['rung'])
   _judge(config, given['rung'])
   return config
@@ -124,6 +133,7 @@ def get_config(argument=None):
 
 def _climb(config: ConfigDict, paper: ConfigDict, name: str) -> None:
   """Makes the recipe's settings those of a rung."""
+  recipe = config.copy_and_resolve_references()
   below = [name]
   while RUNGS[below[-1]].on:
     below.append(RUNGS[below[-1]].on)
@@ -133,6 +143,8 @@ def _climb(config: ConfigDict, paper: ConfigDict, name: str) -> None:
         if other not in below:
           _set(config, field, _get(paper, field))
     for other in reversed(below):
+      for field in RUNGS[other].takes:
+        _set(config, field, _get(recipe, field))
       for field, value in RUNGS[other].sets.items():
         _set(config, field, value)
 

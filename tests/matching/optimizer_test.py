@@ -88,10 +88,13 @@ def test_an_unknown_optimiser_brings_near_ones():
 
 
 def test_the_rate_of_tiles_grows_with_the_images_of_a_class():
-  config = CondenseConfig(images_per_class=10, storage='tiles', factor=2)
-  resolved = resolve_optimizer(config, named('convnet'))
-  one = CondenseConfig(images_per_class=1, storage='tiles', factor=2)
-  rate = resolve_optimizer(one, named('convnet')).learning_rate
-  assert resolved.learning_rate == 10 * rate
+  def rate(per_class: int) -> float:
+    config = CondenseConfig(
+      images_per_class=per_class, storage='tiles', factor=2
+    )
+    return resolve_optimizer(config, named('convnet')).learning_rate
+
+  # benchmarks/records/settings_cifar10_width_32.json
+  assert [rate(size) for size in (1, 10, 50)] == [1.5, 5.0, 25.0]
   assert is_tested('convnet', 'sgd', 'tiles')
   assert not is_tested('resnet18', 'sgd', 'tiles')
