@@ -88,11 +88,84 @@ EMBEDDER = EmbedderConfig(
   name='trajectory', networks=4, ahead=0, targets='cached', draws=4
 )
 PRETRAIN = PretrainConfig(epochs=8, batch_size=128, learning_rate=0.02)
-FRESH = {'targets': 'fresh'}
 ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
-  1: {},
-  10: {},
-  50: {},
+  1: {
+    'ce.5_r5': Arrangement(
+      {'steps': 600, 'cross_entropy': 0.5, 'learning_rate': 5.0}
+    ),
+    'ce0_r5': Arrangement(
+      {'steps': 600, 'cross_entropy': 0.0, 'learning_rate': 5.0}
+    ),
+    'ce2.5_r5': Arrangement(
+      {'steps': 600, 'cross_entropy': 2.5, 'learning_rate': 5.0}
+    ),
+    'ce10_r5': Arrangement(
+      {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 5.0}
+    ),
+    'ce10_r1.5': Arrangement(
+      {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 1.5}
+    ),
+    'ce40_r1': Arrangement(
+      {'steps': 1500, 'cross_entropy': 40.0, 'learning_rate': 1.0}
+    ),
+    'ce2.5_r5L': Arrangement(
+      {'steps': 3000, 'cross_entropy': 2.5, 'learning_rate': 5.0}
+    ),
+    'f3': Arrangement(
+      {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 5.0, 'factor': 3}
+    ),
+    'ce5_r1.5': Arrangement(
+      {'steps': 1500, 'cross_entropy': 5.0, 'learning_rate': 1.5}
+    ),
+    'ce10_r.6': Arrangement(
+      {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 0.6}
+    ),
+  },
+  10: {
+    'one': Arrangement(
+      {'cross_entropy': 2.5, 'learning_rate': 5.0, 'steps': 300},
+      embedder={'targets': 'fresh'},
+    ),
+    'rate10': Arrangement(
+      {'cross_entropy': 2.5, 'learning_rate': 10.0, 'steps': 300},
+      embedder={'targets': 'fresh'},
+    ),
+    'c4': Arrangement(
+      {'cross_entropy': 2.5, 'learning_rate': 5.0, 'steps': 300}
+    ),
+    'd16': Arrangement(
+      {
+        'cross_entropy': 2.5,
+        'learning_rate': 5.0,
+        'steps': 600,
+        'decoded_at_once': 16,
+      },
+      at=(300,),
+    ),
+    'n1': Arrangement(
+      {'cross_entropy': 2.5, 'learning_rate': 5.0, 'steps': 300},
+      embedder={'networks': 1},
+    ),
+  },
+  50: {
+    'ce.5': Arrangement(
+      {
+        'steps': 150,
+        'cross_entropy': 0.5,
+        'learning_rate': 25.0,
+        'decoded_at_once': 200,
+      }
+    ),
+    'd40': Arrangement(
+      {
+        'steps': 600,
+        'cross_entropy': 0.5,
+        'learning_rate': 25.0,
+        'decoded_at_once': 40,
+      },
+      at=(150,),
+    ),
+  },
 }
 
 

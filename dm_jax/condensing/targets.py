@@ -48,7 +48,7 @@ def make_targets_ahead(
     folder: where they are saved; None keeps them in memory alone. Targets of
       other settings, networks or data get another file there.
     fingerprint: of the data.
-    callback: gets (draws done, draws in all). What it raises ends the work.
+    callback: as for `embed_ahead`.
 
   Returns:
     See `embed_ahead`.

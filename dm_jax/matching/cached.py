@@ -9,10 +9,12 @@ from collections.abc import Callable
 import functools
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
 from dm_jax.data.class_data import ClassData
+from dm_jax.data.mapped import release
 from dm_jax.draws import class_keys
 from dm_jax.matching.loss import RealSide, embed_real
 from dm_jax.matching.objective import Objective
@@ -38,24 +40,27 @@ def embed_ahead(
     snapshots: variables, each leaf with a leading P.
     draws: K, of real images and an augmentation, for each network and class.
     key: every draw follows from it and the classes' numbers; is consumed.
-    callback: gets (draws done, draws in all). What it raises ends the work.
+    callback: gets (done, in all), counted in networks of each class. What it
+      raises ends the work.
 
   Returns:
     A `RealSide` of NumPy arrays with leading C, P, K.
   """
-  keys = class_keys(key, data.numbers)
-  held = jax.tree.map(jnp.asarray, (data, snapshots))
   count = len(jax.tree.leaves(snapshots)[0])
-  rows = []
-  for number in range(count):
-    row = []
-    for i in range(draws):
-      made = _embed(objective, *held, keys, number, i)
-      row.append(jax.tree.map(np.asarray, made))
+  held = jax.tree.map(jnp.asarray, snapshots)
+  classes = []
+  for label in range(data.classes):
+    # A class at a time: the set may be larger than the device's memory.
+    one = jax.tree.map(lambda leaf, i=label: jnp.asarray(leaf[i : i + 1]), data)
+    release(data.images)
+    rows = []
+    for number in range(count):
+      made = _embed(objective, one, held, key, number, draws)
+      rows.append(jax.tree.map(np.asarray, made))
       if callback is not None:
-        callback(number * draws + i + 1, count * draws)
-    rows.append(_stack(row))
-  return _stack(rows)
+        callback(label * count + number + 1, data.classes * count)
+    classes.append(jax.tree.map(lambda *leaves: np.stack(leaves), *rows))
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *classes)
 
 
 def ahead_shapes(
@@ -63,27 +68,37 @@ def ahead_shapes(
 ) -> RealSide:
   """Returns what `embed_ahead` gives as shapes; nothing is computed."""
   count = len(jax.tree.leaves(snapshots)[0])
-  keys = class_keys(jax.random.key(0), data.numbers)
-  make = functools.partial(_embed, objective)
-  one = jax.eval_shape(make, data, snapshots, keys, 0, 0)
+  make = functools.partial(_embed, objective, draws=draws)
+  one = jax.tree.map(lambda leaf: leaf[:1], data)
+  made = jax.eval_shape(make, one, snapshots, jax.random.key(0), 0)
   return jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(
-      (data.classes, count, draws, *leaf.shape[1:]), leaf.dtype
+      (data.classes, count, *leaf.shape), leaf.dtype
     ),
-    one,
+    made,
   )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _embed(objective, data, snapshots, keys, number, draw) -> RealSide:
-  fold = jax.vmap(jax.random.fold_in, (0, None))
+@functools.partial(jax.jit, static_argnames=('objective', 'draws'))
+def _embed(
+  objective: Objective,
+  data: ClassData,
+  snapshots: Variables,
+  key: Key,
+  number: Array | int,
+  draws: int,
+) -> RealSide:
+  """Embeds one class by one network; returns sides with a leading K."""
   networks = jax.tree.map(lambda leaf: leaf[number], snapshots)
-  return embed_real(objective, data, networks, fold(fold(keys, number), draw))
+  (class_key,) = class_keys(key, data.numbers)
+  class_key = jax.random.fold_in(class_key, number)
 
+  def one_draw(i: Array) -> RealSide:
+    keys = jax.random.fold_in(class_key, i)[None]
+    side = embed_real(objective, data, networks, keys)
+    return jax.tree.map(lambda leaf: leaf[0], side)
 
-def _stack(parts: list[RealSide]) -> RealSide:
-  """Joins sides along a new axis behind that of the classes."""
-  return jax.tree.map(lambda *leaves: np.stack(leaves, 1), *parts)
+  return lax.map(one_draw, jnp.arange(draws))
 
 
 def look_up(cached: RealSide, number: Array, keys: Key) -> RealSide:

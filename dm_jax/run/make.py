@@ -279,7 +279,7 @@ class Maker:
       return pool.embedder(config), None
     with (
       self._timed_pool(),
-      progress('embed real images', 'draw', self.request) as update,
+      progress('embed real images', 'network', self.request) as update,
     ):
       cached = make_targets_ahead(
         job.plan,
