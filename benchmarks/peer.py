@@ -109,7 +109,9 @@ def get_recipe() -> dm_jax.Recipe:
     steps=_ENDLESS,
     log_every=_ENDLESS,
   )
-  return dataclasses.replace(recipe, condense=condense)
+  return peer_trajectory.embed_in_steps(
+    dataclasses.replace(recipe, condense=condense)
+  )
 
 
 def make_torch_step(

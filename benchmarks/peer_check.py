@@ -115,7 +115,9 @@ def check_matching(device) -> None:
 def check_trajectory(device, name: str) -> None:
   """Asserts the same of the recipe, and of its augmentations together."""
   data = random_data(classes=2, count=12, side=_SIDE)
-  recipe = dm_jax.recipe(name, image_shape=data.image_shape, images_per_class=3)
+  recipe = peer_trajectory.embed_in_steps(
+    dm_jax.recipe(name, image_shape=data.image_shape, images_per_class=3)
+  )
   check_stages(device, recipe.condense.augment)
   network = make_network(data.classes)
   # All images of each class, stored or real: in any order.

@@ -7,6 +7,7 @@ sees that both compute the same. Images are as in `peer_torch`.
 """
 
 from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 import torch
@@ -20,6 +21,12 @@ from dm_jax.images.augment import parse
 from dm_jax.matching.optimizer import PixelOptimizer
 
 Pool = list[list[Any]]  # By training and epoch.
+
+
+def embed_in_steps(recipe: Recipe) -> Recipe:
+  """Returns the recipe with real images embedded in each step, as theirs."""
+  embedder = dataclasses.replace(recipe.embedder, targets='fresh')
+  return dataclasses.replace(recipe, embedder=embedder)
 
 
 def check_covered(recipe: Recipe, optimizer: PixelOptimizer) -> None:
