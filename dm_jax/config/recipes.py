@@ -44,12 +44,13 @@ def trajectory(
 ) -> Recipe:
   """Tiles, snapshots of trainings and a cross entropy.
 
-  A stored image holds four training images (IDC). Real and synthetic images
-  pass through a snapshot of a training, drawn anew in each step, all three
-  augmentations are applied, and the synthetic images' cross entropy under the
-  snapshot is added (TGDD, AAAI 2026; it takes a later one for that, which
-  needs a second pass and gained nothing). Pixels stay in their range. The real
-  images are embedded before the first step, for all of them.
+  A stored image holds four training images, or nine where a class has few
+  stored ones (IDC, ICML 2022). Real and synthetic images pass through a
+  snapshot of a training, drawn anew in each step, all three augmentations are
+  applied, and the synthetic images' cross entropy under the snapshot is added
+  (TGDD, AAAI 2026). TGDD takes a later snapshot for that: it needs a second
+  pass and gained nothing. Pixels stay in their range. The real images are
+  embedded before the first step, for all of them.
 
   It costs the trainings once, and per step four synthetic images where the
   paper has one, but no real one.
@@ -64,7 +65,7 @@ def trajectory(
       augment='color+crop+cutout',
       cross_entropy=_cross_entropy(_largest(images_per_class)),
       storage='tiles',
-      factor=2,
+      factor=3 if _largest(images_per_class) < _FEW else 2,
       decoded_at_once=200,
       clamp=True,
     ),
@@ -87,7 +88,8 @@ def trajectory_short(
   """`trajectory` for a CPU: fewer, shorter trainings and fewer steps.
 
   Four trainings of eight epochs, without CutMix, and steps that take a few
-  minutes with a ConvNet of width 32 (TGDD, AAAI 2026, takes five of sixty).
+  minutes with a ConvNet of width 32. The source (TGDD, AAAI 2026) trains five
+  networks for sixty epochs.
   From 50 images per class on, a step takes a fifth of them.
   """
   long = trajectory(image_shape, images_per_class)

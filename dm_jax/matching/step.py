@@ -35,7 +35,7 @@ from dm_jax.matching.state import CondenseState, Problem, init_images
 from dm_jax.matching.terms import Term
 from dm_jax.networks.outputs import output_shapes
 from dm_jax.networks.registry import default_network
-from dm_jax.types import Array, Key, Network, Numbered, Pair, Variables
+from dm_jax.types import Array, Key, Network, Numbered
 
 Losses = dict[str, Array]  # [C] by term.
 Step = Callable[[CondenseState, Problem], tuple[CondenseState, Losses]]
@@ -88,12 +88,11 @@ def make_algorithm(
     fold = jax.random.fold_in
     drawn = problem.embedder(fold(problem.network_key, state.step))
     keys = jax.vmap(fold, (0, None))(problem.class_keys, state.step)
+    networks = drawn.networks if isinstance(drawn, Numbered) else drawn
     if problem.cached is None:
-      networks = cast(Variables | Pair, drawn)
       real = embed_real(objective, problem.data, networks, keys)
     else:
-      networks, number = cast(Numbered, drawn)
-      real = look_up(problem.cached, number, keys)
+      real = look_up(problem.cached, cast(Numbered, drawn).number, keys)
     targets = make_targets(
       problem.data, problem.labels, state.terms, real, keys
     )

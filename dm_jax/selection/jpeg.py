@@ -4,7 +4,6 @@ from collections.abc import Iterable
 import io
 
 import numpy as np
-from PIL import Image
 
 from dm_jax.errors import InputError
 from dm_jax.types import AnyArray, ImageShape
@@ -17,6 +16,8 @@ _CHANNELS = (1, 3)
 
 def encode(image: AnyArray) -> bytes:
   """Returns an image, uint8 [H, W, D], as a JPEG file; D is 1 or 3."""
+  from PIL import Image  # Slow to import.
+
   pixels = np.asarray(image)
   file = io.BytesIO()
   grey = pixels.shape[-1] == 1
@@ -28,6 +29,8 @@ def encode(image: AnyArray) -> bytes:
 
 def decode(file: bytes, image_shape: ImageShape) -> np.ndarray:
   """Returns the image, uint8 [H, W, D], that a file of `encode` holds."""
+  from PIL import Image
+
   with Image.open(io.BytesIO(file)) as image:
     return np.asarray(image).reshape(image_shape)
 

@@ -95,6 +95,6 @@ def test_the_rate_of_tiles_grows_with_the_images_of_a_class():
     return resolve_optimizer(config, named('convnet')).learning_rate
 
   # benchmarks/records/settings_cifar10_width_32.json
-  assert [rate(size) for size in (1, 10, 50)] == [1.5, 5.0, 25.0]
+  assert [rate(size) for size in (1, 10, 50)] == [2.0, 5.0, 25.0]
   assert is_tested('convnet', 'sgd', 'tiles')
   assert not is_tested('resnet18', 'sgd', 'tiles')

@@ -12,6 +12,8 @@ import pytest
 
 import dm_jax
 from dm_jax.condensing.condense import condense_classes
+from dm_jax.condensing.plan import make_plan
+from dm_jax.condensing.targets import make_targets_ahead
 from dm_jax.config.recipes import RECIPES, recipe
 from dm_jax.data.class_data import ClassData
 from dm_jax.errors import InputError
@@ -236,7 +238,7 @@ def test_every_set_has_the_recipe(name):
   )
   made = recipe('trajectory', image_shape=(32, 32, 3), images_per_class=1)
   assert found.condense.sizes == (1,)
-  assert found.condense.stored_as == 'tiles:2'
+  assert found.condense.stored_as == 'tiles:3'
   assert found.condense.augment == 'color+crop+cutout'
   assert found.embedder == made.embedder
   assert found.pretrain == made.pretrain
@@ -258,13 +260,15 @@ def test_an_argument_that_means_nothing_is_refused(argument, message):
     importlib.import_module('configs.cifar10').get_config(argument)
 
 
-def test_the_weight_of_the_cross_entropy_goes_with_the_images():
-  weights = [
+def test_tiles_and_cross_entropy_go_with_the_images_of_a_class():
+  made = [
     recipe(
       'trajectory', image_shape=(32, 32, 3), images_per_class=size
-    ).condense.cross_entropy
+    ).condense
     for size in (1, 10, 50, (1, 50))
   ]
+  assert [each.factor for each in made] == [3, 2, 2, 2]
+  weights = [each.cross_entropy for each in made]
   # Chosen by benchmarks/settings.py; for 10 and 50 they are TGDD's, section 4.
   assert weights == [10.0, 2.5, 0.5, 0.5]
 
@@ -297,20 +301,25 @@ def network():
 def test_a_recipe_condenses_arrays(network):
   key = jax.random.key(0)
   made = dm_jax.condense(*pixels(36), small_recipe(), key=key, network=network)
-  assert made.storage == 'tiles:2'
+  assert made.storage == 'tiles:3'
   assert made.stored.shape == (3, 8, 8, 1)
-  assert made.images.shape == (12, 8, 8, 1)
+  assert made.images.shape == (27, 8, 8, 1)
   again = dm_jax.condense(*pixels(36), small_recipe(), key=key, network=network)
   assert made.fingerprint() == again.fingerprint()
 
 
-def test_devices_agree(network):
+@pytest.mark.parametrize('targets', ['fresh', 'cached'])
+def test_devices_agree(network, targets):
   data, made = ClassData.from_arrays(*pixels(36)), small_recipe()
   nothing = pixels(0)
   key = jax.random.key(0)
   pool = make_pool(
     network, data, *nothing, made.embedder, made.pretrain, None, key
   )
+  cached = None
+  if targets == 'cached':
+    plan = make_plan(made.condense, data, network)
+    cached = make_targets_ahead(plan, data, pool.variables, made.embedder, key)
   one, *others = (
     condense_classes(
       data,
@@ -318,6 +327,7 @@ def test_devices_agree(network):
       key=key,
       network=network,
       embedder=pool.embedder(made.embedder),
+      cached=cached,
       devices=jax.devices()[:count],
     ).stored
     for count in (1, 3, 8)
