@@ -90,50 +90,69 @@ EMBEDDER = EmbedderConfig(
 PRETRAIN = PretrainConfig(epochs=8, batch_size=128, learning_rate=0.02)
 ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
   1: {
-    'ce.5_r5': Arrangement(
+    'weight_0.5_rate_5': Arrangement(
       {'steps': 600, 'cross_entropy': 0.5, 'learning_rate': 5.0}
     ),
-    'ce0_r5': Arrangement(
+    'weight_0_rate_5': Arrangement(
       {'steps': 600, 'cross_entropy': 0.0, 'learning_rate': 5.0}
     ),
-    'ce2.5_r5': Arrangement(
+    'weight_2.5_rate_5': Arrangement(
       {'steps': 600, 'cross_entropy': 2.5, 'learning_rate': 5.0}
     ),
-    'ce10_r5': Arrangement(
+    'weight_10_rate_5': Arrangement(
       {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 5.0}
     ),
-    'ce10_r1.5': Arrangement(
+    'weight_10_rate_1.5': Arrangement(
       {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 1.5}
     ),
-    'ce40_r1': Arrangement(
+    'weight_40_rate_1': Arrangement(
       {'steps': 1500, 'cross_entropy': 40.0, 'learning_rate': 1.0}
     ),
-    'ce2.5_r5L': Arrangement(
+    'weight_2.5_rate_5_long': Arrangement(
       {'steps': 3000, 'cross_entropy': 2.5, 'learning_rate': 5.0}
     ),
-    'f3': Arrangement(
+    'factor_3_rate_5': Arrangement(
       {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 5.0, 'factor': 3}
     ),
-    'ce5_r1.5': Arrangement(
+    'weight_5_rate_1.5': Arrangement(
       {'steps': 1500, 'cross_entropy': 5.0, 'learning_rate': 1.5}
     ),
-    'ce10_r.6': Arrangement(
+    'weight_10_rate_0.6': Arrangement(
       {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 0.6}
+    ),
+    'factor_3_rate_2': Arrangement(
+      {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 2.0, 'factor': 3}
+    ),
+    'factor_4_rate_5': Arrangement(
+      {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 5.0, 'factor': 4}
+    ),
+    'factor_3_rate_10': Arrangement(
+      {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 10.0, 'factor': 3}
     ),
   },
   10: {
-    'one': Arrangement(
-      {'cross_entropy': 2.5, 'learning_rate': 5.0, 'steps': 300},
+    'fresh': Arrangement(
+      {
+        'cross_entropy': 2.5,
+        'learning_rate': 5.0,
+        'steps': 300,
+        'batch_real': 64,
+      },
       embedder={'targets': 'fresh'},
     ),
-    'rate10': Arrangement(
-      {'cross_entropy': 2.5, 'learning_rate': 10.0, 'steps': 300},
+    'fresh_rate_10': Arrangement(
+      {
+        'cross_entropy': 2.5,
+        'learning_rate': 10.0,
+        'steps': 300,
+        'batch_real': 64,
+      },
       embedder={'targets': 'fresh'},
     ),
-    'c4': Arrangement(
+    'cached': Arrangement(
       {'cross_entropy': 2.5, 'learning_rate': 5.0, 'steps': 300}
     ),
-    'd16': Arrangement(
+    'sixteen_at_once': Arrangement(
       {
         'cross_entropy': 2.5,
         'learning_rate': 5.0,
@@ -142,13 +161,19 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
       },
       at=(300,),
     ),
-    'n1': Arrangement(
+    'one_training': Arrangement(
       {'cross_entropy': 2.5, 'learning_rate': 5.0, 'steps': 300},
       embedder={'networks': 1},
     ),
+    'weight_10': Arrangement(
+      {'cross_entropy': 10.0, 'learning_rate': 5.0, 'steps': 300}
+    ),
+    'factor_3_rate_10': Arrangement(
+      {'cross_entropy': 2.5, 'learning_rate': 10.0, 'steps': 300, 'factor': 3}
+    ),
   },
   50: {
-    'ce.5': Arrangement(
+    'all_at_once': Arrangement(
       {
         'steps': 150,
         'cross_entropy': 0.5,
@@ -156,7 +181,7 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
         'decoded_at_once': 200,
       }
     ),
-    'd40': Arrangement(
+    'forty_at_once': Arrangement(
       {
         'steps': 600,
         'cross_entropy': 0.5,

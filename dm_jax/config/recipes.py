@@ -89,8 +89,8 @@ def trajectory_short(
 
   Four trainings of eight epochs, without CutMix, and steps that take a few
   minutes with a ConvNet of width 32. The source (TGDD, AAAI 2026) trains five
-  networks for sixty epochs.
-  From 50 images per class on, a step takes a fifth of them.
+  networks for sixty epochs. From 50 images per class on, a step takes a fifth
+  of the training images.
   """
   long = trajectory(image_shape, images_per_class)
   many = _largest(images_per_class) >= _MANY
