@@ -171,6 +171,16 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
     'factor_3_rate_10': Arrangement(
       {'cross_entropy': 2.5, 'learning_rate': 10.0, 'steps': 300, 'factor': 3}
     ),
+    'pair': Arrangement(
+      {
+        'cross_entropy': 2.5,
+        'learning_rate': 5.0,
+        'batch_real': 64,
+        'steps': 600,
+      },
+      embedder={'ahead': 6, 'targets': 'fresh'},
+      at=(300,),
+    ),
   },
   50: {
     'all_at_once': Arrangement(
