@@ -4,7 +4,6 @@ from collections.abc import Callable
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 import zipfile
 
 import jax
@@ -14,9 +13,9 @@ from dm_jax.condensing.plan import Plan
 from dm_jax.config.sections import EmbedderConfig
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError
-from dm_jax.files import write_atomically
 from dm_jax.matching.cached import ahead_shapes, embed_ahead
 from dm_jax.matching.loss import RealSide
+from dm_jax.training.pool import save_leaves
 from dm_jax.types import Json, Key, Variables
 
 # What NumPy meets in files that are damaged or something else.
@@ -69,7 +68,7 @@ def make_targets_ahead(
     plan.objective, data, snapshots, config.draws, key, callback
   )
   if path is not None:
-    _save(path, text, made)
+    save_leaves(path, 'targets', made, header=np.array(text))
   return made
 
 
@@ -95,22 +94,6 @@ def _header(
     'precision': objective.precision,
     'terms': objective.terms.names,
   }
-
-
-def _save(path: Path, header: str, made: RealSide) -> None:
-  leaves = jax.tree.leaves(made)
-  arrays: dict[str, Any] = {
-    'header': np.array(header),
-    **{f'leaf_{i:03d}': leaf for i, leaf in enumerate(leaves)},
-  }
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: np.savez(file, **arrays))
-  except OSError as error:
-    raise InputError(
-      f'targets cannot be written to {path}: {error}; make room, or choose'
-      ' another embedder.dir'
-    ) from error
 
 
 def _load(

@@ -112,7 +112,15 @@ def make_pool(
     )
     for i, part in zip(group, trained, strict=True):
       if (path := paths[i]) is not None:
-        _save(path, headers[i], *part)
+        variables, accuracies = part
+        header = json.dumps(headers[i], sort_keys=True)
+        save_leaves(
+          path,
+          'a network of the pool',
+          variables,
+          header=np.array(header),
+          accuracies=accuracies,
+        )
         part = _load(path, headers[i], network)
       parts[i] = part
   ordered = [parts[i] for i in range(config.networks)]
@@ -237,20 +245,27 @@ def _header(
   }
 
 
-def _save(path: Path, header: Json, variables: Variables, accuracies) -> None:
-  leaves = jax.tree.leaves(variables)
-  arrays: dict[str, Any] = {
-    'header': np.array(json.dumps(header, sort_keys=True)),
-    'accuracies': accuracies,
-    **{f'leaf_{i:03d}': leaf for i, leaf in enumerate(leaves)},
-  }
+def save_leaves(path: Path, what: str, tree: Any, **arrays: Any) -> None:
+  """Writes the leaves of a pytree, and arrays by name, into a pool's folder.
+
+  Args:
+    path: of the .npz; its folder is made.
+    what: is written, for the error.
+    tree: of arrays.
+    **arrays: before the leaves.
+
+  Raises:
+    InputError: the file cannot be written.
+  """
+  for i, leaf in enumerate(jax.tree.leaves(tree)):
+    arrays[f'leaf_{i:03d}'] = leaf
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: np.savez(file, **arrays))
   except OSError as error:
     raise InputError(
-      f'a network of the pool cannot be written to {path}: {error}; make room,'
-      ' or choose another embedder.dir'
+      f'{what} cannot be written to {path}: {error}; make room, or choose'
+      ' another embedder.dir'
     ) from error
 
 
