@@ -5,9 +5,22 @@ import json
 import os
 from pathlib import Path
 from typing import IO, Any
+import zipfile
+import zlib
 
 from dm_jax.errors import InputError
 from dm_jax.types import Json
+
+# What NumPy meets in .npz files that are damaged or something else.
+UNREADABLE = (
+  OSError,
+  ValueError,
+  TypeError,
+  KeyError,
+  EOFError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
 
 
 def write_atomically(

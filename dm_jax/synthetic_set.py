@@ -8,7 +8,6 @@ import json
 import os
 from pathlib import Path
 from typing import Any, Self
-import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +15,13 @@ import numpy as np
 
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError
-from dm_jax.files import write_atomically
+from dm_jax.files import UNREADABLE, write_atomically
 from dm_jax.images.normalise import denormalise, mid_grey, normalise
 from dm_jax.images.storage import PLAIN, get_storage
 from dm_jax.types import AnyArray, Array, ImageShape, Json
 from dm_jax.version import __version__
 
 _FORMAT = 2  # 1 knew neither storage nor targets.
-# What NumPy meets in files that are damaged or something else.
-_UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile)
 _ARRAYS = (
   'format',
   'images',
@@ -343,7 +340,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     raise InputError(f'there is no synthetic set at {path}') from None
   except InputError:
     raise
-  except _UNREADABLE as error:
+  except UNREADABLE as error:
     raise InputError(
       f'{path} cannot be read as a synthetic set: {error}'
     ) from error

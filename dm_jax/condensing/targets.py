@@ -4,7 +4,6 @@ from collections.abc import Callable
 import hashlib
 import json
 from pathlib import Path
-import zipfile
 
 import jax
 import numpy as np
@@ -12,14 +11,10 @@ import numpy as np
 from dm_jax.condensing.plan import Plan
 from dm_jax.config.sections import EmbedderConfig
 from dm_jax.data.class_data import ClassData, check_whole
-from dm_jax.errors import InputError
 from dm_jax.matching.cached import ahead_shapes, embed_ahead
 from dm_jax.matching.loss import RealSide
-from dm_jax.training.pool import save_leaves
+from dm_jax.training.leaves import leaves_of, opened, save_leaves
 from dm_jax.types import Json, Key, Variables
-
-# What NumPy meets in files that are damaged or something else.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def make_targets_ahead(
@@ -103,17 +98,11 @@ def _load(
   snapshots: Variables,
   config: EmbedderConfig,
 ) -> RealSide:
-  """Returns what `_save` wrote; its name says that it is what is wanted."""
+  """Returns what was saved; its name says that it is what is wanted."""
   like = ahead_shapes(plan.objective, data, snapshots, config.draws)
-  try:
-    with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
-      leaves = [file[name] for name in sorted(file.files) if 'leaf' in name]
-    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
+  shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
+  with opened(path, 'targets') as arrays:
+    leaves = leaves_of(arrays)
     if [(leaf.shape, leaf.dtype) for leaf in leaves] != shapes:
       raise ValueError('its arrays have other shapes')
-  except _UNREADABLE as error:
-    raise InputError(
-      f'{path} cannot be read as targets: {error}; delete it, or choose'
-      ' another embedder.dir'
-    ) from error
   return jax.tree.unflatten(jax.tree.structure(like), leaves)

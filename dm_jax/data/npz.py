@@ -5,13 +5,13 @@ import math
 import pathlib
 from typing import Any
 import zipfile
-import zlib
 
 import numpy as np
 
 from dm_jax.data.arrays import check_images, check_labels
 from dm_jax.data.source import Contents, Source, from_array
 from dm_jax.errors import InputError, first_line
+from dm_jax.files import UNREADABLE
 
 _NEEDED = ('train_images', 'train_labels', 'test_images', 'test_labels')
 _OPTIONAL = 'class_names'
@@ -20,8 +20,6 @@ _HEADERS = {
   (1, 0): np.lib.format.read_array_header_1_0,
   (2, 0): np.lib.format.read_array_header_2_0,
 }
-# What NumPy raises on a file that is broken or something else.
-_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def source(path: str | None) -> Source:
@@ -89,7 +87,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
   with path.open('rb') as file:
     try:
       archive = np.load(file, allow_pickle=False)
-    except _BROKEN as error:
+    except UNREADABLE as error:
       # Of any other file NumPy says that it is pickled, which is no help.
       whole = zipfile.is_zipfile(path)
       reason = first_line(error) if whole else 'it is no zip archive'
@@ -129,7 +127,7 @@ def _member(archive, name: str, path: pathlib.Path) -> np.ndarray:
   try:
     mapped = _mapped(archive, name, path)
     return archive[name] if mapped is None else mapped
-  except _BROKEN as error:
+  except UNREADABLE as error:
     if 'allow_pickle' in str(error):
       raise InputError(
         f'{name} in {path} holds Python objects, which are not loaded: save an '

@@ -1,6 +1,5 @@
 """Embedders: networks drawn from pools of them in stages of training."""
 
-from collections.abc import Callable
 import dataclasses
 from typing import Self
 
@@ -67,9 +66,9 @@ class Pool:
   def embedder(
     self, config: EmbedderConfig = _UNIFORM
   ) -> jax.tree_util.Partial:
-    """Returns key -> variables, or a `Pair`, drawn as the config's name says.
+    """Returns key -> networks, drawn as the config's name says.
 
-    Where targets are cached, it gives them `Numbered`.
+    A snapshot, or a `Pair` of them, is `Numbered`; an interpolated pair is not.
 
     The networks are leaves of it, so that a compiled step takes them as
     arguments; they take P times the memory of one.
@@ -91,7 +90,6 @@ class Pool:
       if config.name == 'trajectory':
         per_network = len(self.epochs) // config.networks
         draw = _Trajectory(config.networks, per_network, config.ahead)
-      draw = draw if config.cached else _WithoutNumber(draw)
     return jax.tree_util.Partial(
       draw, jax.tree.map(jax.numpy.asarray, variables)
     )
@@ -106,16 +104,6 @@ def snapshots_held(config: EmbedderConfig, pretrain: PretrainConfig) -> int:
     'trajectory': pretrain.epochs + 1,
   }
   return config.networks * each[config.name]
-
-
-@dataclasses.dataclass(frozen=True)
-class _WithoutNumber:
-  """What `draw` gives, without the number."""
-
-  draw: Callable[[Variables, Key], Numbered]
-
-  def __call__(self, variables: Variables, key: Key) -> Variables | Pair:
-    return self.draw(variables, key).networks
 
 
 def _draw(variables: Variables, key: Key) -> Numbered:

@@ -6,7 +6,6 @@ import json
 import math
 from pathlib import Path
 from typing import Any
-import zipfile
 
 import jax
 import numpy as np
@@ -15,21 +14,11 @@ from dm_jax.config.fields import differences
 from dm_jax.config.sections import EmbedderConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError
-from dm_jax.files import write_atomically
 from dm_jax.training.embedders import Pool
 from dm_jax.training.features import accuracy
+from dm_jax.training.leaves import leaves_of, opened, save_leaves
 from dm_jax.training.pretrain import pretrain_each, row, total_steps
 from dm_jax.types import AnyArray, Json, Key, Network, Variables
-
-# What NumPy meets in files that are damaged or something else.
-_UNREADABLE = (
-  OSError,
-  ValueError,
-  KeyError,
-  TypeError,
-  EOFError,
-  zipfile.BadZipFile,
-)
 
 _DEFAULTS = dataclasses.asdict(PretrainConfig())
 
@@ -245,46 +234,15 @@ def _header(
   }
 
 
-def save_leaves(path: Path, what: str, tree: Any, **arrays: Any) -> None:
-  """Writes the leaves of a pytree, and arrays by name, into a pool's folder.
-
-  Args:
-    path: of the .npz; its folder is made.
-    what: is written, for the error.
-    tree: of arrays.
-    **arrays: before the leaves.
-
-  Raises:
-    InputError: the file cannot be written.
-  """
-  for i, leaf in enumerate(jax.tree.leaves(tree)):
-    arrays[f'leaf_{i:03d}'] = leaf
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: np.savez(file, **arrays))
-  except OSError as error:
-    raise InputError(
-      f'{what} cannot be written to {path}: {error}; make room, or choose'
-      ' another embedder.dir'
-    ) from error
-
-
 def _load(
   path: Path, header: Json, network: Network
 ) -> tuple[Variables, np.ndarray]:
-  """Returns what `_save` wrote, having seen that it is what is wanted."""
-  try:
-    with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
-      saved = json.loads(str(file['header']))
-      # Of an earlier version: it had fewer settings, which were as by default.
-      saved['pretrain'] = _DEFAULTS | saved['pretrain']
-      accuracies = file['accuracies']
-      leaves = [file[name] for name in sorted(file.files) if 'leaf' in name]
-  except _UNREADABLE as error:
-    raise InputError(
-      f'{path} cannot be read as a network of a pool: {error}; delete it, or'
-      ' choose another embedder.dir'
-    ) from error
+  """Returns what was saved, having seen that it is what is wanted."""
+  with opened(path, 'a network of a pool') as arrays:
+    saved = json.loads(str(arrays['header']))
+    # Of an earlier version: it had fewer settings, which were as by default.
+    saved['pretrain'] = _DEFAULTS | saved['pretrain']
+    accuracies, leaves = arrays['accuracies'], leaves_of(arrays)
   changes = differences(saved, header)
   if changes:
     raise InputError(

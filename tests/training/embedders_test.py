@@ -41,13 +41,13 @@ def test_a_range_without_networks_tells_where_they_are():
 def test_the_embedder_draws_evenly_from_the_range_alone():
   embedder = BY_NUMBER.within(0.3, 0.9).embedder()
   keys = jax.random.split(KEY, 400)
-  drawn = jax.jit(jax.vmap(embedder))(keys)
+  drawn, _ = jax.jit(jax.vmap(embedder))(keys)
   numbers, counts = np.unique(drawn['number'], return_counts=True)
   assert numbers.tolist() == [1, 2, 3, 4]
   assert counts.min() > 60
   expected = np.stack([2 * drawn['number'], 2 * drawn['number'] + 1], axis=1)
   np.testing.assert_array_equal(drawn['weights'], expected)
-  again = jax.jit(embedder)(keys[0])
+  again, _ = jax.jit(embedder)(keys[0])
   assert int(again['number']) == int(drawn['number'][0])
 
 
@@ -57,7 +57,7 @@ def test_networks_are_arguments_of_a_compiled_program():
   @jax.jit
   def draw(embedder, key):
     traced.append(1)
-    return embedder(key)['number']
+    return embedder(key).networks['number']
 
   low, high = BY_NUMBER.within(0, 0.4), BY_NUMBER.within(0.7, 1)
   assert int(draw(low.embedder(), KEY)) in (0, 2)
@@ -103,8 +103,9 @@ def test_both_of_a_trajectory_are_of_one_training_and_in_order():
   numbers = {'number': np.arange(8)}
   pool = Pool(numbers, np.zeros(8), np.tile(np.arange(4.0), 2))
   embedder = jax.jit(jax.vmap(pool.embedder(TRAJECTORY)))
-  first, second = embedder(jax.random.split(KEY, 800))
-  first, second = (np.asarray(n['number']) for n in (first, second))
+  pair, drawn = embedder(jax.random.split(KEY, 800))
+  first, second = (np.asarray(n['number']) for n in pair)
+  np.testing.assert_array_equal(drawn, first)
   pairs, counts = np.unique(
     np.stack([first, second], 1), axis=0, return_counts=True
   )
@@ -121,7 +122,8 @@ def test_both_of_a_trajectory_are_of_one_training_and_in_order():
 def test_no_epoch_ahead_gives_one_network_for_both():
   pool = Pool({'number': np.arange(8)}, np.zeros(8), np.zeros(8))
   config = dataclasses.replace(TRAJECTORY, ahead=0)
-  assert set(pool.embedder(config)(KEY)) == {'number'}
+  drawn = pool.embedder(config)(KEY)
+  assert drawn.networks == {'number': drawn.number}
 
 
 def test_interpolated_networks_lie_between_the_ends_of_a_training():
