@@ -36,15 +36,14 @@ def check_covered(recipe: Recipe, optimizer: PixelOptimizer) -> None:
     recipe.embedder.targets == 'fresh',
     recipe.condense.discrepancy == 'mean',
     recipe.condense.storage in ('plain', 'tiles'),
-    peer_torch.SHAPE[0] % recipe.condense.factor == 0,
     optimizer.name == 'sgd',
     optimizer.smoothing == 0,
   )
   if not all(covered):
     raise InputError(
       'the recipe goes beyond the step in PyTorch, which knows snapshots of'
-      ' trainings, fresh targets, the mean, plain images or tiles that divide'
-      ' them, and sgd without smoothing: add to peer_trajectory.py what it sets'
+      ' trainings, fresh targets, the mean, plain images or tiles, and sgd'
+      ' without smoothing: add to peer_trajectory.py what it sets'
     )
 
 
@@ -91,9 +90,17 @@ def augment_by(drawn, images):
   return images
 
 
-def decode(stored, factor: int):
-  """Cuts [S, D, H, W] into tiles, each enlarged: [S · factor², D, H, W]."""
-  rows = stored.chunk(factor, -2)
+def decode(stored, factor: int, grey):
+  """Cuts [S, D, H, W] into tiles, each enlarged: [S · factor², D, H, W].
+
+  Sides that the factor does not divide are padded at their end with `grey`
+  [D, 1, 1].
+  """
+  height, width = stored.shape[-2:]
+  beyond = (0, -width % factor, 0, -height % factor)
+  # The grey moved to 0, which is all that `pad` can fill with for each channel.
+  padded = F.pad(stored - grey, beyond) + grey
+  rows = padded.chunk(factor, -2)
   tiles = [tile for row in rows for tile in row.chunk(factor, -1)]
   return F.interpolate(
     torch.cat(tiles), stored.shape[-2:], mode='bilinear', align_corners=False
@@ -129,10 +136,11 @@ def match(
   for network in filter(None, pair):  # As in the library, only pixels have one.
     network.requires_grad_(False)
   optimizer.zero_grad()
+  grey = (0.5 - real.mean) / real.std
   total = torch.zeros((), device=stored.device)
   for label, tiled in enumerate(stored):
     apply = draw()
-    images = decode(tiled, config.factor)
+    images = decode(tiled, config.factor, grey)
     if 0 < config.decoded_at_once < len(images):
       rows = torch.randperm(len(images), device=images.device)
       images = images[rows[: config.decoded_at_once]]

@@ -67,11 +67,16 @@ class Arrangement:
     condense: of `CondenseConfig`.
     embedder: of `EmbedderConfig`.
     at: steps at which the set is judged, beside the last one.
+    trainings: epochs of the pool's trainings.
+    judged: epochs of judging, where they are not as for the others: sets of
+      more training images take as many steps in fewer epochs.
   """
 
   condense: dict[str, Any]
   embedder: dict[str, Any] = dataclasses.field(default_factory=dict)
   at: tuple[int, ...] = ()
+  trainings: int = 8
+  judged: int | None = None
 
 
 # What all have: tiles, every augmentation, four short trainings.
@@ -87,7 +92,7 @@ CONDENSE = CondenseConfig(
 EMBEDDER = EmbedderConfig(
   name='trajectory', networks=4, ahead=0, targets='cached', draws=4
 )
-PRETRAIN = PretrainConfig(epochs=8, batch_size=128, learning_rate=0.02)
+PRETRAIN = PretrainConfig(batch_size=128, learning_rate=0.02)
 ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
   1: {
     'weight_0.5_rate_5': Arrangement(
@@ -219,7 +224,7 @@ class Bench:
     )
     self.folder, self.name = folder, data.name
 
-  def pool(self, config: EmbedderConfig):
+  def pool(self, config: EmbedderConfig, epochs: int):
     """Returns the snapshots of trainings."""
     return make_pool(
       self.network,
@@ -227,8 +232,8 @@ class Bench:
       self.split.images,
       self.split.labels,
       config,
-      PRETRAIN,
-      self.folder / 'pool',
+      dataclasses.replace(PRETRAIN, epochs=epochs),
+      self.folder / f'pool_{epochs}',
       jax.random.key(_POOL_KEY),
       fingerprint=self.name,
     )
@@ -240,7 +245,7 @@ class Bench:
     )
     embedder = dataclasses.replace(EMBEDDER, **arrangement.embedder)
     snapshots = EmbedderConfig(name=embedder.name, networks=embedder.networks)
-    pool = self.pool(snapshots)
+    pool = self.pool(snapshots, arrangement.trainings)
     cached = None
     if embedder.cached:
       cached = make_targets_ahead(
@@ -249,7 +254,7 @@ class Bench:
         pool.variables,
         embedder,
         jax.random.key(_TARGETS_KEY),
-        self.folder / 'pool',
+        self.folder / f'pool_{arrangement.trainings}',
         fingerprint=self.name,
       )
     states = {}
@@ -275,17 +280,19 @@ class Bench:
       str(step): made_from(state, self.train, config)
       for step, state in states.items()
     } | {str(config.steps): made}
+    epochs = arrangement.judged or _EPOCHS.get(per_class, _MANY_EPOCHS)
     return {
       'condense': dataclasses.asdict(config),
       'embedder': dataclasses.asdict(embedder),
+      'trainings': arrangement.trainings,
+      'judged': epochs,
       'seconds': seconds,
       'accuracies': {
-        step: self._judge(one, per_class) for step, one in sets.items()
+        step: self._judge(one, epochs) for step, one in sets.items()
       },
     }
 
-  def _judge(self, made: SyntheticSet, per_class: int) -> tuple[float, ...]:
-    epochs = _EPOCHS.get(per_class, _MANY_EPOCHS)
+  def _judge(self, made: SyntheticSet, epochs: int) -> tuple[float, ...]:
     return evaluate(
       made,
       self.split.images,
