@@ -7,7 +7,9 @@
 condenses by each of `ARRANGEMENTS`, trains two networks on each set and tests
 them on a tenth of the training images that was held out. The test set is not
 read. What the record holds already is skipped, so that the same command goes on
-after a stop; pools and targets are kept in the workdir.
+after a stop; pools and targets are kept in the workdir. With --what=gradients it
+says how long the gradient of each term of the loss is at the start, at weight 1:
+a term that is to count as much as another takes the quotient for its weight.
 """
 
 import dataclasses
@@ -39,6 +41,7 @@ from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError
 from dm_jax.files import read_json, write_json
+from dm_jax.matching.state import make_problem
 from dm_jax.networks.registry import make_network
 from dm_jax.run.command import exit_in_one_line
 from dm_jax.synthetic_set import SyntheticSet, package_versions
@@ -47,6 +50,9 @@ from dm_jax.training.pool import make_pool
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/settings', 'Pools and targets.')
 _RECORD = flags.DEFINE_string('record', '', 'JSON file; is added to.')
+_WHAT = flags.DEFINE_enum(
+  'what', 'settings', ('settings', 'gradients'), 'What to measure.'
+)
 _IPC = flags.DEFINE_integer('ipc', 10, 'Stored images per class.')
 _ONLY = flags.DEFINE_list('only', [], 'Names; all where there are none.')
 _CONFIG = config_flags.DEFINE_config_dict(
@@ -57,6 +63,9 @@ _HELD_OUT = 0.1
 _KEY, _POOL_KEY, _TARGETS_KEY, _JUDGE_KEY = 0, 100, 55, 7
 _EPOCHS = {1: 500, 10: 150}  # Of judging; else:
 _MANY_EPOCHS = 60
+_TRAININGS = 8  # Epochs of the pool's.
+_DRAWS = 8  # Of networks and real images.
+_DISCREPANCIES = ('mean', 'covariance', 'mmd', 'characteristic')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Arrangement:
   condense: dict[str, Any]
   embedder: dict[str, Any] = dataclasses.field(default_factory=dict)
   at: tuple[int, ...] = ()
-  trainings: int = 8
+  trainings: int = _TRAININGS
   judged: int | None = None
 
 
@@ -292,6 +301,33 @@ class Bench:
       },
     }
 
+  def gradients(self, per_class: int) -> dict[str, list[float]]:
+    """Returns each term's gradient by the images, Euclidean, of some draws."""
+    config = dataclasses.replace(CONDENSE, images_per_class=per_class)
+    alone = {
+      name: dataclasses.replace(config, discrepancy=name)
+      for name in _DISCREPANCIES
+    }
+    # There is always a discrepancy beside it, which is taken off again.
+    alone['cross_entropy'] = dataclasses.replace(config, cross_entropy=1.0)
+    snapshots = EmbedderConfig(name='trajectory', networks=EMBEDDER.networks)
+    pool = self.pool(snapshots, _TRAININGS)
+    embedder = pool.embedder(dataclasses.replace(snapshots, ahead=0))
+    made = {name: self._gradients(one, embedder) for name, one in alone.items()}
+    made['cross_entropy'] = made['cross_entropy'] - made['mean']
+    return {
+      name: np.linalg.norm(each.reshape(len(each), -1), axis=1).tolist()
+      for name, each in made.items()
+    }
+
+  def _gradients(self, config: CondenseConfig, embedder) -> np.ndarray:
+    algorithm = make_plan(config, self.train, self.network).algorithm
+    state = algorithm.init(self.train, jax.random.key(_KEY), config.init)
+    gradient = jax.jit(lambda *args: algorithm.gradient(*args)[0])
+    keys = jax.random.split(jax.random.key(_KEY), _DRAWS)
+    problems = [make_problem(self.train, key, embedder) for key in keys]
+    return np.stack([gradient(state, problem) for problem in problems])
+
   def _judge(self, made: SyntheticSet, epochs: int) -> tuple[float, ...]:
     return evaluate(
       made,
@@ -322,6 +358,15 @@ def main(_: list[str]) -> None:
       'pretrain': dataclasses.asdict(PRETRAIN),
       'figures': {},
     }
+    if _WHAT.value == 'gradients':
+      made = bench.gradients(_IPC.value)
+      record['gradients'] = record.get('gradients', {}) | {
+        str(_IPC.value): made
+      }
+      write_json(path, record)
+      for name, lengths in made.items():
+        print(f'{name}: {np.median(lengths):.3g}')
+      return
     figures = record['figures'].setdefault(str(_IPC.value), {})
     for name, arrangement in ARRANGEMENTS[_IPC.value].items():
       if name in figures or (_ONLY.value and name not in _ONLY.value):

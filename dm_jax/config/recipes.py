@@ -44,16 +44,16 @@ def trajectory(
 ) -> Recipe:
   """Tiles, snapshots of trainings and a cross entropy.
 
-  A stored image holds nine training images, or four where a class has 50 stored
-  ones and more (IDC, ICML 2022, which takes four throughout). Real and synthetic images pass through a
-  snapshot of a training, drawn anew in each step, all three augmentations are
-  applied, and the synthetic images' cross entropy under the snapshot is added
-  (TGDD, AAAI 2026). TGDD takes a later snapshot for that: it needs a second
-  pass and gained nothing. Pixels stay in their range. The real images are
-  embedded before the first step, for all of them.
+  A stored image holds nine training images, or four from 50 stored ones per
+  class on (IDC, ICML 2022, which takes four throughout). Real and synthetic
+  images pass through a snapshot of a training, drawn anew in each step, all
+  three augmentations are applied, and the synthetic images' cross entropy under
+  the snapshot is added (TGDD, AAAI 2026). TGDD takes a later snapshot for that:
+  it needs a second pass and gained nothing. Pixels stay in their range. The
+  real images are embedded before the first step, for all of them.
 
-  It costs the trainings once, and per step four synthetic images where the
-  paper has one, but no real one.
+  It costs the trainings once, and per step nine synthetic images, or four,
+  where the paper has one, but no real one.
   """
   del image_shape
   return Recipe(
@@ -89,9 +89,9 @@ def trajectory_short(
 
   Four trainings of four epochs, without CutMix, and steps that take a few
   minutes with a ConvNet of width 32: more of either gave nothing on held-out
-  images (BUILD_NOTES.md, "Settings of the recipe"). The source (TGDD, AAAI 2026)
-  trains five networks for sixty epochs. From 50 images per class on, a step
-  takes forty training images of a class.
+  images (BUILD_NOTES.md, "Settings of the recipe"). The source (TGDD) trains
+  five networks for sixty epochs. From 50 images per class on, a step takes
+  forty training images of a class.
   """
   long = trajectory(image_shape, images_per_class)
   largest = _largest(images_per_class)
