@@ -36,6 +36,7 @@ def run_cells(
   cells: Sequence[Cell],
   command: str,
   say: Callable[[str], None] = print,
+  mode: str = 'run',
 ) -> list[str]:
   """Runs what is not finished yet, in order.
 
@@ -43,6 +44,7 @@ def run_cells(
     cells: of the plan.
     command: that all of it was started by, for the reports.
     say: gets each line for the person who watches.
+    mode: run; or condense, which leaves the evaluations to a later call.
 
   Returns:
     A line for each run that diverged; the others went on.
@@ -59,7 +61,7 @@ def run_cells(
   for number, cell in enumerate(left):
     say(f'{cell.name}; left: {_names(left[number + 1 :]) or "nothing more"}')
     try:
-      run(cell.config, mode='run', folder=cell.folder, command=command, say=say)
+      run(cell.config, mode=mode, folder=cell.folder, command=command, say=say)
     except Diverged as error:
       failed.append(f'{cell.name}: {one_line(error)}')
       say(failed[-1])

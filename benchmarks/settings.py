@@ -8,8 +8,8 @@ condenses by each of `ARRANGEMENTS`, trains two networks on each set and tests
 them on a tenth of the training images that was held out. The test set is not
 read. What the record holds already is skipped, so that the same command goes on
 after a stop; pools and targets are kept in the workdir. With --what=gradients
-it says how long the gradient of each term of the loss is at the start, at weight
-1: a term that is to count as much as another takes the quotient for its weight.
+it says how long the gradient of each term of the loss is at the start, at
+weight 1: a term that is to count as much as another takes the quotient.
 """
 
 import dataclasses

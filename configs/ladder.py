@@ -55,6 +55,9 @@ class Rung(NamedTuple):
   sets: dict[str, Any] = {}
 
 
+# Their gradients at the start are so much shorter than the mean's: see
+# benchmarks/records/settings_cifar10_width_32.json.
+_MMD, _CHARACTERISTIC = 50, 75
 # They keep the features of every real image, which is too much to hold for all
 # snapshots.
 _FRESH = {'embedder.targets': 'fresh'}
@@ -95,12 +98,15 @@ RUNGS = {
   'mmd': Rung(
     'to cross entropy: MMD in place of the mean',
     on='cross_entropy',
-    sets={'condense.discrepancy': 'mmd', **_FRESH},
+    sets={'condense.discrepancy': f'mmd:{_MMD}', **_FRESH},
   ),
   'characteristic': Rung(
     'to cross entropy: characteristic function in place of it',
     on='cross_entropy',
-    sets={'condense.discrepancy': 'characteristic', **_FRESH},
+    sets={
+      'condense.discrepancy': f'characteristic:{_CHARACTERISTIC}',
+      **_FRESH,
+    },
   ),
   'teacher': Rung(
     "to cross entropy: trained networks' labels",

@@ -88,37 +88,40 @@ def ladder_record(rungs: Sequence[Rung]) -> dict[str, Any]:
     'images_per_class': first.images_per_class,
     'pool_seconds': pool_seconds(rungs),
     'rungs': [
-      {
-        'name': rung.name,
-        'adds': rung.adds,
-        'command': rung.results.command,
-        'device': rung.results.device,
-        'plan': encode(rung.results.plan),
-        'condense_seconds': {
-          number: row.condense_seconds
-          for number, row in rung.results.condensing.items()
-        },
-        'compile_seconds': rung.results.compile_seconds,
-        'evaluate_seconds': rung.results.evaluate_seconds,
-        'pool_seconds': rung.results.pool_seconds,
-        'evaluations': [
-          {
-            **encode(evaluation),
-            'bytes': stored_bytes(
-              rung.results, evaluation.method, evaluation.images_per_class
-            ),
-          }
-          for evaluation in rung.results.evaluations
-        ],
-        'validation': [
-          {
-            **encode(row),
-            'seconds': {0: 0.0, **rung.seconds.get(row.set, {})}.get(row.step),
-          }
-          for row in rung.results.validation
-        ],
-      }
+      {'name': rung.name, 'adds': rung.adds, **run_record(rung)}
       for rung in rungs
+    ],
+  }
+
+
+def run_record(rung: Rung) -> dict[str, Any]:
+  """Returns what one run took and reached, as JSON holds it."""
+  results = rung.results
+  return {
+    'command': results.command,
+    'device': results.device,
+    'plan': encode(results.plan),
+    'condense_seconds': {
+      number: row.condense_seconds for number, row in results.condensing.items()
+    },
+    'compile_seconds': results.compile_seconds,
+    'evaluate_seconds': results.evaluate_seconds,
+    'pool_seconds': results.pool_seconds,
+    'evaluations': [
+      {
+        **encode(evaluation),
+        'bytes': stored_bytes(
+          results, evaluation.method, evaluation.images_per_class
+        ),
+      }
+      for evaluation in results.evaluations
+    ],
+    'validation': [
+      {
+        **encode(row),
+        'seconds': {0: 0.0, **rung.seconds.get(row.set, {})}.get(row.step),
+      }
+      for row in results.validation
     ],
   }
 

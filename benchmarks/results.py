@@ -1,0 +1,188 @@
+"""Runs the cells of a plan one after the other, and tabulates them.
+
+  python benchmarks/results.py --plan=recipe --workdir=runs/results \\
+      --cells=cifar10_10_recipe,cifar10_10_dm \\
+      --config.data.name=folder --config.data.dir=cifar10
+
+The plans stand in configs/results/. Each cell has its own folder; what is
+finished is skipped, and the same command goes on after a stop. Settings given
+by flags hold for the cells of this call. Then, or by --what=table at any time,
+all that the folders hold so far is written to --record, and from that alone the
+table beside it.
+"""
+
+import importlib
+from pathlib import Path
+import shlex
+import statistics
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from benchmarks.plan import Cell, run_cells
+from configs import cifar10
+from dm_jax.errors import InputError, choose
+from dm_jax.files import read_json, write_atomically, write_json
+from dm_jax.report.rungs import Rung, run_record
+from dm_jax.report.table import Table, data_name, shown
+from dm_jax.run.command import exit_in_one_line
+from dm_jax.run.config import RunConfig
+from dm_jax.words import format_bytes, format_seconds
+
+PLANS = ('recipe',)
+
+_PLAN = flags.DEFINE_enum('plan', PLANS[0], PLANS, 'Of configs/results/.')
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/results', 'The folder of all.')
+_CELLS = flags.DEFINE_list(
+  'cells', [], 'Those to run; all where none is named.'
+)
+_MODE = flags.DEFINE_enum(
+  'mode', 'run', ('run', 'condense'), 'condense: the sets alone, for now.'
+)
+_WHAT = flags.DEFINE_enum(
+  'what', 'run', ('run', 'table'), 'table: writes what there is so far.'
+)
+_RECORD = flags.DEFINE_string(
+  'record', '', 'JSON file to write; by default in the workdir.'
+)
+_CONFIG = config_flags.DEFINE_config_dict(
+  'config',
+  cifar10.get_config('recipe=trajectory_short'),
+  'Settings of the cells of this call.',
+)
+
+
+def make_cell(name: str, plan: Any, folder: Path) -> Cell:
+  """Returns the run of a cell, with the settings that flags give.
+
+  Args:
+    name: of the cell.
+    plan: the module of configs/results/.
+    folder: of all cells; those of one data set share a pool there.
+
+  Raises:
+    InputError: one cannot be.
+  """
+  planned = plan.CELLS[name]
+  preset = importlib.import_module(f'configs.{planned.config}')
+  config = preset.get_config(planned.argument)
+  given = config_flags.get_override_values(flags.FLAGS['config'])
+  settings = {
+    'embedder.dir': str(folder / f'pool_{planned.config}'),
+    **plan.COMMON,
+    **planned.sets,
+    **given,
+  }
+  with config.ignore_type():
+    config.update_from_flattened_dict(settings)
+  return Cell(name, RunConfig.from_dict(config.to_dict()), folder / name)
+
+
+def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
+  """Returns what the folders of a plan's cells hold that have been judged."""
+  cells = {}
+  for cell in plan.CELLS:
+    rung = Rung.read(folder, cell, '')
+    if rung is None or not rung.results.evaluations:
+      continue
+    results, settings = rung.results, read_json(folder / cell / 'config.json')
+    cells[cell] = {
+      **run_record(rung),
+      'command': f'python benchmarks/results.py --plan={name} --cells={cell}',
+      'config': plan.CELLS[cell].config,
+      'data': data_name(results),
+      'images_per_class': results.images_per_class,
+      'method': results.method,
+      'seed': results.seed,
+      'versions': dict(results.versions),
+      'settings': {
+        section: settings[section] for section in ('condense', 'evaluate')
+      },
+    }
+  return {'plan': name, 'cells': cells}
+
+
+def make_table(record: dict[str, Any]) -> Table:
+  """Returns a row for each cell and protocol of a record.
+
+  Args:
+    record: see `make_record`.
+  """
+  rows, devices = [], set()
+  for name, cell in record['cells'].items():
+    devices.add(cell['device'])
+    condense, evaluate = (
+      cell['settings']['condense'],
+      cell['settings']['evaluate'],
+    )
+    dm = cell['method'] == 'dm'
+    seconds = [*cell['condense_seconds'].values()]
+    for found in cell['evaluations']:
+      accuracies = [100 * a for each in found['accuracies'] for a in each]
+      rows.append(
+        (
+          name,
+          str(condense['steps']) if dm else '–',
+          shown(cell['pool_seconds'], format_seconds),
+          format_seconds(statistics.fmean(seconds)) if dm else '–',
+          f'{found["protocol"]}, {evaluate["epochs"]}',
+          f'{statistics.fmean(accuracies):.1f}'
+          f' ± {statistics.pstdev(accuracies):.1f}',
+          f'{len(found["accuracies"])} × {len(found["accuracies"][0])}',
+          shown(found['bytes'], format_bytes),
+        )
+      )
+  return Table(
+    f'The plan {record["plan"]}: accuracy on the test set, in %',
+    (
+      'Cell',
+      'Steps',
+      'Pool',
+      'Condensing a set',
+      'Protocol, epochs',
+      'Accuracy',
+      'Sets × networks',
+      'Bytes',
+    ),
+    rows,
+    (
+      'Mean ± deviation over all networks, after the last epoch of the last'
+      ' step. The pool is made once for all cells of a data set, which tell the'
+      ' same time or that of reading it. ' + '; '.join(sorted(devices)) + '.',
+    ),
+  )
+
+
+def main(_: list[str]) -> None:
+  failed: list[str] = []
+  with exit_in_one_line(InputError, OSError):
+    plan = importlib.import_module(f'configs.results.{_PLAN.value}')
+    folder = Path(_WORKDIR.value)
+    if _WHAT.value == 'run':
+      names = _CELLS.value or [*plan.CELLS]
+      for name in names:
+        choose('cell', name, plan.CELLS)
+      cells = [make_cell(name, plan, folder) for name in names]
+      command = shlex.join(['python', *sys.argv])
+      failed = run_cells(cells, command, mode=_MODE.value)
+    record = make_record(plan, _PLAN.value, folder)
+    path = Path(_RECORD.value or folder / f'{_PLAN.value}.json')
+    write_json(path, record)
+    table = make_table(record)
+    text = f'{table.as_markdown()}\n'.encode()
+    write_atomically(path.with_suffix('.md'), lambda file: file.write(text))
+    print(table.as_text())
+    if failed:
+      raise InputError('; '.join(failed))
+
+
+def _parse(argv: list[str]) -> list[str]:
+  with exit_in_one_line(Exception):
+    return flags.FLAGS(argv)
+
+
+if __name__ == '__main__':
+  flags.FLAGS.verbosity = logging.WARNING  # Orbax tells of every file.
+  app.run(main, flags_parser=_parse)

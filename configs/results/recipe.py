@@ -1,0 +1,68 @@
+"""The recipe for a CPU beside the paper's method, which is given as much time.
+
+`benchmarks/results.py --plan=recipe` runs these cells. All take a ConvNet of
+width 32, two sets of seed 0 and five networks on each. Networks are trained for
+so many epochs that those of the paper's method and of random images take at
+least as many steps of training as those of the recipe, whose sets hold nine or
+four times as many images to train on.
+"""
+
+from typing import Any, NamedTuple
+
+COMMON = {
+  'network.width': 32,
+  'sets': 2,
+  'evaluate.networks': 5,
+  'evaluate.baselines': 'none',
+}
+
+
+class Planned(NamedTuple):
+  """A run of a plan.
+
+  Attributes:
+    config: of configs/, without .py.
+    argument: of that config.
+    sets: settings by dotted name, beside `COMMON`.
+  """
+
+  config: str
+  argument: str
+  sets: dict[str, Any]
+
+
+def _cells(config: str, name: str, size: int, short: int, other: int, dm: int):
+  """Yields the cells of a data set and size.
+
+  Args:
+    config: of configs/.
+    name: by which the cells are told.
+    size: stored images per class.
+    short: epochs of judging the recipe, and random images stored as its own.
+    other: the same of the others.
+    dm: steps of the paper's method that take as long as the recipe does with
+      its pool.
+  """
+  recipe = f'ipc={size}:recipe=trajectory_short'
+  paper = f'ipc={size}'
+  for kind, argument, epochs, sets in (
+    ('recipe', recipe, short, {}),
+    ('tiles', recipe, short, {'method': 'random'}),
+    ('dm', paper, other, {'condense.steps': dm}),
+    ('random', paper, other, {'method': 'random'}),
+  ):
+    yield (
+      f'{name}_{size}_{kind}',
+      Planned(config, argument, {'evaluate.epochs': epochs, **sets}),
+    )
+
+
+CELLS: dict[str, Planned] = {
+  key: cell
+  for cells in (
+    _cells('cifar10', 'cifar10', 1, short=500, other=500, dm=3000),
+    _cells('cifar10', 'cifar10', 10, short=200, other=800, dm=4000),
+    _cells('cifar10', 'cifar10', 50, short=100, other=400, dm=2000),
+  )
+  for key, cell in cells
+}
