@@ -189,9 +189,12 @@ def loss_names(terms: tuple[str, ...]) -> dict[str, str]:
 
 def images_per_step(config: RunConfig, data: ClassData) -> int:
   """Returns the images embedded in a step, without small classes' padding."""
-  real = np.minimum(data.counts, config.condense.batch_real).sum()
-  each = get_storage(config.condense.stored_as).per_stored
-  return int(real) + data.classes * config.condense.largest * each
+  condense = config.condense
+  real = np.minimum(data.counts, condense.batch_real).sum()
+  decoded = condense.largest * get_storage(condense.stored_as).per_stored
+  taken = min(decoded, condense.decoded_at_once or decoded)
+  # Cached targets are of real images that were embedded before.
+  return data.classes * taken + (0 if config.embedder.cached else int(real))
 
 
 def picture_steps(config: RunConfig) -> set[int]:

@@ -86,8 +86,9 @@ def make_pool(
   for i, path in enumerate(paths):
     if path is not None and path.exists():
       parts[i] = _load(path, headers[i], network)
-      report(0)
   missing = [i for i in range(config.networks) if i not in parts]
+  if missing:
+    report(0)
   for group in _groups(missing, len(devices or jax.local_devices())):
     trained = _train(
       network,

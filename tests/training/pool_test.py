@@ -127,7 +127,7 @@ def test_a_saved_pool_is_read_without_training(folder, pool):
   calls = []
   again = make(folder, SAVED, callback=lambda *args: calls.append(args))
   assert_equal(again, pool)
-  assert calls == [(10, 20), (20, 20)]
+  assert calls == [], 'nothing is in progress'
   assert before == {path: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -169,9 +169,9 @@ def test_only_the_missing_networks_are_trained(tmp_path):
     kept = 5 - len(lost)
     steps = [done for done, total in calls if total == 50]
     assert len(steps) == len(calls)
-    assert steps[:kept] == [10 * (i + 1) for i in range(kept)]
+    assert steps[0] == 10 * kept
     # Two at a time, in either case.
-    assert {step - 10 * kept for step in steps[kept:]} <= {*range(2, 41, 2)}
+    assert {step - 10 * kept for step in steps[1:]} <= {*range(2, 41, 2)}
     assert steps == sorted(steps)
     assert steps[-1] == 50
 
