@@ -60,9 +60,9 @@ def _cells(config: str, name: str, size: int, short: int, other: int, dm: int):
 CELLS: dict[str, Planned] = {
   key: cell
   for cells in (
-    _cells('cifar10', 'cifar10', 1, short=500, other=500, dm=3000),
-    _cells('cifar10', 'cifar10', 10, short=200, other=800, dm=4000),
-    _cells('cifar10', 'cifar10', 50, short=100, other=400, dm=2000),
+    _cells('cifar10', 'cifar10', 1, short=500, other=500, dm=1400),
+    _cells('cifar10', 'cifar10', 10, short=200, other=800, dm=1900),
+    _cells('cifar10', 'cifar10', 50, short=100, other=400, dm=1100),
   )
   for key, cell in cells
 }
