@@ -1,6 +1,6 @@
 """Makes the sets of a run, condensed or selected, each in its own folder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
@@ -9,16 +9,15 @@ import time
 from typing import NamedTuple
 
 from dm_jax.condensing.loop import Metrics
-from dm_jax.condensing.targets import make_targets_ahead
 from dm_jax.errors import Diverged, InputError
 from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState
-from dm_jax.networks.labels import label
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.records.results import Condensing, JpegFiles, Results
 from dm_jax.report.grid import save_png
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import Job, Purpose
+from dm_jax.run.pool import RunPool
 from dm_jax.run.progress import progress
 from dm_jax.run.recorder import Recorder, Saved, draw_set
 from dm_jax.run.results_file import ResultsFile
@@ -26,10 +25,9 @@ from dm_jax.run.team import Team
 from dm_jax.run.validate import validate
 from dm_jax.selection.select import needs_training
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.training import pool as embedder_pool
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.teacher import label_by_teacher
-from dm_jax.types import Embedder, Variables
+from dm_jax.types import Embedder
 
 
 class Selection(NamedTuple):
@@ -61,6 +59,10 @@ class Maker:
   request: Request
   team: Team
   results: ResultsFile
+
+  @functools.cached_property
+  def _pool(self) -> RunPool:
+    return RunPool(self.job, self.request, self.results)
 
   def make(self, number: int) -> SyntheticSet:
     """Makes set 0 to K - 1 by the job's method, or what is left of it."""
@@ -170,7 +172,7 @@ class Maker:
       start = anew(self.team.begin(number)) if restored is None else restored
       self._keep_resumption(int(start.state.step))
       unfinished = int(start.state.step) < config.condense.steps
-      networks = self._networks() if unfinished else (None, None)
+      networks = self._pool.networks() if unfinished else (None, None)
       with Recorder(job, number, checkpoints, start, self.request) as recorder:
         if restored is None:
           recorder.draw(start.state)
@@ -192,7 +194,7 @@ class Maker:
     return label_by_teacher(
       made,
       self.job.network,
-      self._teacher,
+      self._pool.teacher,
       callback=lambda *_: self.request.meet('labelling the images'),
     )
 
@@ -250,83 +252,6 @@ class Maker:
     if 0 < step < self.job.config.condense.steps:
       self.job.say(f'resuming at step {step}')
       self.results.keep(self.results.now.with_resumption(step))
-
-  @contextlib.contextmanager
-  def _timed_pool(self) -> Iterator[None]:
-    """Keeps what a pool takes, also where its training is interrupted."""
-    started = time.perf_counter()
-    try:
-      yield
-    finally:
-      seconds = time.perf_counter() - started
-      self.results.keep(self.results.now.with_pool(seconds))
-
-  def _networks(self) -> tuple[Embedder | None, RealSide | None]:
-    """What draws from the pool, if the config has one, and cached targets."""
-    job = self.job
-    config = job.config.embedder
-    if config.name == 'random':
-      return None, None
-    pool = self._pool()
-    if config.name == 'pool':
-      whole, pool = pool, pool.within(config.low, config.high)
-      job.say(
-        f'embedding with {len(pool.accuracies)} of {len(whole.accuracies)}'
-        ' networks, their validation accuracies'
-        f' {pool.accuracies.min():.1%} to {pool.accuracies.max():.1%}'
-      )
-    if not config.cached:
-      return pool.embedder(config), None
-    with (
-      self._timed_pool(),
-      progress('embed real images', 'network', self.request) as update,
-    ):
-      cached = make_targets_ahead(
-        job.plan,
-        job.split.train,
-        pool.variables,
-        config,
-        job.key(Purpose.EMBED),
-        self._pool_folder,
-        fingerprint=(
-          f'{job.inputs["data"]}, {job.config.data.validation} held out'
-        ),
-        callback=update,
-      )
-    return pool.embedder(config), cached
-
-  @functools.cached_property
-  def _teacher(self) -> Variables:
-    """The variables of the networks that label, see `label_by_teacher`."""
-    return self._pool().trained().variables
-
-  @property
-  def _pool_folder(self) -> Path:
-    shared = self.job.config.embedder.dir
-    return self.job.folder / 'pool' if shared is None else Path(shared)
-
-  def _pool(self) -> embedder_pool.Pool:
-    """Trains the pool of the config, or reads what is saved of it."""
-    job = self.job
-    # The seed, which splits the data, too, is in the key.
-    held_out = job.config.data.validation
-    network = label(job.config.network)
-    with (
-      self._timed_pool(),
-      progress('train the pool', 'step', self.request) as update,
-    ):
-      return embedder_pool.make_pool(
-        job.network,
-        job.split.train,
-        job.split.images,
-        job.split.labels,
-        job.config.embedder,
-        job.config.pretrain,
-        self._pool_folder,
-        job.key(Purpose.EMBED),
-        fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
-        callback=update,
-      )
 
 
 def with_provenance(
