@@ -143,6 +143,10 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
     'factor_3_rate_10': Arrangement(
       {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 10.0, 'factor': 3}
     ),
+    'factor_3_rate_2_four_epochs': Arrangement(
+      {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 2.0, 'factor': 3},
+      trainings=4,
+    ),
   },
   10: {
     'fresh': Arrangement(
@@ -195,6 +199,18 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
       embedder={'ahead': 6, 'targets': 'fresh'},
       at=(300,),
     ),
+    'cached_judged_longer': Arrangement(
+      {'cross_entropy': 2.5, 'learning_rate': 5.0, 'steps': 300}, judged=340
+    ),
+    'factor_3_rate_10_four_epochs': Arrangement(
+      {'steps': 800, 'cross_entropy': 2.5, 'learning_rate': 10.0, 'factor': 3},
+      at=(300,),
+      trainings=4,
+    ),
+    'factor_3_rate_5_four_epochs': Arrangement(
+      {'steps': 300, 'cross_entropy': 2.5, 'learning_rate': 5.0, 'factor': 3},
+      trainings=4,
+    ),
   },
   50: {
     'all_at_once': Arrangement(
@@ -213,6 +229,16 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
         'decoded_at_once': 40,
       },
       at=(150,),
+    ),
+    'forty_at_once_rate_10_four_epochs': Arrangement(
+      {
+        'steps': 1500,
+        'cross_entropy': 0.5,
+        'learning_rate': 10.0,
+        'decoded_at_once': 40,
+      },
+      at=(600,),
+      trainings=4,
     ),
   },
 }
