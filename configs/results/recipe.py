@@ -21,11 +21,13 @@ class Planned(NamedTuple):
   """A run of a plan.
 
   Attributes:
+    says: the set in words.
     config: of configs/, without .py.
     argument: of that config.
     sets: settings by dotted name, beside `COMMON`.
   """
 
+  says: str
   config: str
   argument: str
   sets: dict[str, Any]
@@ -45,16 +47,15 @@ def _cells(config: str, name: str, size: int, short: int, other: int, dm: int):
   """
   recipe = f'ipc={size}:recipe=trajectory_short'
   paper = f'ipc={size}'
-  for kind, argument, epochs, sets in (
-    ('recipe', recipe, short, {}),
-    ('tiles', recipe, short, {'method': 'random'}),
-    ('dm', paper, other, {'condense.steps': dm}),
-    ('random', paper, other, {'method': 'random'}),
+  real = {'method': 'random'}
+  for kind, says, argument, epochs, sets in (
+    ('recipe', 'recipe trajectory_short', recipe, short, {}),
+    ('dm', 'DM', paper, other, {'condense.steps': dm}),
+    ('tiles', 'random real, stored as the recipe does', recipe, short, real),
+    ('random', 'random real', paper, other, real),
   ):
-    yield (
-      f'{name}_{size}_{kind}',
-      Planned(config, argument, {'evaluate.epochs': epochs, **sets}),
-    )
+    settings = {'evaluate.epochs': epochs, **sets}
+    yield f'{name}_{size}_{kind}', Planned(says, config, argument, settings)
 
 
 CELLS: dict[str, Planned] = {

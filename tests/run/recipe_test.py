@@ -267,7 +267,7 @@ def test_tiles_and_cross_entropy_go_with_the_images_of_a_class():
     ).condense
     for size in (1, 10, 50, (1, 50))
   ]
-  assert [each.factor for each in made] == [3, 2, 2, 2]
+  assert [each.factor for each in made] == [3, 3, 2, 2]
   weights = [each.cross_entropy for each in made]
   # Chosen by benchmarks/settings.py; for 10 and 50 they are TGDD's, section 4.
   assert weights == [10.0, 2.5, 0.5, 0.5]
