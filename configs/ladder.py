@@ -57,7 +57,7 @@ class Rung(NamedTuple):
 
 # Their gradients at the start are so much shorter than the mean's: see
 # benchmarks/records/settings_cifar10_width_32.json.
-_MMD, _CHARACTERISTIC = 50, 75
+_MMD, _CHARACTERISTIC = 50, 90
 # They keep the features of every real image, which is too much to hold for all
 # snapshots.
 _FRESH = {'embedder.targets': 'fresh'}
