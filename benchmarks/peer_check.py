@@ -114,15 +114,16 @@ def check_matching(device) -> None:
 
 def check_trajectory(device, name: str) -> None:
   """Asserts the same of the recipe, and of its augmentations together."""
-  data = random_data(classes=2, count=12, side=_SIDE)
+  stored, count = 3, 27  # Nine real images start a stored one.
+  data = random_data(classes=2, count=count, side=_SIDE)
   recipe = peer_trajectory.embed_in_steps(
-    dm_jax.recipe(name, image_shape=data.image_shape, images_per_class=3)
+    dm_jax.recipe(name, image_shape=data.image_shape, images_per_class=stored)
   )
   check_stages(device, recipe.condense.augment)
   network = make_network(data.classes)
   # All images of each class, stored or real: in any order.
   config = dataclasses.replace(
-    recipe.condense, batch_real=12, augment='none', decoded_at_once=0
+    recipe.condense, batch_real=count, augment='none', decoded_at_once=0
   )
   moves = resolve_optimizer(config, network)
   peer_trajectory.check_covered(recipe, moves)
