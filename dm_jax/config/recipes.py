@@ -53,7 +53,8 @@ def trajectory(
   real images are embedded before the first step, for all of them.
 
   It costs the trainings once, and per step nine synthetic images, or four,
-  where the paper has one, but no real one.
+  where the paper has one, but no real one. What it reaches at this length has
+  not been measured, see `trajectory_short`.
   """
   del image_shape
   return Recipe(
@@ -89,9 +90,10 @@ def trajectory_short(
 
   Four trainings of four epochs, without CutMix, and steps that take a few
   minutes with a ConvNet of width 32: more of either gave nothing on held-out
-  images (BUILD_NOTES.md, "Settings of the recipe"). The source (TGDD) trains
-  five networks for sixty epochs. From 50 images per class on, a step takes
-  forty training images of a class.
+  images (BUILD_NOTES.md, "Settings of the recipe"). The source (TGDD, AAAI
+  2026) trains five networks for sixty epochs. From 50 images per class on, a
+  step takes forty training images of a class. What it reached and took stands
+  in README.md, "A later method beside the paper's".
   """
   long = trajectory(image_shape, images_per_class)
   largest = _largest(images_per_class)

@@ -1,6 +1,7 @@
 """A run of seconds, for the tests that start many."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,14 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope='session')
+def twelve_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """A file like `arrays`, but of twelve images in each class, for tiles."""
+  path = tmp_path_factory.mktemp('data') / 'images.npz'
+  np.savez(path, **_make_arrays(36))
+  return path
+
+
+@pytest.fixture(scope='session')
 def save_arrays() -> Callable[..., None]:
   """A function of a path that writes `arrays`, with changes by name."""
 
@@ -57,11 +66,11 @@ def save_arrays() -> Callable[..., None]:
   return save
 
 
-def _make_arrays() -> dict[str, np.ndarray]:
+def _make_arrays(count: int = 12) -> dict[str, np.ndarray]:
   rng = np.random.default_rng(0)
   return {
-    'train_images': rng.integers(0, 256, (12, 8, 8, 1), np.uint8),
-    'train_labels': np.arange(12) % 3,
+    'train_images': rng.integers(0, 256, (count, 8, 8, 1), np.uint8),
+    'train_labels': np.arange(count) % 3,
     'test_images': rng.integers(0, 256, (6, 8, 8, 1), np.uint8),
     'test_labels': np.arange(6) % 3,
   }

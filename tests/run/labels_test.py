@@ -45,27 +45,10 @@ LABELLED = {
 NOTE = 'probabilities from a teacher, 2 networks trained on real images'
 
 
-def pixels(count):
-  """Noise of 8 × 8 pixels, of three classes in turn, and their labels."""
-  rng = np.random.default_rng(count)
-  return rng.integers(0, 256, (count, 8, 8, 1), np.uint8), np.arange(count) % 3
-
-
 @pytest.fixture(scope='module')
-def configure(make_config, tmp_path_factory):
+def configure(make_config, twelve_of_each):
   """A function of changes by dotted name -> a run's settings."""
-  path = tmp_path_factory.mktemp('data') / 'images.npz'
-  images, labels = pixels(36)
-  tests, answers = pixels(6)
-  np.savez(
-    path,
-    train_images=images,
-    train_labels=labels,
-    test_images=tests,
-    test_labels=answers,
-  )
-
-  settings = {'data.dir': str(path), 'output.checkpoint_seconds': 0}
+  settings = {'data.dir': str(twelve_of_each), 'output.checkpoint_seconds': 0}
   return lambda **changes: make_config(**settings | TEACHER | changes)
 
 

@@ -56,21 +56,11 @@ def pixels(count):
 
 
 @pytest.fixture(scope='module')
-def start(make_config, tmp_path_factory):
+def start(make_config, twelve_of_each):
   """A function of a folder and settings that runs, and returns the results."""
-  path = tmp_path_factory.mktemp('data') / 'images.npz'
-  images, labels = pixels(36)
-  tests, answers = pixels(6)
-  np.savez(
-    path,
-    train_images=images,
-    train_labels=labels,
-    test_images=tests,
-    test_labels=answers,
-  )
 
   def start(folder, **changes):
-    settings = {'data.dir': str(path), 'output.checkpoint_seconds': 0}
+    settings = {'data.dir': str(twelve_of_each), 'output.checkpoint_seconds': 0}
     config = make_config(**settings | SMALL | changes)
     return run(config, mode='run', folder=folder, say=lambda line: None)
 

@@ -6,7 +6,6 @@ import statistics
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from dm_jax.run.config import RunConfig
@@ -24,12 +23,8 @@ SETTINGS = (
 
 
 @pytest.fixture
-def command(root, environment, save_arrays, tmp_path):
+def command(root, environment, twelve_of_each, tmp_path):
   """A function of flags that runs results.py in a folder."""
-  images = tmp_path / 'images.npz'
-  # Enough for a stored image of nine of each class.
-  pixels = np.random.default_rng(0).integers(0, 256, (36, 8, 8, 1), np.uint8)
-  save_arrays(images, train_images=pixels, train_labels=np.arange(36) % 3)
 
   def command(*flags):
     return subprocess.run(
@@ -37,7 +32,7 @@ def command(root, environment, save_arrays, tmp_path):
         *(sys.executable, 'benchmarks/results.py', '--plan=recipe'),
         f'--workdir={tmp_path / "results"}',
         *(f'--config.{setting}' for setting in SETTINGS),
-        f'--config.data.dir={images}',
+        f'--config.data.dir={twelve_of_each}',
         *flags,
       ],
       cwd=root,

@@ -3,7 +3,6 @@
 import re
 import shutil
 
-import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
@@ -16,28 +15,13 @@ PLAIN = {'storage': 'plain', 'factor': 1}
 
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory):
-  """A file of three classes, each of twelve images to train on."""
-  rng = np.random.default_rng(0)
-  path = tmp_path_factory.mktemp('data') / 'images.npz'
-  np.savez(
-    path,
-    train_images=rng.integers(0, 256, (36, 8, 8, 1), np.uint8),
-    train_labels=np.arange(36) % 3,
-    test_images=rng.integers(0, 256, (6, 8, 8, 1), np.uint8),
-    test_labels=np.arange(6) % 3,
-  )
-  return path
-
-
-@pytest.fixture(scope='module')
-def start(data, make_config):
+def start(twelve_of_each, make_config):
   """A function of a folder and settings that runs, and returns the results."""
 
   def start(folder, storage=TILES, mode='run', synthetic=None, **changes):
     config: RunConfig = make_config(
       **{
-        'data.dir': str(data),
+        'data.dir': str(twelve_of_each),
         'condense.images_per_class': (1, 2),
         'evaluate.baselines': 'random,random_full',
         'output.checkpoint_seconds': 0,
