@@ -1,8 +1,13 @@
 """The README says what is true."""
 
+import json
 import re
 import subprocess
 import sys
+
+from benchmarks.tabulate import make_table
+
+RECORD = 'benchmarks/records/recipe_cpu.json'
 
 
 def test_the_example_runs(root, environment):
@@ -29,3 +34,12 @@ def test_both_set_up_commands_are_there(root):
   lines = (root / 'README.md').read_text().splitlines()
   commands = [line for line in lines if line.startswith('pip install -e ')]
   assert len([c for c in commands if '&&' in c]) == 2
+
+
+def test_the_recipe_s_figures_are_those_of_its_record(root):
+  record = json.loads((root / RECORD).read_text())
+  text = (root / 'README.md').read_text()
+  table = make_table(record).as_markdown()
+  rows = [line for line in table.splitlines() if line.startswith('|')]
+  assert len(rows) > 2
+  assert '\n'.join(rows) in text
