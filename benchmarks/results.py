@@ -21,7 +21,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from benchmarks.plan import Cell, run_cells
-from benchmarks.tabulate import make_record, make_table
+from benchmarks.results_table import make_record, make_table
 from configs import cifar10
 from dm_jax.errors import InputError, choose
 from dm_jax.files import write_atomically, write_json

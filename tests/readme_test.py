@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from benchmarks.tabulate import make_table
+from benchmarks.results_table import make_table
 
 RECORD = 'benchmarks/records/recipe_cpu.json'
 
