@@ -51,7 +51,8 @@ def arrays() -> dict[str, np.ndarray]:
 def twelve_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
   """A file like `arrays`, but of twelve images in each class, for tiles."""
   path = tmp_path_factory.mktemp('data') / 'images.npz'
-  np.savez(path, **_make_arrays(36))
+  arrays: dict[str, Any] = {**_make_arrays(36)}
+  np.savez(path, **arrays)
   return path
 
 
