@@ -90,8 +90,8 @@ def trajectory_short(
 
   Four trainings of four epochs, without CutMix, and steps that take a few
   minutes with a ConvNet of width 32: more of either gave nothing on held-out
-  images (BUILD_NOTES.md, "Settings of the recipe"). The source (TGDD, AAAI
-  2026) trains five networks for sixty epochs. From 50 images per class on, a
+  images (BUILD_NOTES.md, "Settings of the recipe"). Its source trains five
+  networks for sixty epochs (TGDD, AAAI 2026). From 50 images per class on, a
   step takes forty training images of a class. What it reached and took stands
   in README.md, "A later method beside the paper's".
   """
