@@ -19,10 +19,11 @@ from pathlib import Path
 import shlex
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from benchmarks.plan import Cell, run_cells
+from benchmarks.start import start
 from configs import ladder
 from dm_jax.errors import InputError, choose
 from dm_jax.report.ladder import write
@@ -88,11 +89,5 @@ def main(_: list[str]) -> None:
       raise InputError('; '.join(failed))
 
 
-def _parse(argv: list[str]) -> list[str]:
-  with exit_in_one_line(Exception):
-    return flags.FLAGS(argv)
-
-
 if __name__ == '__main__':
-  flags.FLAGS.verbosity = logging.WARNING  # Orbax tells of every file.
-  app.run(main, flags_parser=_parse)
+  start(main)

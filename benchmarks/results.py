@@ -17,11 +17,12 @@ import shlex
 import sys
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from benchmarks.plan import Cell, run_cells
 from benchmarks.results_table import make_record, make_table
+from benchmarks.start import start
 from configs import cifar10
 from dm_jax.errors import InputError, choose
 from dm_jax.files import write_atomically, write_json
@@ -100,11 +101,5 @@ def main(_: list[str]) -> None:
       raise InputError('; '.join(failed))
 
 
-def _parse(argv: list[str]) -> list[str]:
-  with exit_in_one_line(Exception):
-    return flags.FLAGS(argv)
-
-
 if __name__ == '__main__':
-  flags.FLAGS.verbosity = logging.WARNING  # Orbax tells of every file.
-  app.run(main, flags_parser=_parse)
+  start(main)

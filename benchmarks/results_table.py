@@ -8,7 +8,7 @@ from typing import Any
 from dm_jax.files import read_json
 from dm_jax.report.rungs import Rung, run_record
 from dm_jax.report.table import Table, data_name, shown
-from dm_jax.words import format_bytes, format_seconds
+from dm_jax.words import format_bytes, format_seconds, plus_minus
 
 
 def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
@@ -95,5 +95,5 @@ def _row(
 
 
 def _accuracy(by_set: Sequence[Sequence[float]]) -> str:
-  values = [100 * value for each in by_set for value in each]
-  return f'{statistics.fmean(values):.1f} ± {statistics.pstdev(values):.1f}'
+  values = [value for each in by_set for value in each]
+  return plus_minus(statistics.fmean(values), statistics.pstdev(values))

@@ -19,11 +19,12 @@ import sys
 import time
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 import jax
 from ml_collections import config_flags
 import numpy as np
 
+from benchmarks.start import start
 from configs import cifar10
 from dm_jax.condensing.condense import condense_classes, made_from
 from dm_jax.condensing.plan import make_plan
@@ -403,11 +404,5 @@ def main(_: list[str]) -> None:
       print(f'{name}: {100 * np.mean(last):.1f} on held-out images')
 
 
-def _parse(argv: list[str]) -> list[str]:
-  with exit_in_one_line(Exception):
-    return flags.FLAGS(argv)
-
-
 if __name__ == '__main__':
-  flags.FLAGS.verbosity = logging.WARNING
-  app.run(main, flags_parser=_parse)
+  start(main)

@@ -1,0 +1,19 @@
+"""How a script with flags begins, and ends in one line where it must."""
+
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from dm_jax.run.command import exit_in_one_line
+
+
+def start(main: Callable[[list[str]], None]) -> None:
+  """Parses the flags and calls `main` with what is left of the line."""
+  flags.FLAGS.verbosity = logging.WARNING  # Orbax tells of every file.
+  app.run(main, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+  # A config file is a program: any kind of error may come.
+  with exit_in_one_line(Exception):
+    return flags.FLAGS(argv)
