@@ -30,10 +30,11 @@ DATA = (
   'svhn',
   'tiny_imagenet',
 )
-# By the rung whose run has them: random real images in its storage, as many
-# whole ones, as many bytes; and such with labels of the same kind.
+# By the rung whose run has them: as many whole real images and as many bytes of
+# them, as many in the storage of tiles, and both with labels of the same kind.
 BASELINES = {
-  'tiles': 'random_full,random,random_jpeg',
+  'dm': 'random_full,random_jpeg',
+  'tiles': 'random',
   'teacher': 'random_full,random',
 }
 

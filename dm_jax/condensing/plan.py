@@ -205,15 +205,15 @@ def check_condensable(config: CondenseConfig, data: ClassData) -> None:
   storage = get_storage(config.stored_as)
   storage.check(data.image_shape)
   real = min(config.batch_real, int(data.counts.min()))
-  synthetic = config.sizes[0] * storage.per_stored
-  synthetic = min(synthetic, config.decoded_at_once or synthetic)
+  synthetic = storage.trained_on(config.sizes[0], config.decoded_at_once)
   check_images(config.discrepancy, real, synthetic)
   check_start(data, storage, config.largest, config.init)
-  decoded = config.largest * storage.per_stored
-  if len(config.sizes) > 1 and 0 < config.decoded_at_once < decoded:
+  held = storage.trained_on(config.largest)
+  taken = storage.trained_on(config.largest, config.decoded_at_once)
+  if len(config.sizes) > 1 and taken < held:
     raise InputError(
       f'condense.decoded_at_once {config.decoded_at_once} is less than the'
-      f' {decoded} training images of a class, which nested sets share: raise'
+      f' {held} training images of a class, which nested sets share: raise'
       ' it, or condense one condense.images_per_class',
       setting='condense.decoded_at_once',
     )

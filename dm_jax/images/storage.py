@@ -55,6 +55,16 @@ class Storage:
     count = stored.shape[-4] * self.per_stored
     return images.reshape(*stored.shape[:-4], count, *shape)
 
+  def trained_on(self, stored: int, at_once: int = 0) -> int:
+    """Returns the training images of a class that a step takes.
+
+    Args:
+      stored: images of the class.
+      at_once: the most that a step takes; 0 is all that they hold.
+    """
+    held = stored * self.per_stored
+    return min(held, at_once or held)
+
   def stored_images(self, images: Array) -> Array:
     """Encodes images [S · K, H, W, D] as [S, H, W, D]."""
     if self.encode is None:

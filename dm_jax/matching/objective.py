@@ -63,8 +63,7 @@ class Objective:
 
   def trained_on(self, stored: int) -> int:
     """Returns the training images that a step takes of so many stored ones."""
-    decoded = stored * self.storage.per_stored
-    return min(decoded, self.decoded_at_once or decoded)
+    return self.storage.trained_on(stored, self.decoded_at_once)
 
 
 def classes_together(objective: Objective, classes: int, stored: int) -> int:

@@ -127,14 +127,16 @@ def check_start(
   """Raises InputError if a class has too few images for `init_images`."""
   if start != 'real':
     return
-  most = int(data.counts.min()) // storage.per_stored
+  smallest, each = int(data.counts.min()), storage.per_stored
+  most = smallest // each
   if per_class <= most:
     return
   name = data.names[int(data.counts.argmin())]
+  parts = f', each of {each} real ones,' if each > 1 else ''
+  fewer = f'at most {most}' if most else 'a smaller condense.factor'
   raise InputError(
-    f'condense.images_per_class {per_class} is more than the'
-    f' {int(data.counts.min())} images of class {name!r}: use at most {most},'
-    ' or condense.init noise'
+    f'condense.images_per_class {per_class}{parts} is more than the'
+    f' {smallest} images of class {name!r}: use {fewer}, or condense.init noise'
   )
 
 

@@ -26,7 +26,7 @@ from dm_jax.report.figures import (
   style,
 )
 from dm_jax.report.html import figure_section, with_copies
-from dm_jax.report.rungs import Rung, ladder_record, pool_seconds
+from dm_jax.report.rungs import Rung, pool_seconds, to_record
 from dm_jax.report.sizes import NOTE, shown_bytes
 from dm_jax.report.table import Table, data_name, shown
 from dm_jax.words import (
@@ -66,6 +66,7 @@ def ladder_table(rungs: Sequence[Rung]) -> Table:
     (
       name,
       adds,
+      shown(rung.epochs, '{:,}'.format),
       *(_cell(rung.results, method, column, usual) for column in columns),
       shown_bytes(rung.results, method, results.images_per_class),
       shown(rung.condense_seconds, format_seconds) if own else '–',
@@ -79,6 +80,7 @@ def ladder_table(rungs: Sequence[Rung]) -> Table:
     (
       'Rung',
       'Adds',
+      'Epochs',
       *(
         network_under(*column) if several else network_name(column[0])
         for column in columns
@@ -143,7 +145,7 @@ def write(rungs: Sequence[Rung], folder: Path) -> tuple[Table, list[Path]]:
   if not rungs:
     raise InputError(f'{folder} has no rung yet: run some first')
   table, figure = ladder_table(rungs), ladder_figure(rungs)
-  record = json.dumps(ladder_record(rungs), indent=2)
+  record = json.dumps(to_record(rungs), indent=1)
   texts = {'ladder.json': record, 'ladder.md': table.as_markdown()}
   drawn = [] if figure is None else [*save_figure(figure, folder, 'ladder')]
   texts['ladder.html'] = _page(table, drawn[:1])
@@ -173,7 +175,7 @@ def _lines(rungs: Sequence[Rung]) -> Iterator[tuple[str, str, Rung, str]]:
   """Yields name, what is added, rung and method of each row.
 
   The first rung with baselines gives the first rows; those of another one
-  follow it, under its name.
+  follow it.
   """
   baselines = {
     rung.name: dict.fromkeys(
@@ -191,15 +193,17 @@ def _lines(rungs: Sequence[Rung]) -> Iterator[tuple[str, str, Rung, str]]:
     name = rung.name.replace('_', ' ')
     yield name, rung.adds, rung, rung.results.method or 'dm'
     for method in baselines[rung.name] if rung is not first else ():
-      yield method_name(method), f'as in {name}', rung, method
+      yield method_name(method), _describe(method, rung), rung, method
 
 
 def _describe(method: str, rung: Rung) -> str:
+  name = rung.name.replace('_', ' ')
+  labels = ', labelled as there' if rung.results.teachers is not None else ''
   return {
-    'random_full': 'as many real images',
-    'random': f'stored as those of {rung.name}',
-    'random_jpeg': 'as many bytes of real images',
-  }.get(method, '')
+    'random_full': f'as many real images as in {name}{labels}',
+    'random': f'real images, stored as in {name}{labels}',
+    'random_jpeg': f'as many bytes of real images as in {name}{labels}',
+  }.get(method, f'as in {name}')
 
 
 def _cell(

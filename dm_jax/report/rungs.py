@@ -7,7 +7,8 @@ from pathlib import Path
 import statistics
 from typing import Any, Self
 
-from dm_jax.records.json_values import encode
+from dm_jax.files import read_json
+from dm_jax.records.json_values import decode, encode
 from dm_jax.records.metrics import read_metrics
 from dm_jax.records.results import FILE_NAME, Results, read_results
 from dm_jax.report.sizes import stored_bytes
@@ -21,14 +22,16 @@ class Rung:
     name: of the rung.
     adds: what it adds to the one before, in words.
     results: of its run.
-    seconds: by set, those that condensing had taken at the steps of the lines
-      of metrics, ascending.
+    epochs: that each network is trained for; None where it is not known.
+    seconds: by set and by step, as text, those that condensing had taken then;
+      of the steps with accuracies on held-out images.
   """
 
   name: str
   adds: str
   results: Results
-  seconds: Mapping[int, Mapping[int, float]] = dataclasses.field(
+  epochs: int | None = None
+  seconds: Mapping[str, Mapping[str, float]] = dataclasses.field(
     default_factory=dict
   )
 
@@ -39,12 +42,16 @@ class Rung:
     if not (workdir / FILE_NAME).exists():
       return None
     results = read_results(workdir)
-    folders = {
-      number: workdir / f'set_{number}' if number else workdir
-      for number in range(results.sets)
-    }
-    seconds = {n: _seconds_by_step(path) for n, path in folders.items()}
-    return cls(name, adds, results, seconds)
+    evaluation = read_json(workdir / 'config.json').get('evaluate', {})
+    judged = {row.step for row in results.validation}
+    seconds = {}
+    for number in range(results.sets):
+      path = workdir / f'set_{number}' if number else workdir
+      spent = {0: 0.0, **_seconds_by_step(path)}
+      seconds[str(number)] = {
+        str(step): spent[step] for step in sorted(judged & spent.keys())
+      }
+    return cls(name, adds, results, evaluation.get('epochs'), seconds)
 
   @property
   def condense_seconds(self) -> float | None:
@@ -58,10 +65,9 @@ class Rung:
     """Accuracy on held-out images by seconds of condensing, means over sets."""
     steps: dict[int, list[tuple[float, float]]] = {}
     for row in self.results.validation:
-      seconds = {0: 0.0, **self.seconds.get(row.set, {})}
-      if row.step in seconds:
-        point = seconds[row.step], row.mean
-        steps.setdefault(row.step, []).append(point)
+      spent = self.seconds.get(str(row.set), {}).get(str(row.step))
+      if spent is not None:
+        steps.setdefault(row.step, []).append((spent, row.mean))
     # Others than all sets would make a mean of their own.
     most = max(map(len, steps.values()), default=0)
     return {
@@ -72,26 +78,18 @@ class Rung:
     }
 
 
-def ladder_record(rungs: Sequence[Rung]) -> dict[str, Any]:
-  """Returns all that table and figure are made of, as JSON holds it.
+def to_record(rungs: Sequence[Rung]) -> dict[str, Any]:
+  """Returns all that table and figure are made of, as JSON holds it."""
+  return {'rungs': encode(rungs)}
 
-  Args:
-    rungs: in order.
+
+def from_record(record: Mapping[str, Any]) -> list[Rung]:
+  """Returns the rungs that `to_record` was given.
+
+  Raises:
+    KeyError, TypeError, AttributeError: the record is of another kind.
   """
-  first = rungs[0].results
-  return {
-    'command': first.command,
-    'seed': first.seed,
-    'versions': dict(first.versions),
-    'device': first.device,
-    'data': first.data.name,
-    'images_per_class': first.images_per_class,
-    'pool_seconds': pool_seconds(rungs),
-    'rungs': [
-      {'name': rung.name, 'adds': rung.adds, **run_record(rung)}
-      for rung in rungs
-    ],
-  }
+  return [decode(Rung, rung) for rung in record['rungs']]
 
 
 def run_record(rung: Rung) -> dict[str, Any]:
@@ -119,7 +117,7 @@ def run_record(rung: Rung) -> dict[str, Any]:
     'validation': [
       {
         **encode(row),
-        'seconds': {0: 0.0, **rung.seconds.get(row.set, {})}.get(row.step),
+        'seconds': rung.seconds.get(str(row.set), {}).get(str(row.step)),
       }
       for row in results.validation
     ],

@@ -191,8 +191,8 @@ def images_per_step(config: RunConfig, data: ClassData) -> int:
   """Returns the images embedded in a step, without small classes' padding."""
   condense = config.condense
   real = np.minimum(data.counts, condense.batch_real).sum()
-  decoded = condense.largest * get_storage(condense.stored_as).per_stored
-  taken = min(decoded, condense.decoded_at_once or decoded)
+  storage = get_storage(condense.stored_as)
+  taken = storage.trained_on(condense.largest, condense.decoded_at_once)
   # Cached targets are of real images that were embedded before.
   return data.classes * taken + (0 if config.embedder.cached else int(real))
 

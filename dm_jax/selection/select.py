@@ -196,13 +196,15 @@ def check_selection(
   held = get_storage(stored_as(method, storage))
   held.check(data.image_shape)
   smallest, each = int(data.counts.min()), held.per_stored
-  if method != 'whole' and images_per_class * each > smallest:
+  most = smallest // each
+  if method != 'whole' and images_per_class > most:
     name = data.class_names[int(data.counts.argmin())]
     parts = f', each of {each} real ones' if each > 1 else ''
+    fewer = f'choose at most {most}, or' if most else 'choose'
     raise InputError(
       f'the selection {method} cannot choose {images_per_class} images per'
-      f' class{parts}: class {name!r} has {smallest}; choose at most'
-      f' {smallest // each}, or whole'
+      f' class{parts}: class {name!r} has {smallest};'
+      f' {fewer} whole'
     )
 
 

@@ -342,6 +342,28 @@ def test_random_real_images_fill_as_many_stored_ones(config, storage):
   assert choose('random_full', most + 1).stored.shape[0] == 3 * (most + 1)
 
 
+@pytest.mark.parametrize(
+  ('size', 'message'),
+  [
+    (2, '2, each of 9 real ones, is more .* 12 images .*: use at most 1, or'),
+    (
+      1,
+      r'1, each of 9 real ones, is more .* 6 .* smaller condense\.factor, or',
+    ),
+  ],
+)
+def test_too_few_real_images_for_tiles_say_what_helps(size, message):
+  images, labels = real_images()
+  if size == 1:
+    kept = np.concatenate([np.flatnonzero(labels == c)[:6] for c in range(3)])
+    images, labels = images[kept], labels[kept]
+  config = CondenseConfig(
+    images_per_class=size, steps=1, batch_real=4, storage='tiles', factor=3
+  )
+  with pytest.raises(InputError, match=message):
+    dm_jax.condense(images, labels, config, network=NETWORK, key=KEY)
+
+
 def test_a_memory_counts_the_bytes_of_stored_images(config, storage):
   learner = dm_jax.ContinualLearner(
     'random',

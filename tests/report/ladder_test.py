@@ -7,7 +7,7 @@ import pytest
 from dm_jax.errors import InputError
 from dm_jax.records.results import from_json
 from dm_jax.report.ladder import ladder_figure, ladder_table, write
-from dm_jax.report.rungs import Rung
+from dm_jax.report.rungs import Rung, from_record
 
 
 def entry(method, mean, protocol='dm', networks=2):
@@ -62,7 +62,8 @@ DM = Rung(
       validation(0, 200, 0.6),
     ],
   ),
-  {0: {100: 10.0, 200: 20.0}, 1: {100: 30.0}},
+  1000,
+  {'0': {'0': 0.0, '100': 10.0, '200': 20.0}, '1': {'0': 0.0, '100': 30.0}},
 )
 TILES = Rung(
   'with_tiles',
@@ -78,7 +79,12 @@ TILES = Rung(
 TEACHER = Rung(
   'teacher',
   'labels',
-  results(entry('dm', 0.55), entry('random_full', 0.4), pool_seconds=90.0),
+  results(
+    entry('dm', 0.55),
+    entry('random_full', 0.4),
+    pool_seconds=90.0,
+    teachers=3,
+  ),
 )
 
 
@@ -87,25 +93,28 @@ def test_baselines_come_first_and_each_rung_has_a_row():
   assert table.columns == (
     'Rung',
     'Adds',
+    'Epochs',
     'ConvNet, dm protocol',
     'ConvNet, idc protocol',
     'Bytes',
     'Condensing',
   )
   real = 'as many real images', 'as many bytes of real images'
+  real = [f'{words} as in with tiles' for words in real]
   assert table.rows == [
-    ('whole random real', real[0], '30.0 ± 1.0', '–', '307 kB', '–'),
-    ('random JPEG', real[1], '35.0 ± 1.0', '–', '300 kB', '–'),
+    ('whole random real', real[0], '–', '30.0 ± 1.0', '–', '307 kB', '–'),
+    ('random JPEG', real[1], '–', '35.0 ± 1.0', '–', '300 kB', '–'),
     (
       'dm',
       'the first',
+      '1,000',
       '40.0 ± 1.0',
       # Of fewer networks than the others.
       '45.0 ± 1.0 (2 sets × 1 network)',
       '307 kB',
       '30 s',
     ),
-    ('with tiles', 'tiles', '50.0 ± 1.0', '–', '307 kB', '30 s'),
+    ('with tiles', 'tiles', '–', '50.0 ± 1.0', '–', '307 kB', '30 s'),
   ]
   assert '2 sets × 2 networks' in table.notes[0]
   assert 'cifar10, 10 images per class' in table.title
@@ -115,7 +124,10 @@ def test_other_baselines_follow_their_rung_and_the_pool_is_told_once():
   table = ladder_table([DM, TILES, TEACHER])
   assert [row[:2] for row in table.rows[-2:]] == [
     ('teacher', 'labels'),
-    ('whole random real', 'as in teacher'),
+    (
+      'whole random real',
+      'as many real images as in teacher, labelled as there',
+    ),
   ]
   # Its training, not that another rung read it.
   assert 'the pool, which took 1 min 30 s once for all' in table.notes[1]
@@ -129,7 +141,7 @@ def test_a_curve_is_the_mean_over_sets_by_seconds():
 
 
 def test_each_rung_with_a_curve_is_a_line_of_its_own():
-  rungs = [Rung(f'r_{n}', '', DM.results, DM.seconds) for n in range(9)]
+  rungs = [Rung(f'r_{n}', '', DM.results, 1, DM.seconds) for n in range(9)]
   figure = ladder_figure([TILES, *rungs])
   assert figure is not None
   (axes,) = figure.axes
@@ -150,12 +162,9 @@ def test_all_is_written_and_the_record_holds_every_accuracy(tmp_path):
   assert all(path.stat().st_size for path in paths)
   assert (tmp_path / 'ladder.md').read_text().strip() == table.as_markdown()
   record = json.loads((tmp_path / 'ladder.json').read_text())
-  assert (record['seed'], record['command']) == (3, 'run it')
-  dm, tiles = record['rungs']
-  assert dm['evaluations'][0]['accuracies'] == [[0.4, 0.4], [0.4, 0.4]]
-  assert [row['seconds'] for row in dm['validation']] == [0, 0, 10, 30, 20]
-  assert dm['condense_seconds'] == {'0': 20, '1': 40}
-  assert [e['bytes'] for e in tiles['evaluations']] == [307200, 307200, 300000]
+  # Another machine makes the same table of it.
+  assert from_record(record) == [DM, TILES]
+  assert ladder_table(from_record(record)) == table
   page = (tmp_path / 'ladder.html').read_text()
   assert '45.0 ± 1.0 (2 sets × 1 network)' in page
   assert page.count('data:image/svg+xml;base64,') == 1
@@ -171,10 +180,15 @@ def test_seconds_are_read_from_the_lines_of_metrics(tmp_path):
     ]
     text = '\n'.join(map(json.dumps, lines))
     (path / 'metrics.jsonl').write_text(f'{text}\n')
-  (tmp_path / 'dm/results.json').write_text('{"method": "dm", "sets": 2}')
+  rows = [validation(0, 0, 0.1), validation(1, 10, 0.2), validation(0, 99, 0.2)]
+  written = {'method': 'dm', 'sets': 2, 'validation': rows}
+  (tmp_path / 'dm/results.json').write_text(json.dumps(written))
+  (tmp_path / 'dm/config.json').write_text('{"evaluate": {"epochs": 30}}')
   rung = Rung.read(tmp_path, 'dm', 'the first')
   assert rung is not None
-  assert rung.seconds == {0: {10: 1.5, 20: 3.5}, 1: {10: 3.0, 20: 4.0}}
+  # Of steps that were judged alone, and no step that has no line.
+  assert rung.seconds == {'0': {'0': 0, '10': 1.5}, '1': {'0': 0, '10': 3.0}}
+  assert rung.epochs == 30
   assert Rung.read(tmp_path, 'tiles', '') is None
 
 
