@@ -62,7 +62,7 @@ def make_table(record: dict[str, Any]) -> Table:
     (
       *('Data', 'Images per class', 'Set', 'Pool', 'Steps', 'Condensing'),
       'Epochs',
-      *protocols,
+      *(f'Accuracy, {protocol} protocol' for protocol in protocols),
       'Bytes',
     ),
     [_row(cell, pools, protocols) for cell in cells],

@@ -1,13 +1,13 @@
 """The README says what is true."""
 
-import json
 import re
 import subprocess
 import sys
 
-from benchmarks.results_table import make_table
+import pytest
 
-RECORD = 'benchmarks/records/recipe_cpu.json'
+from benchmarks.pages import PAGES, fill
+from dm_jax.errors import InputError
 
 
 def test_the_example_runs(root, environment):
@@ -36,10 +36,20 @@ def test_both_set_up_commands_are_there(root):
   assert len([c for c in commands if '&&' in c]) == 2
 
 
-def test_the_recipe_s_figures_are_those_of_its_record(root):
-  record = json.loads((root / RECORD).read_text())
-  text = (root / 'README.md').read_text()
-  table = make_table(record).as_markdown()
-  rows = [line for line in table.splitlines() if line.startswith('|')]
-  assert len(rows) > 2
-  assert '\n'.join(rows) in text
+@pytest.mark.parametrize('page', PAGES)
+def test_the_figures_of_a_page_are_those_of_the_records(root, page):
+  text = (root / page).read_text('utf-8')
+  assert '<!-- record: ' in text
+  assert fill(text, root) == text
+
+
+def test_a_page_is_filled_from_the_record_that_it_names(root):
+  page = 'Before.\n<!-- record: recipe_cpu -->\n| typed |\n<!-- end -->\nAfter.'
+  filled = fill(page, root)
+  assert '| typed |' not in filled
+  assert filled.startswith('Before.\n<!-- record: recipe_cpu -->\n')
+  assert filled.endswith('<!-- end -->\nAfter.')
+  assert r'trajectory\_short' in filled
+  assert fill(filled, root) == filled
+  with pytest.raises(InputError, match='did you mean recipe_cpu'):
+    fill(page.replace('recipe_cpu', 'recipe_gpu'), root)
