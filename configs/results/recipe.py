@@ -50,13 +50,15 @@ def _cells(
   """
   recipe = f'ipc={size}:recipe=trajectory_short'
   paper = f'ipc={size}'
-  real = {'method': 'random'}
+  real, as_files = {'method': 'random'}, {'method': 'random_jpeg'}
+  files = max(short, other // 2)  # They hold some three times as many images.
   own = {'condense.steps': steps} if steps else {}
   for kind, says, argument, epochs, sets in (
     ('recipe', 'recipe trajectory_short', recipe, short, own),
     ('dm', 'DM', paper, other, {'condense.steps': dm}),
     ('tiles', 'random real, stored as the recipe does', recipe, short, real),
     ('random', 'random real', paper, other, real),
+    ('jpeg', 'random real, JPEG of as many bytes', paper, files, as_files),
   ):
     settings = {'evaluate.epochs': epochs, **sets}
     yield f'{config}_{size}_{kind}', Planned(says, config, argument, settings)
