@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from dm_jax.types import Json
+from dm_jax.words import method_name
 
 # Of embedded pictures together; base64 makes them a third larger.
 PICTURE_BYTES = 7_000_000
@@ -46,7 +47,7 @@ def _step(path: Path) -> float:
 def _figure(path: Path, last_step: int | None, budget: float) -> str:
   """Returns a picture in at most so many bytes, what it shows below it."""
   step = _step(path)
-  name = path.stem.replace('_', ' ')
+  name = method_name(path.stem).replace('_', ' ')
   if step != math.inf:
     name = f'Step {int(step):,}'
   where = ''

@@ -45,6 +45,7 @@ from dm_jax.run.stages import (
 from dm_jax.run.team import Team
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import evaluate
+from dm_jax.words import method_name
 
 
 def lead(maker: Maker) -> None:
@@ -220,7 +221,7 @@ def _keep_memories(
     if stage.order > 0:
       continue
     picture = job.folder / 'images' / f'memory_{method}.png'
-    save_png(draw_set(made, method), picture)
+    save_png(draw_set(made, method_name(method)), picture)
     if method == job.config.method:
       draw_training_images(made, method, picture.parent)
       made.save(job.folder / 'synthetic.npz')

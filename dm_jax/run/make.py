@@ -28,6 +28,7 @@ from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.teacher import label_by_teacher
 from dm_jax.types import Embedder
+from dm_jax.words import method_name
 
 
 class Selection(NamedTuple):
@@ -128,7 +129,7 @@ class Maker:
       self.results.keep(self.results.now.with_jpeg(number, files))
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
-    save_png(draw_set(chosen, method), picture)
+    save_png(draw_set(chosen, method_name(method)), picture)
     chosen = self._label(chosen)
     self._save(chosen, method, path)
     return chosen
