@@ -10,7 +10,8 @@ import re
 from dm_jax.config.fields import differences
 from dm_jax.errors import InputError
 from dm_jax.files import read_json, write_json
-from dm_jax.run.config import RunConfig
+from dm_jax.records.results import FILE_NAME
+from dm_jax.run.config import APPLICATIONS, RunConfig
 from dm_jax.types import Json
 
 _UNWRITABLE = (
@@ -101,11 +102,23 @@ def _refuse_others(path: Path, config: RunConfig, inputs: Json) -> None:
     raise InputError(
       f'{file} is not the config of a run ({error}): choose another --workdir'
     ) from error
-  changed = differences(
-    {**old, 'inputs': old_inputs}, {**config.settings(), 'inputs': dict(inputs)}
-  )
+  old = {**old, 'inputs': old_inputs}
+  new = {**config.settings(), 'inputs': dict(inputs)}
+  if not _is_judged(path):
+    old, new = ({**s, 'evaluate': None} for s in (old, new))
+  changed = differences(old, new)
   if changed:
     raise InputError(
       f'workdir {path} belongs to another config ({"; ".join(changed)}): choose'
       ' another with --workdir, or give the old settings to go on'
     )
+
+
+def _is_judged(path: Path) -> bool:
+  """Says whether any network was trained on a set of the run.
+
+  Until then, how that is done may change: sets are made without it.
+  """
+  found = read_json(path / FILE_NAME)
+  kept = ('evaluations', 'validation', *APPLICATIONS)
+  return any(found.get(name) for name in kept)
