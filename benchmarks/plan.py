@@ -8,13 +8,12 @@ import dataclasses
 import itertools
 from pathlib import Path
 
-from dm_jax.config.fields import differences
-from dm_jax.errors import Diverged, InputError, one_line
-from dm_jax.files import read_json
+from dm_jax.errors import Diverged, one_line
 from dm_jax.records.evaluations import Case
 from dm_jax.records.results import read_results
 from dm_jax.run.config import RunConfig
 from dm_jax.run.run import run
+from dm_jax.run.workdir import refuse_others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,20 +73,10 @@ def is_finished(cell: Cell) -> bool:
   Raises:
     InputError: the folder holds a run with other settings.
   """
-  old = read_json(cell.folder / 'config.json')
+  refuse_others(cell.folder, cell.config)
   # Written last of all.
-  if not old or not (cell.folder / 'report.html').exists():
-    return False
-  old.pop('inputs', None)
-  changed = differences(
-    RunConfig.from_dict(old).settings(), cell.config.settings()
-  )
-  if changed:
-    raise InputError(
-      f'workdir {cell.folder} belongs to another config ({"; ".join(changed)}):'
-      ' choose another with --workdir, or give the old settings to go on'
-    )
-  return _all_evaluated(cell)
+  written = (cell.folder / 'report.html').exists()
+  return written and _all_evaluated(cell)
 
 
 def _all_evaluated(cell: Cell) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+import shlex
 import statistics
 from typing import Any
 
@@ -9,6 +10,9 @@ from dm_jax.files import read_json
 from dm_jax.report.rungs import Rung, run_record
 from dm_jax.report.table import Table, data_name, shown
 from dm_jax.words import format_bytes, format_seconds, plus_minus
+
+# Settings that name a place on the machine that made a record.
+_PATHS = ('data.dir', 'data.cache', 'embedder.dir')
 
 
 def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
@@ -18,24 +22,56 @@ def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
     rung = Rung.read(folder, cell, '')
     if rung is None or not rung.results.evaluations:
       continue
-    results, settings = rung.results, read_json(folder / cell / 'config.json')
+    results = rung.results
     of_cell = {
       'name': cell,
-      'command': f'python benchmarks/results.py --plan={name} --cells={cell}',
+      'command': _command(name, cell, results.command or ''),
       'config': planned.config,
       'says': planned.says,
       'data': data_name(results),
       'images_per_class': results.images_per_class,
       'method': results.method,
+      'network': results.pool[0],
       'seed': results.seed,
       'versions': dict(results.versions),
-      'settings': {
-        section: settings[section] for section in ('condense', 'evaluate')
-      },
+      'settings': _settings(read_json(folder / cell / 'config.json')),
     }
     # A cell's own command stands for the one that ran several.
     cells.append({**run_record(rung), **of_cell})
   return {'plan': name, 'cells': cells}
+
+
+def _command(plan: str, cell: str, command: str) -> str:
+  """Returns what runs a cell alone, with the flags that the run was given.
+
+  Args:
+    plan: its name.
+    cell: its name.
+    command: that ran it, maybe with others.
+  """
+  given = []
+  for flag in shlex.split(command):
+    name, _, value = flag.partition('=')
+    if name in (f'--config.{path}' for path in _PATHS):
+      flag = f'{name}={Path(value).name}'
+    if name.startswith('--config.'):
+      given.append(flag)
+  runs = ['python', 'benchmarks/results.py', f'--plan={plan}']
+  return shlex.join([*runs, f'--cells={cell}', *given])
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+  """Returns a run's config without what belongs to its machine."""
+  kept = {
+    name: dict(value) if isinstance(value, dict) else value
+    for name, value in config.items()
+    if name not in ('inputs', 'output')
+  }
+  for path in _PATHS:
+    section, _, field = path.partition('.')
+    if kept.get(section, {}).get(field):
+      kept[section][field] = Path(kept[section][field]).name
+  return kept
 
 
 def make_table(record: dict[str, Any]) -> Table:
@@ -47,11 +83,8 @@ def make_table(record: dict[str, Any]) -> Table:
   cells = record['cells']
   found = [each for cell in cells for each in cell['evaluations']]
   protocols = [*dict.fromkeys(each['protocol'] for each in found)]
-  counts = {
-    f'{len(each["accuracies"])} sets of {len(each["accuracies"][0])} networks'
-    for each in found
-  }
-  devices = {cell['device'] for cell in cells}
+  asked = {_asked(cell) for cell in cells}
+  devices = {cell['device'] for cell in cells if cell['device']}
   pools: dict[str, float] = {}  # Whoever came first has trained it.
   for cell in cells:
     if cell['pool_seconds'] is not None:
@@ -67,7 +100,7 @@ def make_table(record: dict[str, Any]) -> Table:
     ),
     [_row(cell, pools, protocols) for cell in cells],
     (
-      f'Mean ± deviation over {"; ".join(sorted(counts))}, after the last epoch'
+      f'Mean ± deviation over {"; ".join(sorted(asked))}, after the last epoch'
       ' of the last step. Pool: once for all sets of the data. Condensing: of'
       f' one set, without compiling. {"; ".join(sorted(devices))}.',
     ),
@@ -77,10 +110,16 @@ def make_table(record: dict[str, Any]) -> Table:
 def _row(
   cell: dict[str, Any], pools: dict[str, float], protocols: Sequence[str]
 ) -> tuple[str, ...]:
-  settings, found = cell['settings'], cell['evaluations']
-  seconds = [*cell['condense_seconds'].values()]
+  settings, own = cell['settings'], (cell['method'], cell['network'])
+  seconds = [s for s in cell['condense_seconds'].values() if s is not None]
   uses_pool = cell['pool_seconds'] is not None
-  by_protocol = {each['protocol']: each['accuracies'] for each in found}
+  found = {
+    each['protocol']: each
+    for each in cell['evaluations']
+    if (each['method'], each['network']) == own
+    and each['images_per_class'] == cell['images_per_class']
+  }
+  made = {each['bytes'] for each in found.values()}
   return (
     cell['config'],
     str(cell['images_per_class']),
@@ -89,11 +128,23 @@ def _row(
     str(settings['condense']['steps']) if seconds else '–',
     format_seconds(statistics.fmean(seconds)) if seconds else '–',
     str(settings['evaluate']['epochs']),
-    *(shown(by_protocol.get(protocol), _accuracy) for protocol in protocols),
-    shown(found[0]['bytes'], format_bytes),
+    *(_accuracy(cell, found.get(protocol)) for protocol in protocols),
+    shown(next(iter(made), None), format_bytes),
   )
 
 
-def _accuracy(by_set: Sequence[Sequence[float]]) -> str:
+def _asked(cell: dict[str, Any]) -> str:
+  """Returns what judges a cell, e.g. 2 sets of 5 networks."""
+  sets, evaluate = cell['settings']['sets'], cell['settings']['evaluate']
+  return f'{sets} sets of {evaluate["networks"]} networks'
+
+
+def _accuracy(cell: dict[str, Any], found: dict[str, Any] | None) -> str:
+  """Returns mean and deviation, and of how many where some are missing."""
+  if found is None:
+    return '–'
+  settings, by_set = cell['settings'], found['accuracies']
   values = [value for each in by_set for value in each]
-  return plus_minus(statistics.fmean(values), statistics.pstdev(values))
+  accuracy = plus_minus(statistics.fmean(values), statistics.pstdev(values))
+  asked = settings['sets'] * settings['evaluate']['networks']
+  return accuracy + f' ({len(values)} of {asked})' * (len(values) < asked)

@@ -7,8 +7,10 @@ least as many steps of training as those of the recipe, whose sets hold nine or
 four times as many images to train on.
 """
 
+import math
 from typing import Any, NamedTuple
 
+_BATCH = 256  # Of the protocol dm.
 COMMON = {
   'network.width': 32,
   'network.depth': 3,
@@ -34,44 +36,45 @@ class Planned(NamedTuple):
   sets: dict[str, Any]
 
 
-def _cells(
-  config: str, size: int, short: int, other: int, dm: int, steps: int = 0
-):
+def _cells(config: str, classes: int, size: int, epochs: int, **recipe: Any):
   """Yields the cells of a data set and size.
 
   Args:
     config: of configs/.
+    classes: of the data.
     size: stored images per class.
-    short: epochs of judging the recipe, and random images stored as its own.
-    other: the same of the others.
-    dm: steps of the paper's method that take as long as the recipe does with
-      its pool.
-    steps: of the recipe; 0 leaves it its own.
+    epochs: of judging the recipe, and random images stored as its own.
+    recipe: `dm`, the steps of the paper's method that take as long as the
+      recipe does with its pool; and its own `steps`, if they are others.
   """
-  recipe = f'ipc={size}:recipe=trajectory_short'
-  paper = f'ipc={size}'
+  tiles = 9 if size < 50 else 4
+  images = classes * size
+  per_epoch = [math.ceil(n / _BATCH) for n in (images * tiles, images)]
+  whole = math.ceil((epochs + 1) * per_epoch[0] / per_epoch[1]) - 1
+  files = max(epochs, whole // 2)  # They hold some three times as many images.
+  short, paper = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'
+  dm = {'condense.steps': recipe['dm']}
+  own = {'condense.steps': recipe['steps']} if 'steps' in recipe else {}
   real, as_files = {'method': 'random'}, {'method': 'random_jpeg'}
-  files = max(short, other // 2)  # They hold some three times as many images.
-  own = {'condense.steps': steps} if steps else {}
-  for kind, says, argument, epochs, sets in (
-    ('recipe', 'recipe trajectory_short', recipe, short, own),
-    ('dm', 'DM', paper, other, {'condense.steps': dm}),
-    ('tiles', 'random real, stored as the recipe does', recipe, short, real),
-    ('random', 'random real', paper, other, real),
+  for kind, says, argument, trained, sets in (
+    ('recipe', 'recipe trajectory_short', short, epochs, own),
+    ('dm', 'DM', paper, whole, dm),
+    ('tiles', 'random real, stored as the recipe does', short, epochs, real),
+    ('random', 'random real', paper, whole, real),
     ('jpeg', 'random real, JPEG of as many bytes', paper, files, as_files),
   ):
-    settings = {'evaluate.epochs': epochs, **sets}
+    settings = {'evaluate.epochs': trained, **sets}
     yield f'{config}_{size}_{kind}', Planned(says, config, argument, settings)
 
 
 CELLS: dict[str, Planned] = {
   key: cell
   for cells in (
-    _cells('cifar10', 1, short=500, other=500, dm=1400),
-    _cells('cifar10', 10, short=200, other=800, dm=1900),
-    _cells('cifar10', 50, short=100, other=400, dm=1100),
-    _cells('mnist', 1, short=300, other=300, dm=1500),
-    _cells('tiny_imagenet', 10, short=20, other=180, dm=560, steps=300),
+    _cells('cifar10', 10, 1, epochs=500, dm=1400),
+    _cells('cifar10', 10, 10, epochs=200, dm=2100),
+    _cells('cifar10', 10, 50, epochs=100, dm=1100),
+    _cells('mnist', 10, 1, epochs=300, dm=1500),
+    _cells('tiny_imagenet', 100, 10, epochs=20, dm=560, steps=300),
   )
   for key, cell in cells
 }

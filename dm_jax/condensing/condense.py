@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from dm_jax.condensing import loop
-from dm_jax.condensing.plan import Plan, make_plan
+from dm_jax.condensing.plan import Plan, check_trained, make_plan
 from dm_jax.condensing.targets import make_targets_ahead
 from dm_jax.config.recipes import Recipe
 from dm_jax.config.sections import CondenseConfig
@@ -89,6 +89,13 @@ def condense(
     data.image_shape,
   )
   recipe = config if isinstance(config, Recipe) else Recipe(config)
+  if network is None:  # Variables of one's own may be trained.
+    check_trained(recipe.condense, recipe.embedder.name)
+  if recipe.embedder.name == 'pool':
+    raise InputError(
+      "the embedder 'pool' chooses networks by validation images, which"
+      ' condense is not given: use trajectory or interpolated, or a run'
+    )
   held = snapshots_held(recipe.embedder, recipe.pretrain)
   plan = make_plan(
     recipe.condense,

@@ -219,6 +219,21 @@ def check_condensable(config: CondenseConfig, data: ClassData) -> None:
     )
 
 
+def check_trained(config: CondenseConfig, embedder: str) -> None:
+  """Raises InputError for a cross entropy under networks that know nothing.
+
+  Args:
+    config: with the weight of the cross entropy.
+    embedder: as in `EmbedderConfig.name`.
+  """
+  if config.cross_entropy and embedder == 'random':
+    raise InputError(
+      f'condense.cross_entropy {config.cross_entropy} needs trained networks:'
+      ' set embedder.name trajectory, interpolated or pool',
+      setting='condense.cross_entropy',
+    )
+
+
 def check_network(
   config: CondenseConfig, data: ClassData, network: Network
 ) -> None:

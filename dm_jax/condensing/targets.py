@@ -16,6 +16,9 @@ from dm_jax.matching.loss import RealSide
 from dm_jax.training.leaves import leaves_of, opened, save_leaves
 from dm_jax.types import Json, Key, Variables
 
+_TARGETS = 2**31  # More than there are networks.
+_FORMAT = 2  # Of what a term keeps, and of the draws.
+
 
 def make_targets_ahead(
   plan: Plan,
@@ -31,7 +34,7 @@ def make_targets_ahead(
   """Computes what steps compare with, or reads what is saved.
 
   Every set that is condensed of the same data with the same networks, whatever
-  its size, storage and seed, can use them.
+  its size, storage and number, can use them.
 
   Args:
     plan: the loss, and how many images pass at a time.
@@ -52,6 +55,8 @@ def make_targets_ahead(
       cannot be written.
   """
   check_whole(data, 'targets that are computed ahead')
+  # The pool's networks are drawn from the key, too, by their number.
+  key = jax.random.fold_in(key, _TARGETS)
   header = _header(plan, snapshots, config, key, fingerprint)
   text = json.dumps(header, sort_keys=True)
   path = None
@@ -87,7 +92,8 @@ def _header(
     'batch_real': objective.batch_real,
     'augment': objective.operations,
     'precision': objective.precision,
-    'terms': objective.terms.names,
+    'terms': objective.terms.kept_names,
+    'format': _FORMAT,
   }
 
 

@@ -57,6 +57,7 @@ def trajectory(
   not been measured, see `trajectory_short`.
   """
   del image_shape
+  nested = isinstance(images_per_class, tuple)
   return Recipe(
     CondenseConfig(
       images_per_class=images_per_class,
@@ -67,7 +68,8 @@ def trajectory(
       cross_entropy=_cross_entropy(_largest(images_per_class)),
       storage='tiles',
       factor=2 if _largest(images_per_class) >= _MANY else 3,
-      decoded_at_once=200,
+      # Nested sets share what a step takes.
+      decoded_at_once=0 if nested else 200,
       clamp=True,
     ),
     EmbedderConfig(
@@ -103,7 +105,6 @@ def trajectory_short(
     condense=dataclasses.replace(
       long.condense,
       steps=1500 if largest < _FEW else 500,
-      # Nested sets share what a step takes.
       decoded_at_once=40 if largest >= _MANY and not nested else 0,
     ),
     embedder=dataclasses.replace(long.embedder, networks=4),

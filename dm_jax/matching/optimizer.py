@@ -4,15 +4,17 @@ A network's gradients have a length and a roughness of their own, so the rate
 of the pixels, and how far their gradients are smoothed, go with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import NamedTuple
 
+import jax
+import numpy as np
 import optax
 
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.images.smooth import smoothing
-from dm_jax.types import Network
+from dm_jax.types import Array, Network
 
 # (learning rate, momentum) -> what it does. Each of `config.OPTIMIZERS`.
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -28,7 +30,8 @@ class Tested(NamedTuple):
     learning_rate: of the normalised pixels.
     smoothing: of their gradients, see `CondenseConfig.smoothing`.
     per_image: whether the rate grows with the stored images of a class, since
-      the gradient of a mean shrinks with them.
+      the gradient of a mean shrinks with them, and is for steps without
+      momentum: with it, it shrinks as they grow longer.
     least: of the rates that grow so, the one for few images.
   """
 
@@ -37,11 +40,28 @@ class Tested(NamedTuple):
   per_image: bool = False
   least: float = 0.0
 
-  def rate(self, per_class: int) -> float:
+  def rate(self, per_class: int, momentum: float = 0.0) -> float:
     """Returns the rate for so many stored images of a class."""
     if not self.per_image:
       return self.learning_rate
-    return max(self.learning_rate * per_class, self.least)
+    alone = max(self.learning_rate * per_class, self.least)
+    return alone * (1 - momentum)
+
+  def shares(self, sizes: Sequence[int]) -> tuple[tuple[int, float], ...]:
+    """Returns how much slower the images of smaller nested sets move.
+
+    Each moves as one of the smallest set that holds it would: its gradient is
+    mostly of that set, whose mean is over fewer images.
+
+    Args:
+      sizes: of nested sets, in stored images, ascending.
+
+    Returns:
+      (size, its rate / the largest set's) of all sets but the largest.
+    """
+    whole = self.rate(sizes[-1])
+    shares = [(size, self.rate(size) / whole) for size in sizes[:-1]]
+    return tuple(shares) if self.per_image else ()
 
 
 # The paper's, for its ConvNet.
@@ -68,19 +88,38 @@ class PixelOptimizer:
     learning_rate: of the normalised pixels.
     momentum: of sgd; the decay of adam's first moment.
     smoothing: deviation, in pixels, of a Gaussian over each step's gradient.
+    shares: see `Tested.shares`.
   """
 
   name: str
   learning_rate: float
   momentum: float
   smoothing: float = 0.0
+  shares: tuple[tuple[int, float], ...] = ()
 
   def make(self) -> optax.GradientTransformation:
     """Returns the transformation of images [S, H, W, D]."""
+    before = []
+    if self.smoothing:
+      before.append(smoothing(self.smoothing))
+    if self.shares:
+      before.append(_slowed(self.shares))
     descent = OPTIMIZERS[self.name](self.learning_rate, self.momentum)
-    if not self.smoothing:
-      return descent
-    return optax.chain(smoothing(self.smoothing), descent)
+    return optax.chain(*before, descent) if before else descent
+
+
+def _slowed(
+  shares: tuple[tuple[int, float], ...],
+) -> optax.GradientTransformation:
+  """Scales the gradients of the first images of a class."""
+
+  def scale(gradient: Array) -> Array:
+    factors = np.ones((len(gradient), 1, 1, 1), np.float32)
+    for size, share in reversed(shares):  # Smaller sets stand in larger ones.
+      factors[:size] = share
+    return gradient * factors
+
+  return optax.stateless(lambda updates, _: jax.tree.map(scale, updates))
 
 
 def as_transformation(
@@ -117,7 +156,8 @@ def resolve_optimizer(
   rate, smoothed = config.learning_rate, config.smoothing
   return PixelOptimizer(
     config.optimizer,
-    tested.rate(config.largest) if rate is None else rate,
+    tested.rate(config.largest, config.momentum) if rate is None else rate,
     config.momentum,
     tested.smoothing if smoothed is None else smoothed,
+    tested.shares(config.sizes) if rate is None else (),
   )

@@ -72,6 +72,11 @@ class Terms:
     return tuple(name for name, _ in self.named)
 
   @property
+  def kept_names(self) -> tuple[str, ...]:
+    """Those that compare with something of real images."""
+    return tuple(name for name, term in self.named if term.keep is not None)
+
+  @property
   def read_of_real(self) -> frozenset[str]:
     """The fields of `Outputs` that are needed of real images."""
     kept = (term.reads for _, term in self.named if term.keep is not None)

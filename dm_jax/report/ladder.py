@@ -66,7 +66,7 @@ def ladder_table(rungs: Sequence[Rung]) -> Table:
     (
       name,
       adds,
-      shown(rung.epochs, '{:,}'.format),
+      shown(rung.epochs if method != 'whole' else None, '{:,}'.format),
       *(_cell(rung.results, method, column, usual) for column in columns),
       shown_bytes(rung.results, method, results.images_per_class),
       shown(rung.condense_seconds, format_seconds) if own else '–',

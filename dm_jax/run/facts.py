@@ -73,7 +73,7 @@ def _tested_settings(job: Job) -> Iterator[str]:
   if storage != 'plain':
     where += f' and storage {storage}'
   resolved = {
-    'learning_rate': known.rate(condense.largest),
+    'learning_rate': known.rate(condense.largest, condense.momentum),
     'smoothing': known.smoothing,
   }
   if not is_tested(name, optimizer, storage):

@@ -6,6 +6,7 @@ import functools
 import itertools
 from pathlib import Path
 
+from dm_jax.condensing.plan import check_trained
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import Dataset
@@ -256,12 +257,7 @@ def _check_making(job: Job) -> None:
     if config.labels == 'teacher':
       _check_pool(job)
     return
-  if config.condense.cross_entropy and config.embedder.name == 'random':
-    raise InputError(
-      f'condense.cross_entropy {config.condense.cross_entropy} needs trained'
-      ' networks: set embedder.name trajectory, interpolated or pool',
-      setting='condense.cross_entropy',
-    )
+  check_trained(config.condense, config.embedder.name)
   _ = job.plan  # Refuses what cannot be condensed so, or fits nowhere.
   if config.embedder.name != 'random':
     _check_pool(job)

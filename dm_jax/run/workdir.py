@@ -48,7 +48,7 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
     InputError: the folder belongs to another config or other data, another run
       is in it, or it cannot be written.
   """
-  _refuse_others(path, config, inputs)  # Before anything is written.
+  refuse_others(path, config, inputs)  # Before anything is written.
   with contextlib.ExitStack() as stack:
     try:
       path.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
         f'another run is in workdir {path}: wait for it or choose another'
         ' with --workdir'
       ) from None
-    _refuse_others(path, config, inputs)
+    refuse_others(path, config, inputs)
     for left in path.rglob('.*.tmp'):  # By a process that was killed.
       left.unlink()
     write_json(
@@ -83,7 +83,16 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
       ) from error
 
 
-def _refuse_others(path: Path, config: RunConfig, inputs: Json) -> None:
+def refuse_others(
+  path: Path, config: RunConfig, inputs: Json | None = None
+) -> None:
+  """Raises InputError if a folder belongs to another run.
+
+  Args:
+    path: of the folder, which need not be there.
+    config: of the run.
+    inputs: digests of what it reads; None where they are not known yet.
+  """
   if path.exists() and not path.is_dir():
     raise InputError(f'workdir {path} is a file: choose another with --workdir')
   file = path / 'config.json'
@@ -102,8 +111,9 @@ def _refuse_others(path: Path, config: RunConfig, inputs: Json) -> None:
     raise InputError(
       f'{file} is not the config of a run ({error}): choose another --workdir'
     ) from error
-  old = {**old, 'inputs': old_inputs}
-  new = {**config.settings(), 'inputs': dict(inputs)}
+  new = config.settings()
+  if inputs is not None:
+    old, new = {**old, 'inputs': old_inputs}, {**new, 'inputs': dict(inputs)}
   if not _is_judged(path):
     old, new = ({**s, 'evaluate': None} for s in (old, new))
   changed = differences(old, new)

@@ -10,11 +10,14 @@ import pytest
 from dm_jax import (
   ClassData,
   CondenseConfig,
+  EmbedderConfig,
+  condense,
   condense_classes,
   make_network,
   make_plan,
   make_problem,
 )
+from dm_jax.config.recipes import Recipe
 from dm_jax.errors import InputError
 from dm_jax.images.storage import Storage, register_storage
 from dm_jax.types import Batch, Network, Outputs, Pair
@@ -191,3 +194,13 @@ def test_outputs_that_nobody_reads_are_not_computed():
   reads.clear()
   step_of(CONFIG, fixed(Pair(init(KEY), init(KEY))), network)
   assert reads.count(6) == 2 * of_features > 0
+
+
+def test_networks_that_know_nothing_are_refused():
+  images = np.zeros((8, 8, 8, 1), np.uint8)
+  labels = np.arange(8) % 2
+  with pytest.raises(InputError, match='0.5 needs trained networks: set'):
+    condense(images, labels, CONFIG, key=KEY)
+  recipe = Recipe(CONFIG, EmbedderConfig(name='pool'))
+  with pytest.raises(InputError, match="'pool' chooses networks by validation"):
+    condense(images, labels, recipe, key=KEY)

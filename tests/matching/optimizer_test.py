@@ -87,14 +87,31 @@ def test_an_unknown_optimiser_brings_near_ones():
     CondenseConfig(optimizer='adm')
 
 
-def test_the_rate_of_tiles_grows_with_the_images_of_a_class():
-  def rate(per_class: int) -> float:
-    config = CondenseConfig(
-      images_per_class=per_class, storage='tiles', factor=2
-    )
-    return resolve_optimizer(config, named('convnet')).learning_rate
+def tiled(sizes, momentum=0.0):
+  config = CondenseConfig(
+    images_per_class=sizes, storage='tiles', factor=2, momentum=momentum
+  )
+  return resolve_optimizer(config, named('convnet'))
 
+
+def test_the_rate_of_tiles_grows_with_the_images_of_a_class():
   # benchmarks/records/settings_cifar10_width_32.json
-  assert [rate(size) for size in (1, 10, 50)] == [2.0, 5.0, 25.0]
+  rates = [tiled(size).learning_rate for size in (1, 10, 50)]
+  assert rates == [2.0, 5.0, 25.0]
+  # In the end, momentum makes steps twice as long.
+  assert tiled(10, momentum=0.5).learning_rate == 2.5
   assert is_tested('convnet', 'sgd', 'tiles')
   assert not is_tested('resnet18', 'sgd', 'tiles')
+
+
+def test_an_image_of_a_smaller_nested_set_moves_as_in_that_set_alone():
+  moves = tiled((1, 10, 50)).make()
+  gradient = jnp.ones((50, 2, 2, 1))
+  updates, _ = moves.update(gradient, moves.init(gradient), gradient)
+  moved = -np.asarray(updates)[:, 0, 0, 0]
+  np.testing.assert_allclose(moved[[0, 1, 9, 10, 49]], [2, 5, 5, 25, 25])
+  # The paper's rate is one for all.
+  paper = resolve_optimizer(
+    CondenseConfig(images_per_class=(1, 10)), named('convnet')
+  )
+  assert paper.shares == ()

@@ -220,6 +220,14 @@ def test_what_cannot_be_done_is_refused(start, tmp_path, changes, message):
 # Presets.
 
 
+@pytest.mark.parametrize('name', sorted({*RECIPES} - {'paper'}))
+def test_nested_sets_of_a_recipe_share_all_that_they_hold(name):
+  made = recipe(name, image_shape=(32, 32, 3), images_per_class=(10, 100))
+  assert made.condense.decoded_at_once == 0
+  alone = recipe(name, image_shape=(32, 32, 3), images_per_class=100)
+  assert 0 < alone.condense.decoded_at_once <= 200
+
+
 @pytest.mark.parametrize('name', sorted(SETS))
 def test_every_set_has_the_recipe(name):
   config = importlib.import_module(f'configs.{name}')

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from benchmarks.results_table import make_table
 from dm_jax.run.config import RunConfig
 
 CELLS = 'cifar10_1_tiles', 'cifar10_1_random'
@@ -59,6 +60,9 @@ def test_a_table_shows_what_the_record_holds(command, tmp_path):
       line for line in table.splitlines() if f'| {cell["says"]} |' in line
     )
     assert f'| {100 * mean:.1f} ± {100 * spread:.1f} |' in row
+    assert '--config.network.width=4' in cell['command']
+    assert '--config.data.dir=' in cell['command']
+    assert cell['settings']['network']['width'] == 4
   # Who reads the record need not know where the runs lay.
   assert str(tmp_path) not in json.dumps(record)
   again = command(f'--cells={",".join(CELLS)}')
@@ -81,6 +85,53 @@ def test_every_cell_of_the_plan_is_a_run():
       config.update_from_flattened_dict({**plan.COMMON, **cell.sets})
     made = RunConfig.from_dict(config.to_dict())
     assert made.network.width == 32
-    assert (made.method == 'random') == cell.sets.get('method', '').startswith(
-      'random'
-    )
+    assert made.method == cell.sets.get('method', 'dm')
+
+
+@pytest.mark.parametrize(
+  'size', ['cifar10_10', 'cifar10_50', 'tiny_imagenet_10']
+)
+def test_networks_take_at_least_as_many_steps_on_fewer_images(size):
+  plan = importlib.import_module('configs.results.recipe')
+  classes, per_class = 100 if 'tiny' in size else 10, int(size.split('_')[-1])
+
+  def steps(kind, held):
+    epochs = plan.CELLS[f'{size}_{kind}'].sets['evaluate.epochs']
+    # The original counts from 0 to and with the last.
+    return (epochs + 1) * -(-classes * per_class * held // 256)
+
+  tiles = steps('recipe', 4 if per_class == 50 else 9)
+  assert tiles <= steps('dm', 1) < 1.05 * tiles
+
+
+def test_a_row_is_of_the_cell_s_own_set_and_says_what_is_missing():
+  def found(method, *accuracies):
+    return {
+      'method': method,
+      'network': 'convnet',
+      'protocol': 'dm',
+      'images_per_class': 10,
+      'accuracies': accuracies,
+      'bytes': 307200,
+    }
+
+  cell = {
+    'config': 'cifar10',
+    'says': 'recipe',
+    'method': 'dm',
+    'network': 'convnet',
+    'images_per_class': 10,
+    'device': None,  # Of a run that was stopped.
+    'condense_seconds': {'0': 3.0, '1': None},
+    'pool_seconds': None,
+    'evaluations': [found('dm', [0.5, 0.6], [0.7]), found('random', [0.1])],
+    'settings': {
+      'sets': 2,
+      'condense': {'steps': 7},
+      'evaluate': {'epochs': 5, 'networks': 2},
+    },
+  }
+  table = make_table({'cells': [cell]})
+  (row,) = table.rows
+  assert row[-2:] == ('60.0 ± 8.2 (3 of 4)', '307 kB')
+  assert '2 sets of 2 networks' in table.notes[0]
