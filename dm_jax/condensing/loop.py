@@ -154,7 +154,8 @@ def run(
   _, state = peers.share({}, own)
   if done >= steps:
     return state
-  chunk = functools.partial(deal, layout, problem, axes[1])
+  shared = layout.deal_shared(problem, axes[1])
+  chunk = functools.partial(deal, layout, problem, axes[1], shared)
   supply = Prefetcher(chunk, layout.chunks, resident, pace.clock)
   with contextlib.closing(supply):
     advance = _Advance(algorithm, own, axes, layout, supply)

@@ -11,9 +11,19 @@ from dm_jax.devices.layout import ClassLayout
 from dm_jax.devices.pace import A_SECOND
 
 
-def deal_chunk(layout: ClassLayout, problem: Any, axes: Any, chunk: int) -> Any:
-  """Puts one chunk of the problem onto the devices."""
-  dealt = layout.deal(problem, axes, chunk=chunk)
+def deal_chunk(
+  layout: ClassLayout, problem: Any, axes: Any, shared: Any, chunk: int
+) -> Any:
+  """Puts one chunk of the problem onto the devices.
+
+  Args:
+    layout: the devices.
+    problem: of all classes.
+    axes: of the problem, see `ClassLayout.map`.
+    shared: what is there of it, see `ClassLayout.deal_shared`.
+    chunk: its number.
+  """
+  dealt = layout.deal(problem, axes, chunk=chunk, shared=shared)
   for leaf in jax.tree.leaves(problem):
     release(leaf)  # Pages of a mapped file are read again when needed.
   return dealt

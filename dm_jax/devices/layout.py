@@ -107,7 +107,13 @@ class ClassLayout:
     )
 
   def deal(
-    self, tree: Any, axes: Any, *, chunk: int = 0, donated: bool = False
+    self,
+    tree: Any,
+    axes: Any,
+    *,
+    chunk: int = 0,
+    donated: bool = False,
+    shared: Any = None,
   ) -> Any:
     """Puts a pytree onto the devices.
 
@@ -117,9 +123,35 @@ class ClassLayout:
       chunk: whose classes, 0 to `chunks` - 1.
       donated: copies even where that is not needed, so that the caller's own
         arrays outlive the call that takes these.
+      shared: see `deal_shared`; None puts those there anew.
     """
     leaf = functools.partial(self._deal_leaf, chunk, donated)
-    return _map_prefix(leaf, axes, tree)
+    if shared is None:
+      return _map_prefix(leaf, axes, tree)
+    return _map_prefix(
+      lambda axis, x, there: there if axis is None else leaf(axis, x),
+      axes,
+      tree,
+      shared,
+    )
+
+  def deal_shared(self, tree: Any, axes: Any) -> Any:
+    """Puts what all classes share onto the devices, for all chunks once.
+
+    Args:
+      tree: as for `deal`.
+      axes: see `map`.
+
+    Returns:
+      A pytree like the first one, with 0 for what has a class axis.
+    """
+    return _map_prefix(
+      lambda axis, leaf: (
+        self._deal_leaf(0, False, None, leaf) if axis is None else 0
+      ),
+      axes,
+      tree,
+    )
 
   def gather(self, trees: Any, axes: Any) -> Any:
     """Undoes `deal`: [C, ...] again, on the first device; a copy.

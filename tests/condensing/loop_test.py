@@ -364,3 +364,15 @@ def test_no_thread_is_left_however_a_run_ends():
   with pytest.raises(Diverged):
     run(diverge_in_loss, steps=9, at_once=1, resident=False)
   assert threads() == before
+
+
+def test_what_all_classes_share_is_put_onto_the_devices_once():
+  layout = lay_out(6, jax.local_devices()[:1], at_once=2)
+  problem = {'pool': jnp.ones(3), 'data': jnp.arange(6.0)}
+  axes = {'pool': None, 'data': 0}
+  shared = layout.deal_shared(problem, axes)
+  dealt = [deal_chunk(layout, problem, axes, shared, i) for i in range(3)]
+  assert all(one['pool'] is shared['pool'] for one in dealt)
+  np.testing.assert_array_equal(shared['pool'], np.ones(3))
+  rows = [np.ravel(one['data']).tolist() for one in dealt]
+  assert rows == [[0, 1], [2, 3], [4, 5]]
