@@ -23,7 +23,8 @@ class Fit:
   Attributes:
     placement: device or host, see `DataConfig.placement`.
     at_once: the most classes that a device computes at a time; None is all.
-    data_bytes: of all real images of this process.
+    data_bytes: of all real images of this process; 0 where targets made ahead
+      stand for them.
     needed: bytes on the fullest device, an estimate.
     free: bytes there; None if it is not known.
   """
@@ -87,7 +88,7 @@ def fit_into_memory(
     return Fit(
       placement,
       None if at_once >= share else at_once,
-      data.images.nbytes,
+      needs.images * data.classes,
       needed(placement, at_once),
       free,
     )

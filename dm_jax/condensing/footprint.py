@@ -78,7 +78,8 @@ def count_needs(
     per_class=per_class,
     # Pixels and optimiser before and after the step; the gradient and a copy.
     state=2 * moved + 2 * stored * pixels + targets * kept_of_real,
-    images=data.images.nbytes // data.classes,
+    # Who has targets reads no image.
+    images=0 if targets else data.images.nbytes // data.classes,
   )
 
 

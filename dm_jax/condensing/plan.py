@@ -80,15 +80,18 @@ class Plan:
       'device': f'the real images ({size}) lie on the device',
       'host': f'the real images ({size}) stay on the host and come in chunks',
     }[fit.placement]
+    if not fit.data_bytes:
+      where = 'targets made ahead stand for the real images'
     count = 'all classes' if fit.at_once is None else f'{fit.at_once} classes'
     simple = fit.placement == 'device' and fit.at_once is None
     # What is free at the moment says something only where it decided.
     told = fit.free is not None and not simple
     free = f' of {format_bytes(fit.free or 0)} free' if told else ''
     micro_batch = min(self.objective.micro_batch, self.objective.batch_real)
+    embedding = f', embedding {micro_batch} real images of each at once'
     return (
-      f'{where}; a device computes {count} at a time, embedding'
-      f' {micro_batch} real images of each at once, in about'
+      f'{where}; a device computes {count} at a time'
+      f'{embedding if fit.data_bytes else ""}, in about'
       f' {format_bytes(fit.needed)}{free}'
     )
 

@@ -143,7 +143,9 @@ def test_a_file_that_cannot_be_read_on_ends_the_run(monkeypatch):
   assert set(threading.enumerate()) == before
 
 
-def plan(free, place='auto', *, network=LINEAR, devices=1, **changes):
+def plan(
+  free, place='auto', *, network=LINEAR, devices=1, targets=0, **changes
+):
   """Plans with so much memory free on each device."""
   return make_plan(
     changed(**changes),
@@ -151,6 +153,7 @@ def plan(free, place='auto', *, network=LINEAR, devices=1, **changes):
     network,
     place,
     devices=jax.devices()[:devices],
+    targets=targets,
     free=lambda device: free,
   )
 
@@ -306,6 +309,15 @@ def test_a_plan_is_said_in_a_line():
   assert 'stay on the host and come in chunks' in line
   assert 'computes 3 classes at a time' in line
   assert 'free' not in line
+
+
+def test_targets_made_ahead_need_no_real_image():
+  made = plan(GB, targets=4)
+  assert made.fit.data_bytes == 0
+  assert made.fit.needed < DATA_BYTES < plan(GB).fit.needed
+  line = made.describe()
+  assert line.startswith('targets made ahead stand for the real images; ')
+  assert 'embedding' not in line
 
 
 def test_condensing_does_as_planned(dealt):
