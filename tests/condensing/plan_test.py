@@ -92,10 +92,10 @@ def dealt(monkeypatch):
   chunks = []
   deal = ClassLayout.deal
 
-  def counted(layout, tree, axes, *, chunk=0, donated=False):
-    if not donated:  # The state is.
+  def counted(layout, tree, axes, *, chunk=0, **options):
+    if not options.get('donated'):  # The state is.
       chunks.append(chunk)
-    return deal(layout, tree, axes, chunk=chunk, donated=donated)
+    return deal(layout, tree, axes, chunk=chunk, **options)
 
   monkeypatch.setattr(ClassLayout, 'deal', counted)
   return chunks
