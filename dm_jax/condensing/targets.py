@@ -1,6 +1,7 @@
-"""Targets that are computed ahead, in memory or as a file beside their pool."""
+"""Targets that are computed ahead, in memory or as files beside their pool."""
 
 from collections.abc import Callable
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -31,7 +32,9 @@ def make_targets_ahead(
   fingerprint: str = '',
   callback: Callable[[int, int], None] | None = None,
 ) -> RealSide:
-  """Computes what steps compare with, or reads what is saved.
+  """Computes what steps compare with, or reads what is saved of it.
+
+  Each class is saved when it is done, so that a stop costs one at the most.
 
   Every set that is condensed of the same data with the same networks, whatever
   its size, storage and number, can use them.
@@ -43,7 +46,7 @@ def make_targets_ahead(
     config: `draws` for each network and class.
     key: every draw follows from it; is consumed.
     folder: where they are saved; None keeps them in memory alone. Targets of
-      other settings, networks or data get another file there.
+      other settings, networks or data get another folder there.
     fingerprint: of the data.
     callback: as for `embed_ahead`.
 
@@ -57,19 +60,25 @@ def make_targets_ahead(
   check_whole(data, 'targets that are computed ahead')
   # The pool's networks are drawn from the key, too, by their number.
   key = jax.random.fold_in(key, _TARGETS)
+  embed = functools.partial(
+    embed_ahead, plan.objective, data, snapshots, config.draws, key, callback
+  )
+  if folder is None:
+    return embed()
   header = _header(plan, snapshots, config, key, fingerprint)
   text = json.dumps(header, sort_keys=True)
-  path = None
-  if folder is not None:
-    path = folder / f'targets_{hashlib.sha256(text.encode()).hexdigest()}.npz'
+  own = folder / f'targets_{hashlib.sha256(text.encode()).hexdigest()}'
+  shapes = ahead_shapes(plan.objective, data, snapshots, config.draws)
+
+  def keep(label: int, make: Callable[[], RealSide]) -> RealSide:
+    path = own / f'class_{label:04d}.npz'
     if path.exists():
-      return _load(path, plan, data, snapshots, config)
-  made = embed_ahead(
-    plan.objective, data, snapshots, config.draws, key, callback
-  )
-  if path is not None:
+      return _load(path, shapes)
+    made = make()
     save_leaves(path, 'targets', made, header=np.array(text))
-  return made
+    return made
+
+  return embed(keep)
 
 
 def _header(
@@ -97,18 +106,16 @@ def _header(
   }
 
 
-def _load(
-  path: Path,
-  plan: Plan,
-  data: ClassData,
-  snapshots: Variables,
-  config: EmbedderConfig,
-) -> RealSide:
-  """Returns what was saved; its name says that it is what is wanted."""
-  like = ahead_shapes(plan.objective, data, snapshots, config.draws)
-  shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
+def _load(path: Path, shapes: RealSide) -> RealSide:
+  """Returns what was saved of a class; its name says that it is what is wanted.
+
+  Args:
+    path: of the file.
+    shapes: of all classes.
+  """
+  expected = [(leaf.shape[1:], leaf.dtype) for leaf in jax.tree.leaves(shapes)]
   with opened(path, 'targets') as arrays:
     leaves = leaves_of(arrays)
-    if [(leaf.shape, leaf.dtype) for leaf in leaves] != shapes:
+    if [(leaf.shape, leaf.dtype) for leaf in leaves] != expected:
       raise ValueError('its arrays have other shapes')
-  return jax.tree.unflatten(jax.tree.structure(like), leaves)
+  return jax.tree.unflatten(jax.tree.structure(shapes), leaves)

@@ -20,6 +20,8 @@ from dm_jax.matching.loss import RealSide, embed_real
 from dm_jax.matching.objective import Objective
 from dm_jax.types import Array, Key, Variables
 
+Keep = Callable[[int, Callable[[], RealSide]], RealSide]
+
 _DRAW = 4  # `loss` folds a class's key of a step by 2 and 3.
 
 
@@ -30,6 +32,7 @@ def embed_ahead(
   draws: int,
   key: Key,
   callback: Callable[[int, int], None] | None = None,
+  keep: Keep = lambda label, make: make(),
 ) -> RealSide:
   """Embeds real images of every class by every network of a pool.
 
@@ -42,16 +45,18 @@ def embed_ahead(
     key: every draw follows from it and the classes' numbers; is consumed.
     callback: gets (done, in all), counted in networks of each class. What it
       raises ends the work.
+    keep: (class, what makes its targets with leading P, K) -> these; may have
+      them from an earlier call, and save them for a later one.
 
   Returns:
     A `RealSide` of NumPy arrays with leading C, P, K.
   """
   count = len(jax.tree.leaves(snapshots)[0])
   held = jax.tree.map(jnp.asarray, snapshots)
-  classes = []
-  for label in range(data.classes):
+
+  def make(label: int) -> RealSide:
     # A class at a time: the set may be larger than the device's memory.
-    one = jax.tree.map(lambda leaf, i=label: jnp.asarray(leaf[i : i + 1]), data)
+    one = jax.tree.map(lambda leaf: jnp.asarray(leaf[label : label + 1]), data)
     release(data.images)
     rows = []
     for number in range(count):
@@ -59,7 +64,11 @@ def embed_ahead(
       rows.append(jax.tree.map(np.asarray, made))
       if callback is not None:
         callback(label * count + number + 1, data.classes * count)
-    classes.append(jax.tree.map(lambda *leaves: np.stack(leaves), *rows))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+  classes = [
+    keep(label, functools.partial(make, label)) for label in range(data.classes)
+  ]
   return jax.tree.map(lambda *leaves: np.stack(leaves), *classes)
 
 

@@ -131,32 +131,47 @@ def cached(start, finished, tmp_path_factory):
 
 
 def targets(pool):
-  return sorted(pool.glob('targets_*.npz'))
+  """Of each class a file, in a folder for each kind of target."""
+  return sorted(pool.glob('targets_*/class_*.npz'))
 
 
 def test_cached_targets_serve_every_size_and_seed_of_set(
   start, cached, tmp_path
 ):
   _, pool = cached
-  (file,) = targets(pool)
-  before = file.stat().st_mtime_ns
+  files = targets(pool)
+  assert len(files) == 3
+  before = [file.stat().st_mtime_ns for file in files]
   more = {'condense.images_per_class': 2, 'condense.cross_entropy': 0.5}
   start(
     tmp_path / 'run', sets=2, **CACHED, **more, **{'embedder.dir': str(pool)}
   )
-  assert [file] == targets(pool)
-  assert file.stat().st_mtime_ns == before
+  assert files == targets(pool)
+  assert [file.stat().st_mtime_ns for file in files] == before
 
 
-def test_other_targets_get_another_file(start, cached, tmp_path):
+def test_a_stop_costs_the_targets_of_one_class(start, cached, tmp_path):
+  _, pool = cached
+  shared = tmp_path / 'pool'
+  shutil.copytree(pool, shared)
+  first, second, third = targets(shared)
+  made = second.read_bytes()
+  kept = first.stat().st_mtime_ns, third.stat().st_mtime_ns
+  second.unlink()
+  start(tmp_path / 'run', **CACHED, **{'embedder.dir': str(shared)})
+  assert second.read_bytes() == made
+  assert (first.stat().st_mtime_ns, third.stat().st_mtime_ns) == kept
+
+
+def test_other_targets_get_another_folder(start, cached, tmp_path):
   _, pool = cached
   shared = tmp_path / 'pool'
   shutil.copytree(pool, shared)
   dir = {'embedder.dir': str(shared)}
   start(tmp_path / 'a', **{**CACHED, 'condense.augment': 'crop'}, **dir)
-  assert len(targets(shared)) == 2
+  assert len(targets(shared)) == 6
   start(tmp_path / 'b', **{**CACHED, 'embedder.draws': 3}, **dir)
-  assert len(targets(shared)) == 3
+  assert len(targets(shared)) == 9
 
 
 def test_a_run_with_cached_targets_resumes_to_the_same_bytes(
@@ -176,7 +191,7 @@ def test_damaged_targets_are_refused_in_a_line(start, cached, tmp_path):
   _, pool = cached
   shared = tmp_path / 'pool'
   shutil.copytree(pool, shared)
-  (file,) = targets(shared)
+  file = targets(shared)[1]
   file.write_bytes(file.read_bytes()[:-200])
   with pytest.raises(InputError, match='cannot be read as targets') as error:
     start(tmp_path / 'run', **CACHED, **{'embedder.dir': str(shared)})
