@@ -23,7 +23,6 @@ def get_config(argument=None):
   config.network.width = 32
   config.network.depth = 2
   default.set_augment(config, default.DIGIT_OPERATIONS)
-  default.set_cell(config, argument, (8, 8, 1), 1, 10)
   config.condense.steps = 1000
   config.condense.batch_real = 64
   config.condense.log_every = 20
@@ -31,4 +30,5 @@ def get_config(argument=None):
   config.evaluate.epochs = 300
   config.evaluate.baselines = 'random,whole'
   config.evaluate.whole_set_epochs = 200
+  default.set_cell(config, argument, (8, 8, 1), 1, 10)
   return config
