@@ -4,11 +4,12 @@
 
 is one rung; `benchmarks/ladder.py` runs all of them and tabulates. The first is
 the paper's method at the steps and real images per step of the recipe
-`trajectory`; each other one adds to the one before what `RUNGS` says, until with
-`cross_entropy` all of the recipe is there, up to how features are compared. Of
-the last rungs each has a single change; other discrepancies embed real images
-in each step, as what they compare with is too much to keep. Data and network are those of another config: data=cifar10, the
-default, or cifar100, digits, ...; recipe=trajectory_short takes its settings.
+`trajectory`; each other one adds to the one before what `RUNGS` says, until
+with `cross_entropy` all of the recipe is there, up to how features are
+compared. Of the last rungs each has a single change; other discrepancies embed
+real images in each step, as what they compare with is too much to keep. Data
+and network are those of another config: data=cifar10, the default, or cifar100,
+digits, ...; recipe=trajectory_short takes its settings.
 
 Every rung holds the same tenth of the training images out, to judge its sets on
 the way; at the end they are judged under both protocols. Not measured yet.

@@ -93,9 +93,9 @@ def trajectory_short(
   Four trainings of four epochs, without CutMix, and steps that take a few
   minutes with a ConvNet of width 32: neither trainings of eight epochs nor more
   steps gave more on held-out images (BUILD_NOTES.md, "Settings of the recipe").
-  Its source trains five networks for sixty epochs (TGDD, AAAI 2026). From 50 images per class on, a
-  step takes forty training images of a class. What it reached and took stands
-  in README.md, "A later method beside the paper's".
+  Its source trains five networks for sixty epochs (TGDD, AAAI 2026). From 50
+  images per class on, a step takes forty training images of a class. What it
+  reached and took stands in README.md, "A later method beside the paper's".
   """
   long = trajectory(image_shape, images_per_class)
   largest = _largest(images_per_class)
@@ -116,7 +116,7 @@ _FEW, _MANY = 5, 50  # Images per class.
 
 
 def _cross_entropy(largest: int) -> float:
-  """The weight that did best on held-out images at 1 and 10; 50 had no other."""
+  """The weight that did best on held-out images; at 50, the one tried."""
   if largest < _FEW:
     return 10.0
   return 0.5 if largest >= _MANY else 2.5
