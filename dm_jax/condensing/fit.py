@@ -100,7 +100,7 @@ def fit_into_memory(
   least = classes_at_once or together
   raise InputError(
     f'{_too_little(needed(tried[-1], least), least, free)}: '
-    f'{_remedy(objective, placement, classes_at_once)}'
+    f'{_remedy(objective, placement, classes_at_once, targets > 0)}'
   )
 
 
@@ -120,7 +120,9 @@ def _too_little(needed: int, classes: int, free: int | None) -> str:
   )
 
 
-def _remedy(objective: Objective, placement: str, classes_at_once: int) -> str:
+def _remedy(
+  objective: Objective, placement: str, classes_at_once: int, ahead: bool
+) -> str:
   """Names the settings that would help, and that are not set so already."""
   lower = ('micro_batch', 'batch_real', 'images_per_class')
   if classes_at_once > 1:
@@ -129,6 +131,8 @@ def _remedy(objective: Objective, placement: str, classes_at_once: int) -> str:
   remedy += ' network.width'
   if placement == 'device':
     remedy += ', set data.placement=auto'
+  if ahead:
+    remedy += ', set embedder.targets=fresh or lower embedder.draws'
   network = objective.network
   if not network.mixes_images:
     kept_less = objective.rematerialise

@@ -318,6 +318,8 @@ def test_targets_made_ahead_need_no_real_image():
   line = made.describe()
   assert line.startswith('targets made ahead stand for the real images; ')
   assert 'embedding' not in line
+  with pytest.raises(InputError, match=r'set embedder\.targets=fresh or lower'):
+    plan(10_000, targets=4)
 
 
 def test_condensing_does_as_planned(dealt):
