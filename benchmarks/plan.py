@@ -24,11 +24,14 @@ class Cell:
     name: by which it is told.
     config: of the run.
     folder: its workdir.
+    synthetic: file of the set that it judges, which a cell before makes; None
+      for one that makes its own.
   """
 
   name: str
   config: RunConfig
   folder: Path
+  synthetic: Path | None = None
 
 
 def run_cells(
@@ -59,8 +62,17 @@ def run_cells(
   failed = []
   for number, cell in enumerate(left):
     say(f'{cell.name}; left: {_names(left[number + 1 :]) or "nothing more"}')
+    if cell.synthetic is not None and mode == 'condense':
+      continue
     try:
-      run(cell.config, mode=mode, folder=cell.folder, command=command, say=say)
+      run(
+        cell.config,
+        mode=mode if cell.synthetic is None else 'evaluate',
+        folder=cell.folder,
+        synthetic=cell.synthetic,
+        command=command,
+        say=say,
+      )
     except Diverged as error:
       failed.append(f'{cell.name}: {one_line(error)}')
       say(failed[-1])

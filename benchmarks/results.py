@@ -75,7 +75,23 @@ def make_cell(name: str, plan: Any, folder: Path) -> Cell:
   }
   with config.ignore_type():
     config.update_from_flattened_dict(settings)
-  return Cell(name, RunConfig.from_dict(config.to_dict()), folder / name)
+  made = RunConfig.from_dict(config.to_dict())
+  other = folder / planned.judges / 'synthetic.npz' if planned.judges else None
+  return Cell(name, made, folder / name, other)
+
+
+def write_table(plan: Any, folder: Path) -> None:
+  """Writes the record of all cells that have been judged, and its table."""
+  record = make_record(plan, _PLAN.value, folder)
+  if not record['cells']:
+    print(f'no cell in {folder} has been judged yet')
+    return
+  path = Path(_RECORD.value or folder / f'{_PLAN.value}.json')
+  write_json(path, record)
+  table = make_table(record)
+  text = f'{table.as_markdown()}\n'.encode()
+  write_atomically(path.with_suffix('.md'), lambda file: file.write(text))
+  print(table.as_text())
 
 
 def main(_: list[str]) -> None:
@@ -90,13 +106,7 @@ def main(_: list[str]) -> None:
       cells = [make_cell(name, plan, folder) for name in names]
       command = shlex.join(['python', *sys.argv])
       failed = run_cells(cells, command, mode=_MODE.value)
-    record = make_record(plan, _PLAN.value, folder)
-    path = Path(_RECORD.value or folder / f'{_PLAN.value}.json')
-    write_json(path, record)
-    table = make_table(record)
-    text = f'{table.as_markdown()}\n'.encode()
-    write_atomically(path.with_suffix('.md'), lambda file: file.write(text))
-    print(table.as_text())
+    write_table(plan, folder)
     if failed:
       raise InputError('; '.join(failed))
 

@@ -9,7 +9,7 @@ from typing import Any
 from dm_jax.files import read_json
 from dm_jax.report.rungs import Rung, run_record
 from dm_jax.report.table import Table, data_name, shown
-from dm_jax.words import format_bytes, format_seconds, plus_minus
+from dm_jax.words import format_bytes, format_seconds, network_name, plus_minus
 
 # Settings that name a place on the machine that made a record.
 _PATHS = ('data.dir', 'data.cache', 'embedder.dir')
@@ -31,7 +31,6 @@ def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
       'data': data_name(results),
       'images_per_class': results.images_per_class,
       'method': results.method,
-      'network': results.pool[0],
       'seed': results.seed,
       'versions': dict(results.versions),
       'settings': _settings(read_json(folder / cell / 'config.json')),
@@ -94,11 +93,16 @@ def make_table(record: dict[str, Any]) -> Table:
     'Accuracy on the test set, in %',
     (
       *('Data', 'Images per class', 'Set', 'Pool', 'Steps', 'Condensing'),
+      'Network',
       'Epochs',
       *(f'Accuracy, {protocol} protocol' for protocol in protocols),
       'Bytes',
     ),
-    [_row(cell, pools, protocols) for cell in cells],
+    [
+      _row(cell, network, pools, protocols)
+      for cell in cells
+      for network in _networks(cell)
+    ],
     (
       f'Mean ± deviation over {"; ".join(sorted(asked))}, after the last epoch'
       ' of the last step. Pool: once for all sets of the data. Condensing: of'
@@ -107,10 +111,19 @@ def make_table(record: dict[str, Any]) -> Table:
   )
 
 
+def _networks(cell: dict[str, Any]) -> list[str]:
+  """Returns the labels of the networks that were trained on a cell's sets."""
+  own = [e for e in cell['evaluations'] if e['method'] == cell['method']]
+  return [*dict.fromkeys(each['network'] for each in own)]
+
+
 def _row(
-  cell: dict[str, Any], pools: dict[str, float], protocols: Sequence[str]
+  cell: dict[str, Any],
+  network: str,
+  pools: dict[str, float],
+  protocols: Sequence[str],
 ) -> tuple[str, ...]:
-  settings, own = cell['settings'], (cell['method'], cell['network'])
+  settings, own = cell['settings'], (cell['method'], network)
   seconds = [s for s in cell['condense_seconds'].values() if s is not None]
   uses_pool = cell['pool_seconds'] is not None
   found = {
@@ -127,6 +140,7 @@ def _row(
     format_seconds(pools[cell['config']]) if uses_pool else '–',
     str(settings['condense']['steps']) if seconds else '–',
     format_seconds(statistics.fmean(seconds)) if seconds else '–',
+    network_name(network),
     str(settings['evaluate']['epochs']),
     *(_accuracy(cell, found.get(protocol)) for protocol in protocols),
     shown(next(iter(made), None), format_bytes),

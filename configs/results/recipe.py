@@ -28,12 +28,14 @@ class Planned(NamedTuple):
     config: of configs/, without .py.
     argument: of that config.
     sets: settings by dotted name, beside `COMMON`.
+    judges: the cell whose first set it judges; '' for its own.
   """
 
   says: str
   config: str
   argument: str
   sets: dict[str, Any]
+  judges: str = ''
 
 
 def _cells(config: str, classes: int, size: int, epochs: int, **recipe: Any):
@@ -67,6 +69,27 @@ def _cells(config: str, classes: int, size: int, epochs: int, **recipe: Any):
     yield f'{config}_{size}_{kind}', Planned(says, config, argument, settings)
 
 
+def _across(config: str, size: int, epochs: int):
+  """Yields cells that train other networks on the sets of `_cells`."""
+  own = CELLS[f'{config}_{size}_recipe'].sets['evaluate.epochs']
+  for kind in ('recipe', 'dm', 'tiles', 'random'):
+    name = f'{config}_{size}_{kind}'
+    cell = CELLS[name]
+    sets = {
+      **cell.sets,
+      # The shares of steps stay.
+      'evaluate.epochs': cell.sets['evaluate.epochs'] * epochs // own,
+      'evaluate.pool': 'convnet:width=128,vgg11,resnet18',
+      'evaluate.networks': 1,
+      'sets': 1,
+    }
+    made = cell.sets.get('method', 'dm') == 'dm'
+    yield (
+      f'{name}_across',
+      cell._replace(sets=sets, judges=name if made else ''),
+    )
+
+
 CELLS: dict[str, Planned] = {
   key: cell
   for cells in (
@@ -78,3 +101,4 @@ CELLS: dict[str, Planned] = {
   )
   for key, cell in cells
 }
+CELLS |= _across('cifar10', 10, epochs=66)

@@ -76,6 +76,24 @@ def test_a_cell_that_is_none_is_refused_in_one_line(command):
   assert "unknown cell 'cifar10_1_tile'" in done.stderr.splitlines()[-1]
 
 
+def test_a_cell_judges_the_set_of_another_by_other_networks(command, tmp_path):
+  small = ('steps=1', 'batch_real=4', 'decoded_at_once=0')
+  flags = [f'--config.condense.{setting}' for setting in small]
+  done = command('--cells=cifar10_10_dm', '--mode=condense', *flags)
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.endswith('has been judged yet\n')
+  done = command(
+    '--cells=cifar10_10_dm_across', *flags, '--config.evaluate.pool=mlp,convnet'
+  )
+  assert done.returncode == 0, done.stderr
+  record = json.loads((tmp_path / 'results' / 'recipe.json').read_text())
+  (cell,) = record['cells']
+  assert cell['method'] == 'dm'
+  kinds = [e['network'].split(':')[0] for e in cell['evaluations']]
+  assert kinds == ['mlp', 'convnet']
+  assert not (tmp_path / 'results/cifar10_10_dm_across/synthetic.npz').exists()
+
+
 def test_every_cell_of_the_plan_is_a_run():
   plan = importlib.import_module('configs.results.recipe')
   for cell in plan.CELLS.values():
@@ -105,10 +123,10 @@ def test_networks_take_at_least_as_many_steps_on_fewer_images(size):
 
 
 def test_a_row_is_of_the_cell_s_own_set_and_says_what_is_missing():
-  def found(method, *accuracies):
+  def found(method, *accuracies, network='convnet'):
     return {
       'method': method,
-      'network': 'convnet',
+      'network': network,
       'protocol': 'dm',
       'images_per_class': 10,
       'accuracies': accuracies,
@@ -119,12 +137,15 @@ def test_a_row_is_of_the_cell_s_own_set_and_says_what_is_missing():
     'config': 'cifar10',
     'says': 'recipe',
     'method': 'dm',
-    'network': 'convnet',
     'images_per_class': 10,
     'device': None,  # Of a run that was stopped.
     'condense_seconds': {'0': 3.0, '1': None},
     'pool_seconds': None,
-    'evaluations': [found('dm', [0.5, 0.6], [0.7]), found('random', [0.1])],
+    'evaluations': [
+      found('dm', [0.5, 0.6], [0.7]),
+      found('random', [0.1]),
+      found('dm', [0.4, 0.4], [0.4, 0.4], network='vgg11'),
+    ],
     'settings': {
       'sets': 2,
       'condense': {'steps': 7},
@@ -132,6 +153,8 @@ def test_a_row_is_of_the_cell_s_own_set_and_says_what_is_missing():
     },
   }
   table = make_table({'cells': [cell]})
-  (row,) = table.rows
-  assert row[-2:] == ('60.0 ± 8.2 (3 of 4)', '307 kB')
+  rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+  found = [(row['Network'], row['Accuracy, dm protocol']) for row in rows]
+  assert found == [('ConvNet', '60.0 ± 8.2 (3 of 4)'), ('VGG-11', '40.0 ± 0.0')]
+  assert {row['Bytes'] for row in rows} == {'307 kB'}
   assert '2 sets of 2 networks' in table.notes[0]
