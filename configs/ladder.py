@@ -182,7 +182,15 @@ def _get(config: ConfigDict, field: str) -> Any:
 
 
 def _set(config: ConfigDict, field: str, value: Any) -> None:
-  """Sets a field by its dotted name; None that is not there stays away."""
+  """Sets a field by its dotted name; None that is not there stays away.
+
+  Of a section field by field: another section in its place would have lost the
+  types of what is open, which flags need.
+  """
+  if isinstance(value, ConfigDict):
+    for name in value:
+      _set(config, f'{field}.{name}', value[name])
+    return
   *groups, name = field.split('.')
   for group in groups:
     config = config[group]

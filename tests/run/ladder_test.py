@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+from ml_collections import ConfigDict
 import pytest
 
 from benchmarks import plan
@@ -55,6 +56,23 @@ def test_the_ladder_leads_from_the_paper_to_the_recipe(data, preset):
     others = {f for f in fields if not f.startswith('evaluate.')}
     assert others <= judged | rest
   assert read(f'rung=tiles:data={data}').evaluate.protocols == ('dm', 'idc')
+
+
+@pytest.mark.parametrize('name', RUNGS)
+def test_what_a_rung_leaves_open_can_be_set_by_a_flag(name):
+  def types(config, prefix=''):
+    for field in config:
+      if isinstance(config[field], ConfigDict):
+        yield from types(config[field], f'{prefix}{field}.')
+      else:
+        yield f'{prefix}{field}', config.get_type(field)
+
+  rung = dict(types(ladder.get_config(f'rung={name}')))
+  preset = dict(types(cifar10.get_config('recipe=trajectory')))
+  left_open = {'embedder.dir', 'condense.learning_rate', 'condense.smoothing'}
+  assert left_open <= preset.keys()
+  for field in left_open:
+    assert rung[field] is preset[field] is not type(None)
 
 
 def test_labels_of_a_teacher_are_a_rung():
