@@ -12,8 +12,10 @@ the same command goes on after a stop. Settings of all rungs can be changed:
 
 In the end, or by --what=table at any time, there are ladder.json, ladder.md,
 ladder.png, ladder.svg and ladder.html in the folder, made of the records alone.
+--record=FILE is ladder.json without places on this machine, to be kept.
 """
 
+import dataclasses
 import functools
 from pathlib import Path
 import shlex
@@ -23,11 +25,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks.plan import Cell, run_cells
+from benchmarks.portable import portable_command
 from benchmarks.start import start
 from configs import ladder
 from dm_jax.errors import InputError, choose
+from dm_jax.files import write_json
 from dm_jax.report.ladder import write
-from dm_jax.report.rungs import Rung
+from dm_jax.report.rungs import Rung, to_record
 from dm_jax.run.command import exit_in_one_line
 from dm_jax.run.config import RunConfig
 
@@ -39,6 +43,7 @@ _RUNGS = flags.DEFINE_list('rungs', [*ladder.RUNGS], 'Those to run.')
 _WHAT = flags.DEFINE_enum(
   'what', 'run', ('run', 'table'), 'table: writes what there is so far.'
 )
+_RECORD = flags.DEFINE_string('record', '', 'JSON file to write beside it.')
 _CONFIG = config_flags.DEFINE_config_dict(
   'config', ladder.get_config(), 'Settings of all rungs.'
 )
@@ -68,8 +73,21 @@ def write_table() -> None:
   folder = Path(_WORKDIR.value)
   read = functools.partial(Rung.read, folder)
   rungs = [read(name, rung.adds) for name, rung in ladder.RUNGS.items()]
-  table, paths = write([rung for rung in rungs if rung], folder)
+  found = [rung for rung in rungs if rung]
+  table, paths = write(found, folder)
   print(table.as_text())
+  if _RECORD.value:
+    kept = [
+      dataclasses.replace(
+        rung,
+        results=dataclasses.replace(
+          rung.results, command=portable_command(rung.results.command or '')
+        ),
+      )
+      for rung in found
+    ]
+    paths.append(Path(_RECORD.value))
+    write_json(paths[-1], to_record(kept))
   for path in paths:
     print(f'written: {path}')
 

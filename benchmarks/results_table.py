@@ -6,13 +6,11 @@ import shlex
 import statistics
 from typing import Any
 
+from benchmarks.portable import portable_command, portable_settings
 from dm_jax.files import read_json
 from dm_jax.report.rungs import Rung, run_record
 from dm_jax.report.table import Table, data_name, shown
 from dm_jax.words import format_bytes, format_seconds, network_name, plus_minus
-
-# Settings that name a place on the machine that made a record.
-_PATHS = ('data.dir', 'data.cache', 'embedder.dir')
 
 
 def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
@@ -33,7 +31,7 @@ def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
       'method': results.method,
       'seed': results.seed,
       'versions': dict(results.versions),
-      'settings': _settings(read_json(folder / cell / 'config.json')),
+      'settings': portable_settings(read_json(folder / cell / 'config.json')),
     }
     # A cell's own command stands for the one that ran several.
     cells.append({**run_record(rung), **of_cell})
@@ -48,29 +46,10 @@ def _command(plan: str, cell: str, command: str) -> str:
     cell: its name.
     command: that ran it, maybe with others.
   """
-  given = []
-  for flag in shlex.split(command):
-    name, _, value = flag.partition('=')
-    if name in (f'--config.{path}' for path in _PATHS):
-      flag = f'{name}={Path(value).name}'
-    if name.startswith('--config.'):
-      given.append(flag)
+  flags = shlex.split(portable_command(command))
   runs = ['python', 'benchmarks/results.py', f'--plan={plan}']
+  given = [flag for flag in flags if flag.startswith('--config.')]
   return shlex.join([*runs, f'--cells={cell}', *given])
-
-
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-  """Returns a run's config without what belongs to its machine."""
-  kept = {
-    name: dict(value) if isinstance(value, dict) else value
-    for name, value in config.items()
-    if name not in ('inputs', 'output')
-  }
-  for path in _PATHS:
-    section, _, field = path.partition('.')
-    if kept.get(section, {}).get(field):
-      kept[section][field] = Path(kept[section][field]).name
-  return kept
 
 
 def make_table(record: dict[str, Any]) -> Table:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from benchmarks.portable import portable_command, portable_settings
 from benchmarks.results_table import make_table
 from dm_jax.run.config import RunConfig
 
@@ -158,3 +159,23 @@ def test_a_row_is_of_the_cell_s_own_set_and_says_what_is_missing():
   assert found == [('ConvNet', '60.0 ± 8.2 (3 of 4)'), ('VGG-11', '40.0 ± 0.0')]
   assert {row['Bytes'] for row in rows} == {'307 kB'}
   assert '2 sets of 2 networks' in table.notes[0]
+
+
+def test_a_record_names_no_place_of_the_machine_that_made_it():
+  command = portable_command(
+    "python x.py --workdir=/home/me/runs --config.data.dir='/my data/cifar10'"
+    ' --config.condense.steps=5'
+  )
+  assert command == (
+    'python x.py --workdir=runs --config.data.dir=cifar10'
+    ' --config.condense.steps=5'
+  )
+  config = {
+    'seed': 3,
+    'data': {'dir': '/home/me/cifar10', 'cache': None},
+    'output': {'pictures': 5},
+    'inputs': {'data': 'ab12'},
+  }
+  settings = portable_settings(config)
+  assert settings == {'seed': 3, 'data': {'dir': 'cifar10', 'cache': None}}
+  assert config['data']['dir'] == '/home/me/cifar10'
