@@ -173,7 +173,7 @@ def make_plan(
   if not config.micro_batch:
     micro_batch = _micro_batch(devices[0].platform, config, own, network)
     config = dataclasses.replace(config, micro_batch=micro_batch)
-  moves = optimizer or resolve_optimizer(config, network)
+  moves = optimizer or resolve_optimizer(config, network, data.std)
   objective = make_objective(network, config, terms=terms)
   fit = fit_into_memory(
     objective,

@@ -23,6 +23,9 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 
 
+_CIFAR10 = (0.2023, 0.1994, 0.2010)  # Deviations of its channels.
+
+
 class Tested(NamedTuple):
   """Settings that were tested with a network, an optimiser and a storage.
 
@@ -30,8 +33,8 @@ class Tested(NamedTuple):
     learning_rate: of the normalised pixels.
     smoothing: of their gradients, see `CondenseConfig.smoothing`.
     per_image: whether the rate grows with the stored images of a class, since
-      the gradient of a mean shrinks with them, and is for steps without
-      momentum: with it, it shrinks as they grow longer.
+      the gradient of a mean shrinks with them. It is for steps without momentum
+      and images of CIFAR-10's deviation; others move as far by `rate`.
     least: of the rates that grow so, the one for few images.
   """
 
@@ -40,12 +43,27 @@ class Tested(NamedTuple):
   per_image: bool = False
   least: float = 0.0
 
-  def rate(self, per_class: int, momentum: float = 0.0) -> float:
-    """Returns the rate for so many stored images of a class."""
+  def rate(
+    self,
+    per_class: int,
+    momentum: float = 0.0,
+    std: Sequence[float] = _CIFAR10,
+  ) -> float:
+    """Returns the rate for so many stored images of a class.
+
+    A rate r of normalised pixels moves raw ones, in [0, 1], as one of r · σ²
+    would; and momentum m moves them 1 / (1 - m) times as far.
+
+    Args:
+      per_class: stored images.
+      momentum: in [0, 1).
+      std: σ of each channel of the real images.
+    """
     if not self.per_image:
       return self.learning_rate
     alone = max(self.learning_rate * per_class, self.least)
-    return alone * (1 - momentum)
+    variance = np.square(std).mean() / np.square(_CIFAR10).mean()
+    return float(alone * (1 - momentum) / variance)
 
   def shares(self, sizes: Sequence[int]) -> tuple[tuple[int, float], ...]:
     """Returns how much slower the images of smaller nested sets move.
@@ -149,14 +167,20 @@ def is_tested(network: str, optimizer: str, storage: str = 'plain') -> bool:
 
 
 def resolve_optimizer(
-  config: CondenseConfig, network: Network
+  config: CondenseConfig, network: Network, std: Sequence[float] = _CIFAR10
 ) -> PixelOptimizer:
-  """Fills in what the config leaves open, by what was tested."""
+  """Fills in what the config leaves open, by what was tested.
+
+  Args:
+    config: of the optimiser, storage and sizes.
+    network: what embeds.
+    std: of each channel of the real images, by which they are normalised.
+  """
   tested = recommended(network.name, config.optimizer, config.storage)
   rate, smoothed = config.learning_rate, config.smoothing
   return PixelOptimizer(
     config.optimizer,
-    tested.rate(config.largest, config.momentum) if rate is None else rate,
+    tested.rate(config.largest, config.momentum, std) if rate is None else rate,
     config.momentum,
     tested.smoothing if smoothed is None else smoothed,
     tested.shares(config.sizes) if rate is None else (),

@@ -72,8 +72,9 @@ def _tested_settings(job: Job) -> Iterator[str]:
   where = f'{optimizer} and {name}'
   if storage != 'plain':
     where += f' and storage {storage}'
+  rate = known.rate(condense.largest, condense.momentum, job.split.train.std)
   resolved = {
-    'learning_rate': known.rate(condense.largest, condense.momentum),
+    'learning_rate': float(f'{rate:.3g}'),
     'smoothing': known.smoothing,
   }
   if not is_tested(name, optimizer, storage):

@@ -100,6 +100,13 @@ def test_the_rate_of_tiles_grows_with_the_images_of_a_class():
   assert rates == [2.0, 5.0, 25.0]
   # In the end, momentum makes steps twice as long.
   assert tiled(10, momentum=0.5).learning_rate == 2.5
+  # Pixels of MNIST, whose deviation is half as large again, move as far.
+  scaled = resolve_optimizer(
+    CondenseConfig(storage='tiles', factor=2, momentum=0.0),
+    named('convnet'),
+    std=(1.5 * 0.2009,),
+  )
+  assert scaled.learning_rate == pytest.approx(5 / 1.5**2, rel=1e-3)
   assert is_tested('convnet', 'sgd', 'tiles')
   assert not is_tested('resnet18', 'sgd', 'tiles')
 
