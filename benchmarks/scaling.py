@@ -5,8 +5,7 @@
 
 Every point runs in a process of its own, on random pixels: seconds per step,
 per class, to compile, and the process's peak memory. On a CPU, devices share
-the cores, so that several of them show what dealing costs and no more. The plot
-needs `pip install -e '.[bench]'`.
+the cores, so that several of them show what dealing costs and no more.
 """
 
 import json

@@ -85,10 +85,10 @@ class DataConfig(Section, prefix='data.'):
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig(Section, prefix='network.'):
-  """A network. `dm_jax.networks.make_network` checks name and image size.
+  """A network. `dm_jax.make_network` checks name and image size.
 
   Attributes:
-    name: see `dm_jax.networks.names`.
+    name: see `dm_jax.networks.registry.names`.
     width: channels of the ConvNet. Every other network's channels scale with
       it, and 128 gives the original's.
     depth: layers of the ConvNet; other networks have a fixed depth.
@@ -356,7 +356,7 @@ class EvalConfig(Section, prefix='evaluate.'):
       out of the protocol's augmentation.
     network: changes to the condensing network.
     pool: networks to evaluate, joined by commas: same (the one of `network`),
-      a pool's name (`dm_jax.networks.POOLS`), or a network's name, which may be
+      a pool's name (`networks.labels.POOLS`), or a network's name, which may be
       followed by changes, as in convnet,vgg11:norm=batch.
     baselines: what the same number of real images is chosen by, to train on
       them, too; joined by commas, of `SELECTIONS`, or none. Those of random
