@@ -26,6 +26,7 @@ class Data:
 
   Attributes:
     name: of the set, or of where it is from, e.g. folder.
+    place: the last part of the folder's or file's name where `name` is such.
     classes: C.
     class_names: of each class.
     train_images: without those that are held out.
@@ -37,6 +38,7 @@ class Data:
   """
 
   name: str | None = None
+  place: str | None = None
   classes: int | None = None
   class_names: tuple[str, ...] = ()
   train_images: int | None = None

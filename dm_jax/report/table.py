@@ -141,7 +141,7 @@ def to_rows(
 
 def data_name(results: Results) -> str:
   """Returns the name of the run's images, for a title."""
-  return results.data.name or 'Images'
+  return results.data.place or results.data.name or 'Images'
 
 
 def shown(value: Any, show: Callable[[Any], str]) -> str:

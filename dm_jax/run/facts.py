@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import dataclasses
 import os
+from pathlib import Path
 import resource
 import sys
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import jax
 
 from dm_jax.config.fields import differences
-from dm_jax.config.sections import NetworkConfig
+from dm_jax.config.sections import DataConfig, NetworkConfig
 from dm_jax.errors import InputError
 from dm_jax.matching.optimizer import is_tested, recommended
 from dm_jax.networks.labels import label
@@ -99,6 +100,14 @@ def _tested_settings(job: Job) -> Iterator[str]:
       )
 
 
+def _place(data: DataConfig) -> str | None:
+  """The name of one's own folder or file of images."""
+  if data.name not in ('folder', 'npz') or not data.dir:
+    return None
+  path = Path(data.dir).expanduser().resolve()
+  return path.stem if data.name == 'npz' else path.name
+
+
 def _condensing_network(job: Job) -> str | None:
   """The label of the network that the set was made with, if it is known."""
   if job.synthetic is None:
@@ -144,6 +153,7 @@ def facts(job: Job) -> dict[str, Any]:
     'condensing_network': _condensing_network(job),
     'data': Data(
       name=job.config.data.name,
+      place=_place(job.config.data),
       classes=train.classes,
       class_names=tuple(train.class_names),
       train_images=int(job.split.train.counts.sum()),

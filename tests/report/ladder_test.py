@@ -120,6 +120,12 @@ def test_baselines_come_first_and_each_rung_has_a_row():
   assert 'cifar10, 10 images per class' in table.title
 
 
+def test_images_of_one_s_own_are_called_by_their_folder():
+  data = {'name': 'folder', 'place': 'my_photos'}
+  rung = Rung('dm', '', results(entry('dm', 0.4), data=data))
+  assert ladder_table([rung]).title.startswith('my_photos, 10 images')
+
+
 def test_other_baselines_follow_their_rung_and_the_pool_is_told_once():
   table = ladder_table([DM, TILES, TEACHER])
   assert [row[:2] for row in table.rows[-2:]] == [
