@@ -26,7 +26,6 @@ class Data:
 
   Attributes:
     name: of the set, or of where it is from, e.g. folder.
-    place: the last part of the folder's or file's name where `name` is such.
     classes: C.
     class_names: of each class.
     train_images: without those that are held out.
@@ -35,10 +34,10 @@ class Data:
     image_shape: (H, W, D).
     mean: per-channel mean, in unit range.
     std: per-channel deviation.
+    place: the last part of the folder's or file's name where `name` is such.
   """
 
   name: str | None = None
-  place: str | None = None
   classes: int | None = None
   class_names: tuple[str, ...] = ()
   train_images: int | None = None
@@ -47,6 +46,7 @@ class Data:
   image_shape: tuple[int, ...] = ()
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
+  place: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
