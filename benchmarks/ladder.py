@@ -15,7 +15,6 @@ ladder.png, ladder.svg and ladder.html in the folder, made of the records alone.
 --record=FILE is ladder.json without places on this machine, to be kept.
 """
 
-import dataclasses
 import functools
 from pathlib import Path
 import shlex
@@ -73,21 +72,16 @@ def write_table() -> None:
   folder = Path(_WORKDIR.value)
   read = functools.partial(Rung.read, folder)
   rungs = [read(name, rung.adds) for name, rung in ladder.RUNGS.items()]
-  found = [rung for rung in rungs if rung]
-  table, paths = write(found, folder)
+  rungs = [rung for rung in rungs if rung]
+  table, paths = write(rungs, folder)
   print(table.as_text())
   if _RECORD.value:
-    kept = [
-      dataclasses.replace(
-        rung,
-        results=dataclasses.replace(
-          rung.results, command=portable_command(rung.results.command or '')
-        ),
-      )
-      for rung in found
-    ]
+    record = to_record(rungs)
+    for rung in record['rungs']:
+      results = rung['results']
+      results['command'] = portable_command(results['command'] or '')
     paths.append(Path(_RECORD.value))
-    write_json(paths[-1], to_record(kept))
+    write_json(paths[-1], record)
   for path in paths:
     print(f'written: {path}')
 

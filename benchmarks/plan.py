@@ -55,6 +55,8 @@ def run_cells(
     InputError: a run cannot be made, or its folder has another config.
     Interrupted: by a signal; the same call goes on where it was.
   """
+  if mode == 'condense':
+    cells = [cell for cell in cells if cell.synthetic is None]
   left = [cell for cell in cells if not is_finished(cell)]
   done = [cell for cell in cells if cell not in left]
   if done:
@@ -62,8 +64,6 @@ def run_cells(
   failed = []
   for number, cell in enumerate(left):
     say(f'{cell.name}; left: {_names(left[number + 1 :]) or "nothing more"}')
-    if cell.synthetic is not None and mode == 'condense':
-      continue
     try:
       run(
         cell.config,

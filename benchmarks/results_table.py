@@ -8,7 +8,9 @@ from typing import Any
 
 from benchmarks.portable import portable_command, portable_settings
 from dm_jax.files import read_json
-from dm_jax.report.rungs import Rung, run_record
+from dm_jax.records.json_values import encode
+from dm_jax.report.rungs import Rung
+from dm_jax.report.sizes import stored_bytes
 from dm_jax.report.table import Table, data_name, shown
 from dm_jax.words import format_bytes, format_seconds, network_name, plus_minus
 
@@ -33,9 +35,39 @@ def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
       'versions': dict(results.versions),
       'settings': portable_settings(read_json(folder / cell / 'config.json')),
     }
-    # A cell's own command stands for the one that ran several.
-    cells.append({**run_record(rung), **of_cell})
+    cells.append({**_run_record(rung), **of_cell})
   return {'plan': name, 'cells': cells}
+
+
+def _run_record(rung: Rung) -> dict[str, Any]:
+  """Returns what one run took and reached, as JSON holds it."""
+  results = rung.results
+  return {
+    'device': results.device,
+    'plan': encode(results.plan),
+    'condense_seconds': {
+      number: row.condense_seconds for number, row in results.condensing.items()
+    },
+    'compile_seconds': results.compile_seconds,
+    'evaluate_seconds': results.evaluate_seconds,
+    'pool_seconds': results.pool_seconds,
+    'evaluations': [
+      {
+        **encode(evaluation),
+        'bytes': stored_bytes(
+          results, evaluation.method, evaluation.images_per_class
+        ),
+      }
+      for evaluation in results.evaluations
+    ],
+    'validation': [
+      {
+        **encode(row),
+        'seconds': rung.seconds.get(str(row.set), {}).get(str(row.step)),
+      }
+      for row in results.validation
+    ],
+  }
 
 
 def _command(plan: str, cell: str, command: str) -> str:

@@ -62,6 +62,7 @@ class Rung(NamedTuple):
 # Their gradients at the start are so much shorter than the mean's: see
 # benchmarks/records/settings_cifar10_width_32.json.
 _MMD, _CHARACTERISTIC = 50, 90
+
 RUNGS = {
   'dm': Rung("the paper's method", on=''),
   'tiles': Rung(

@@ -10,7 +10,10 @@ four times as many images to train on.
 import math
 from typing import Any, NamedTuple
 
-_BATCH = 256  # Of the protocol dm.
+from dm_jax.config.protocols import PROTOCOLS
+from dm_jax.config.recipes import recipe
+from dm_jax.images.storage import get_storage
+
 COMMON = {
   'network.width': 32,
   'network.depth': 3,
@@ -38,7 +41,9 @@ class Planned(NamedTuple):
   judges: str = ''
 
 
-def _cells(config: str, classes: int, size: int, epochs: int, **recipe: Any):
+def _cells(
+  config: str, classes: int, size: int, epochs: int, *, dm: int, steps: int = 0
+):
   """Yields the cells of a data set and size.
 
   Args:
@@ -46,24 +51,29 @@ def _cells(config: str, classes: int, size: int, epochs: int, **recipe: Any):
     classes: of the data.
     size: stored images per class.
     epochs: of judging the recipe, and random images stored as its own.
-    recipe: `dm`, the steps of the paper's method that take as long as the
-      recipe does with its pool; and its own `steps`, if they are others.
+    dm: steps of the paper's method that take as long as the recipe does with
+      its pool.
+    steps: of the recipe; 0 leaves it its own.
   """
-  tiles = 9 if size < 50 else 4
-  images = classes * size
-  per_epoch = [math.ceil(n / _BATCH) for n in (images * tiles, images)]
+  short = recipe(
+    'trajectory_short', image_shape=(32, 32, 3), images_per_class=size
+  )
+  images, storage = classes * size, get_storage(short.condense.stored_as)
+  batch = PROTOCOLS['dm'].batch_size
+  per_epoch = [
+    math.ceil(n / batch) for n in (storage.trained_on(images), images)
+  ]
   whole = math.ceil((epochs + 1) * per_epoch[0] / per_epoch[1]) - 1
   files = max(epochs, whole // 2)  # They hold some three times as many images.
-  short, paper = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'
-  dm = {'condense.steps': recipe['dm']}
-  own = {'condense.steps': recipe['steps']} if 'steps' in recipe else {}
+  tiled, plain = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'
+  own = {'condense.steps': steps} if steps else {}
   real, as_files = {'method': 'random'}, {'method': 'random_jpeg'}
   for kind, says, argument, trained, sets in (
-    ('recipe', 'recipe trajectory_short', short, epochs, own),
-    ('dm', 'DM', paper, whole, dm),
-    ('tiles', 'random real, stored as the recipe does', short, epochs, real),
-    ('random', 'random real', paper, whole, real),
-    ('jpeg', 'random real, JPEG of as many bytes', paper, files, as_files),
+    ('recipe', 'recipe trajectory_short', tiled, epochs, own),
+    ('dm', 'DM', plain, whole, {'condense.steps': dm}),
+    ('tiles', 'random real, stored as the recipe does', tiled, epochs, real),
+    ('random', 'random real', plain, whole, real),
+    ('jpeg', 'random real, JPEG of as many bytes', plain, files, as_files),
   ):
     settings = {'evaluate.epochs': trained, **sets}
     yield f'{config}_{size}_{kind}', Planned(says, config, argument, settings)

@@ -57,7 +57,6 @@ def trajectory(
   not been measured, see `trajectory_short`.
   """
   del image_shape
-  nested = isinstance(images_per_class, tuple)
   return Recipe(
     CondenseConfig(
       images_per_class=images_per_class,
@@ -68,8 +67,7 @@ def trajectory(
       cross_entropy=_cross_entropy(_largest(images_per_class)),
       storage='tiles',
       factor=2 if _largest(images_per_class) >= _MANY else 3,
-      # Nested sets share what a step takes.
-      decoded_at_once=0 if nested else 200,
+      decoded_at_once=_at_once(images_per_class, 200),
       clamp=True,
     ),
     EmbedderConfig(
@@ -99,13 +97,12 @@ def trajectory_short(
   """
   long = trajectory(image_shape, images_per_class)
   largest = _largest(images_per_class)
-  nested = isinstance(images_per_class, tuple)
   return dataclasses.replace(
     long,
     condense=dataclasses.replace(
       long.condense,
       steps=1500 if largest < _FEW else 500,
-      decoded_at_once=40 if largest >= _MANY and not nested else 0,
+      decoded_at_once=_at_once(images_per_class, 40 if largest >= _MANY else 0),
     ),
     embedder=dataclasses.replace(long.embedder, networks=4),
     pretrain=PretrainConfig(epochs=4, batch_size=128, learning_rate=0.02),
@@ -120,6 +117,11 @@ def _cross_entropy(largest: int) -> float:
   if largest < _FEW:
     return 10.0
   return 0.5 if largest >= _MANY else 2.5
+
+
+def _at_once(images_per_class: int | tuple, most: int) -> int:
+  """Returns `most`; 0, all, for nested sets, which share what a step takes."""
+  return 0 if isinstance(images_per_class, tuple) else most
 
 
 def _largest(images_per_class: int | tuple) -> int:

@@ -77,9 +77,10 @@ class Tested(NamedTuple):
     Returns:
       (size, its rate / the largest set's) of all sets but the largest.
     """
+    if not self.per_image:
+      return ()
     whole = self.rate(sizes[-1])
-    shares = [(size, self.rate(size) / whole) for size in sizes[:-1]]
-    return tuple(shares) if self.per_image else ()
+    return tuple((size, self.rate(size) / whole) for size in sizes[:-1])
 
 
 # The paper's, for its ConvNet.

@@ -11,7 +11,6 @@ from dm_jax.files import read_json
 from dm_jax.records.json_values import decode, encode
 from dm_jax.records.metrics import read_metrics
 from dm_jax.records.results import FILE_NAME, Results, read_results
-from dm_jax.report.sizes import stored_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,38 +89,6 @@ def from_record(record: Mapping[str, Any]) -> list[Rung]:
     KeyError, TypeError, AttributeError: the record is of another kind.
   """
   return [decode(Rung, rung) for rung in record['rungs']]
-
-
-def run_record(rung: Rung) -> dict[str, Any]:
-  """Returns what one run took and reached, as JSON holds it."""
-  results = rung.results
-  return {
-    'command': results.command,
-    'device': results.device,
-    'plan': encode(results.plan),
-    'condense_seconds': {
-      number: row.condense_seconds for number, row in results.condensing.items()
-    },
-    'compile_seconds': results.compile_seconds,
-    'evaluate_seconds': results.evaluate_seconds,
-    'pool_seconds': results.pool_seconds,
-    'evaluations': [
-      {
-        **encode(evaluation),
-        'bytes': stored_bytes(
-          results, evaluation.method, evaluation.images_per_class
-        ),
-      }
-      for evaluation in results.evaluations
-    ],
-    'validation': [
-      {
-        **encode(row),
-        'seconds': rung.seconds.get(str(row.set), {}).get(str(row.step)),
-      }
-      for row in results.validation
-    ],
-  }
 
 
 def pool_seconds(rungs: Sequence[Rung]) -> float | None:

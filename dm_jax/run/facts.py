@@ -13,7 +13,7 @@ import jax
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import DataConfig, NetworkConfig
 from dm_jax.errors import InputError
-from dm_jax.matching.optimizer import is_tested, recommended
+from dm_jax.matching.optimizer import is_tested, resolve_optimizer
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import unused_fields
 from dm_jax.records.results import Data
@@ -69,14 +69,14 @@ def _tested_settings(job: Job) -> Iterator[str]:
   name = job.config.network.name
   condense = job.config.condense
   optimizer, storage = condense.optimizer, condense.storage
-  known = recommended(name, optimizer, storage)
   where = f'{optimizer} and {name}'
   if storage != 'plain':
     where += f' and storage {storage}'
-  rate = known.rate(condense.largest, condense.momentum, job.split.train.std)
+  left_open = dataclasses.replace(condense, learning_rate=None, smoothing=None)
+  found = resolve_optimizer(left_open, job.network, job.split.train.std)
   resolved = {
-    'learning_rate': float(f'{rate:.3g}'),
-    'smoothing': known.smoothing,
+    'learning_rate': float(f'{found.learning_rate:.3g}'),
+    'smoothing': found.smoothing,
   }
   if not is_tested(name, optimizer, storage):
     if condense.learning_rate is None:

@@ -10,8 +10,8 @@ import re
 from dm_jax.config.fields import differences
 from dm_jax.errors import InputError
 from dm_jax.files import read_json, write_json
-from dm_jax.records.results import FILE_NAME
-from dm_jax.run.config import APPLICATIONS, RunConfig
+from dm_jax.records.results import read_results
+from dm_jax.run.config import RunConfig
 from dm_jax.types import Json
 
 _UNWRITABLE = (
@@ -129,6 +129,7 @@ def _is_judged(path: Path) -> bool:
 
   Until then, how that is done may change: sets are made without it.
   """
-  found = read_json(path / FILE_NAME)
-  kept = ('evaluations', 'validation', *APPLICATIONS)
-  return any(found.get(name) for name in kept)
+  found = read_results(path)
+  return any(
+    (found.evaluations, found.validation, found.continual, found.search)
+  )
