@@ -25,7 +25,7 @@ from benchmarks.results_table import make_record, make_table
 from benchmarks.start import start
 from configs import cifar10
 from dm_jax.errors import InputError, choose
-from dm_jax.files import write_atomically, write_json
+from dm_jax.files import full_path, write_atomically, write_json
 from dm_jax.run.command import exit_in_one_line
 from dm_jax.run.config import RunConfig
 
@@ -86,7 +86,7 @@ def write_table(plan: Any, folder: Path) -> None:
   if not record['cells']:
     print(f'no cell in {folder} has been judged yet')
     return
-  path = Path(_RECORD.value or folder / f'{_PLAN.value}.json')
+  path = full_path(_RECORD.value or folder / f'{_PLAN.value}.json')
   write_json(path, record)
   table = make_table(record)
   text = f'{table.as_markdown()}\n'.encode()
@@ -98,7 +98,7 @@ def main(_: list[str]) -> None:
   failed: list[str] = []
   with exit_in_one_line(InputError, OSError):
     plan = importlib.import_module(f'configs.results.{_PLAN.value}')
-    folder = Path(_WORKDIR.value)
+    folder = full_path(_WORKDIR.value, '--workdir')
     if _WHAT.value == 'run':
       names = _CELLS.value or [*plan.CELLS]
       for name in names:

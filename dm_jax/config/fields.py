@@ -8,6 +8,7 @@ import typing
 from typing import Any, ClassVar
 
 from dm_jax.errors import InputError, choose
+from dm_jax.files import full_path
 from dm_jax.types import Json
 
 
@@ -24,6 +25,7 @@ class Rule:
     changes_result: False where it decides on speed, memory, places or output
       alone, so that a run may resume with another value. Results may then
       differ by the rounding of another order of summation.
+    is_path: whether it names a file or folder; it is kept as `full_path`.
   """
 
   at_least: float | None = None
@@ -32,6 +34,7 @@ class Rule:
   above: float | None = None
   choices: tuple[str, ...] = ()
   changes_result: bool = True
+  is_path: bool = False
 
   def check(self, name: str, value: Any) -> None:
     """Raises InputError for a value out of range. NaN is in none."""
@@ -76,10 +79,12 @@ class Section:
       if dataclasses.is_dataclass(hint):
         continue
       name = self.prefix + field.name
-      value = _typed(name, getattr(self, field.name), hint)
+      value, rule = _typed(name, getattr(self, field.name), hint), _rule(field)
+      if value is not None and rule.is_path:
+        value = str(full_path(value, name))
       object.__setattr__(self, field.name, value)
       if value is not None:
-        _rule(field).check(name, value)
+        rule.check(name, value)
 
 
 def build(cls: Any, values: Json) -> Any:

@@ -100,9 +100,11 @@ def make_algorithm(
 
   def step(state: CondenseState, problem: Problem):
     downhill, compared = gradient(state, problem)
-    updates, opt_state = jax.vmap(tx.update)(
-      downhill, state.optimizer, state.images
-    )
+    # Optax's Adam mixes types, which a caller may have forbidden.
+    with jax.numpy_dtype_promotion('standard'):
+      updates, opt_state = jax.vmap(tx.update)(
+        downhill, state.optimizer, state.images
+      )
     images = cast(Array, optax.apply_updates(state.images, updates))
     if objective.clamp:
       images = clip(images, problem.data.mean, problem.data.std)
