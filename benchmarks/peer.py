@@ -311,7 +311,9 @@ def main(argv: list[str]) -> None:
     ratio = figures['ratio']
     print(f'| {what} | {ours:.4g} | {theirs:.4g} | {ratio:.2f} |', flush=True)
   if _RECORD.value:
-    full_path(_RECORD.value, '--record').write_text(json.dumps(record, indent=2) + '\n')
+    full_path(_RECORD.value, '--record').write_text(
+      json.dumps(record, indent=2) + '\n'
+    )
 
 
 if __name__ == '__main__':

@@ -12,6 +12,15 @@ from dm_jax.errors import InputError
 from dm_jax.types import AnyKey, Key
 
 _SEEDS = 2**32
+# What helps who gives images where a synthetic set is meant.
+HOW_TO_LOAD = (
+  'give what condense or select returned, or dm_jax.SyntheticSet.load(FILE)'
+)
+# What helps who gives arrays where images grouped by class are meant.
+GROUPED = (
+  'write dm_jax.ClassData.from_arrays(images, labels), or dataset.train of'
+  ' dm_jax.load_data'
+)
 
 
 def as_key(key: AnyKey) -> Key:
@@ -38,7 +47,7 @@ def as_key(key: AnyKey) -> Key:
   )
 
 
-def _from_array(key: jax.Array | np.ndarray) -> Key | None:
+def _from_array(key: Any) -> Key | None:
   """Returns the key that an array is; None if it is none."""
   typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
   raw = key.dtype == np.uint32 and key.shape[-1:] in ((2,), (4,))
@@ -58,15 +67,17 @@ def _from_array(key: jax.Array | np.ndarray) -> Key | None:
   return jax.random.wrap_key_data(key, impl=names[key.shape[0]])
 
 
-def refuse_traced(what: str, *values: Any) -> None:
+def refuse_traced(what: str, *values: Any, inside_jit: bool = False) -> None:
   """Raises InputError where JAX traces the call, or any of its arguments.
 
   Args:
     what: is called, e.g. condense.
     *values: pytrees that it needs the values of.
+    inside_jit: whether it may be called there, if it knows these values.
   """
   # In a call that jit traces, a constant is a tracer, too.
-  leaves = jax.tree.leaves((*values, jnp.zeros((), jnp.float32)))
+  probe = () if inside_jit else jnp.zeros((), jnp.float32)
+  leaves = jax.tree.leaves((values, probe))
   if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
     raise InputError(
       f'{what} cannot be called inside jit, vmap, grad or another'
@@ -106,4 +117,5 @@ def describe(value: Any) -> str:
     return repr(value)
   if isinstance(value, str):
     return repr(value if len(value) <= 40 else value[:39] + '…')
-  return f'a {type(value).__name__}'
+  name = type(value).__name__
+  return f'{"an" if name[:1].lower() in "aeiou" else "a"} {name}'

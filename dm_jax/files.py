@@ -41,7 +41,8 @@ def full_path(path: str | os.PathLike[str], what: str = 'a path') -> Path:
     return Path(text).expanduser().absolute()
   except RuntimeError as error:
     raise InputError(
-      f'{what} {text} names the home folder of nobody here: write its whole path'
+      f'{what} {text} names the home folder of nobody here: write the whole'
+      ' path'
     ) from error
 
 
