@@ -81,7 +81,7 @@ class Section:
       name = self.prefix + field.name
       value, rule = _typed(name, getattr(self, field.name), hint), _rule(field)
       if value is not None and rule.is_path:
-        value = str(full_path(value, name))
+        value = str(full_path(value, name, setting=name))
       object.__setattr__(self, field.name, value)
       if value is not None:
         rule.check(name, value)
