@@ -219,7 +219,10 @@ def test_no_public_function_answers_by_a_traceback(name, changes):
     (lambda: dm_jax.register_network('mine', None), 'factory'),
     (lambda: dm_jax.compare_rankings([1], {}), 'a ranking must be a dict'),
     (lambda: dm_jax.keep_fitting(None, (8, 8, 1), 2), 'networks must be'),
-    (lambda: dm_jax.select(IMAGES, LABELS, images_per_class=(1, 2), key=0), 'one'),
+    (
+      lambda: dm_jax.select(IMAGES, LABELS, images_per_class=(1, 2), key=0),
+      'one',
+    ),
   ],
 )
 def test_other_arguments_are_refused_in_one_line(call, message):

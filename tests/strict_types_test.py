@@ -136,7 +136,9 @@ def test_an_epoch_of_training(changes):
 
 
 def test_a_set_is_made_and_judged():
-  network = dm_jax.make_network('mlp', image_shape=(8, 8, 3), classes=2, width=4)
+  network = dm_jax.make_network(
+    'mlp', image_shape=(8, 8, 3), classes=2, width=4
+  )
   config = dm_jax.CondenseConfig(
     images_per_class=1, steps=1, batch_real=2, augment='none'
   )

@@ -114,7 +114,9 @@ def test_sets_and_results_of_a_thousand_classes_print_in_a_few_lines():
     np.zeros((1000, 8, 8, 1), np.float32), range(1000), (0.5,), (0.2,), names
   )
   assert repr(made).startswith('SyntheticSet(stored=float32[1000, 8, 8, 1], ')
-  assert "class_names=('class 0', 'class 1', 'class 2', … 1,000 in" in repr(made)
+  assert "class_names=('class 0', 'class 1', 'class 2', … 1,000 in" in repr(
+    made
+  )
   assert len(repr(made)) < 400
   result = EvalResult((0.5, 0.75), ((1,) * 1000,) * 2)
   assert repr(result) == 'EvalResult(mean=0.625, std=0.125, networks=2)'

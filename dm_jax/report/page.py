@@ -85,7 +85,10 @@ def write_report(
     ),
     _facts(results),
     _section('Every set and network', _evaluations(results)),
-    _section(_images_title(results), grids(workdir / 'images', config, results.data.classes)),
+    _section(
+      _images_title(results),
+      grids(workdir / 'images', config, results.data.classes),
+    ),
     _section('Loss', loss_section(read_metrics(workdir), results)),
     _section('Accuracy on validation images', validation_section(results)),
     _section('The run', run_tables(results)),

@@ -67,10 +67,11 @@ def _whole_config(value: str) -> str:
     raise InputError(_NO_CONFIG)
   path = full_path(name, '--config')
   if not path.is_file():
-    looked = '' if path == Path(name) else f' in {Path.cwd()}'
+    relative = not Path(name).expanduser().is_absolute()
+    looked = f'{name} in {Path.cwd()}' if relative else path
     raise InputError(
-      f'--config: no file {name}{looked}: start the command in the folder that'
-      ' has it, or give its whole path'
+      f'--config: no file {looked}: give its whole path, or start the command in'
+      ' the folder that its path begins in'
     )
   return ':'.join((str(path), *argument))
 

@@ -271,9 +271,9 @@ def _probabilities(targets: Array, count: int, classes: int) -> Array:
       f' [{count}, {classes}], got {targets.dtype} {list(shape)}: give one of'
       ' these as targets, or set cutmix to 0'
     )
-  return targets if len(shape) == 2 else jax.nn.one_hot(
-    targets, classes, dtype=jnp.float32
-  )
+  if len(shape) == 2:
+    return targets
+  return jax.nn.one_hot(targets, classes, dtype=jnp.float32)
 
 
 def update(

@@ -1,11 +1,14 @@
 import dataclasses
 import json
+import pathlib
 
+import numpy as np
 import pytest
 
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import (
   CondenseConfig,
+  DataConfig,
   EvalConfig,
   NetworkChoice,
   NetworkConfig,
@@ -431,3 +434,19 @@ def test_baselines_are_names():
     'herding',
   )
   assert EvalConfig(baselines='none').selections == ()
+
+
+def test_numbers_of_numpy_and_paths_are_taken():
+  config = CondenseConfig(
+    images_per_class=np.int64(5), momentum=np.float32(0.5)
+  )
+  assert (config.images_per_class, config.momentum) == (5, 0.5)
+  assert type(config.images_per_class) is int
+  assert type(config.momentum) is float
+  assert DataConfig(dir=pathlib.Path('/a/b')).dir == '/a/b'
+
+
+def test_an_array_in_the_place_of_a_setting_is_refused_in_one_line():
+  with pytest.raises(InputError, match=r'got int64\[3, 2\]$') as error:
+    CondenseConfig(images_per_class=np.ones((3, 2), np.int64))
+  assert '\n' not in str(error.value)

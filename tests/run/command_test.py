@@ -47,7 +47,7 @@ def test_a_config_file_gets_its_whole_path(here, arguments, before):
   [
     (['--config=configs/digits.py'], 'no file configs/digits.py in {here}: '),
     (['--config', 'digits.py:ipc=1'], 'no file digits.py in {here}: '),
-    (['--config=~/x.py'], 'no file ~/x.py in {here}: '),
+    (['--config=~/x.py'], 'no file {here}/x.py: '),
     (['--config=/x/y.py'], 'no file /x/y.py: '),
     (['--config=..'], 'no file .. in {here}: '),
     (['--config='], 'give --config=FILE'),
