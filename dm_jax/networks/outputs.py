@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from dm_jax.errors import InputError, first_line
 from dm_jax.types import Batch, ImageShape, Network, Outputs
 
-
 _LINK = re.compile(r' \(https?:\S*\)')  # Flax ends messages in one.
 
 

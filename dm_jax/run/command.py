@@ -70,8 +70,8 @@ def _whole_config(value: str) -> str:
     relative = not Path(name).expanduser().is_absolute()
     looked = f'{name} in {Path.cwd()}' if relative else path
     raise InputError(
-      f'--config: no file {looked}: give its whole path, or start the command in'
-      ' the folder that its path begins in'
+      f'--config: no file {looked}: give its whole path, or start the command'
+      ' in the folder that its path begins in'
     )
   return ':'.join((str(path), *argument))
 
