@@ -121,7 +121,7 @@ def _short_array(array: Any) -> str:
   try:
     if array.shape == ():
       return short_repr(array.item())
-  except (TypeError, AttributeError):  # A tracer, or a key.
+  except (TypeError, NotImplementedError):  # A tracer, or a key.
     pass
   return f'{array.dtype}{list(array.shape)}'
 

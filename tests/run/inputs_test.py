@@ -14,7 +14,7 @@ def describe(
   images=TRAIN, labels=LABELS, test=(0, 1, 1), names=NAMES, synthetic=None
 ):
   """What a run of a few images keeps."""
-  test_images = np.zeros((len(test), 8, 8, 1), np.uint8)
+  test_images = np.zeros((len(test), *images.shape[1:]), np.uint8)
   dataset = Dataset.from_arrays(
     images, labels, test_images, test, class_names=names
   )
@@ -90,7 +90,11 @@ def test_a_workdir_of_an_earlier_version_has_digests_alone():
 def test_another_synthetic_set_is_told_in_words():
   sets = [
     SyntheticSet.from_images(
-      np.full((2, 8, 8, 1), level, np.float32), [0, 1], (0.5,), (0.2,), NAMES
+      np.full((2, 8, 8, 1), level, np.float32),
+      np.arange(2),
+      (0.5,),
+      (0.2,),
+      NAMES,
     )
     for level in (0, 1)
   ]

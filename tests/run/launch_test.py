@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pathlib
 import re
 import subprocess
 import sys
@@ -399,7 +400,7 @@ def test_fields_without_a_value_can_be_set(read_config):
   training = config.evaluate.training
   assert (training.batch_size, training.cutmix) == (32, 0.25)
   assert (training.augment, training.schedule) == ('flip+color', 'thirds')
-  assert config.data.dir == 'there'
+  assert config.data.dir == str(pathlib.Path('there').absolute())
   assert config.data.resize == 16
   assert config.evaluation_network.width == 8
   assert config.evaluation_network.norm == 'batch'
