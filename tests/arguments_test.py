@@ -79,8 +79,11 @@ def call(values):
   ],
 )
 def test_a_call_inside_a_transformation_is_refused(transformed):
-  with pytest.raises(InputError, match=r'^condense .* dm_jax\.make_step$'):
+  with pytest.raises(
+    InputError, match=r'^condense .* dm_jax\.make_step'
+  ) as error:
     transformed(jnp.ones(2))
+  assert '\n' not in str(error.value)
 
 
 def test_a_call_outside_is_not():
