@@ -8,7 +8,7 @@ The plans stand in configs/results/. Each cell has its own folder; what is
 finished is skipped, and the same command goes on after a stop. Settings given
 by flags hold for the cells of this call. Then, or by --what=table at any time,
 all that the folders hold so far is written to --record, and from that alone the
-table beside it.
+table beside it. Cells that --record holds and the folders do not stay in it.
 """
 
 import importlib
@@ -25,7 +25,7 @@ from benchmarks.results_table import make_record, make_table
 from benchmarks.start import start
 from configs import cifar10
 from dm_jax.errors import InputError, choose
-from dm_jax.files import full_path, write_atomically, write_json
+from dm_jax.files import full_path, read_json, write_atomically, write_json
 from dm_jax.run.command import exit_in_one_line
 from dm_jax.run.config import RunConfig
 
@@ -82,11 +82,11 @@ def make_cell(name: str, plan: Any, folder: Path) -> Cell:
 
 def write_table(plan: Any, folder: Path) -> None:
   """Writes the record of all cells that have been judged, and its table."""
-  record = make_record(plan, _PLAN.value, folder)
+  path = full_path(_RECORD.value or folder / f'{_PLAN.value}.json')
+  record = make_record(plan, _PLAN.value, folder, read_json(path))
   if not record['cells']:
     print(f'no cell in {folder} has been judged yet')
     return
-  path = full_path(_RECORD.value or folder / f'{_PLAN.value}.json')
   write_json(path, record)
   table = make_table(record)
   text = f'{table.as_markdown()}\n'.encode()

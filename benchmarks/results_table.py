@@ -15,8 +15,28 @@ from dm_jax.report.table import Table, data_name, shown
 from dm_jax.words import format_bytes, format_seconds, network_name, plus_minus
 
 
-def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
-  """Returns what the folders of a plan's cells hold that have been judged."""
+def make_record(
+  plan: Any, name: str, folder: Path, before: dict[str, Any] | None = None
+) -> dict[str, Any]:
+  """Returns what is known of a plan's cells, in the plan's order.
+
+  Args:
+    plan: a module of configs/results/.
+    name: of the plan.
+    folder: of the cells' folders; those that have been judged are read.
+    before: a record that has the other cells, as they were run in another
+      folder or on another machine.
+  """
+  known = {cell['name']: cell for cell in (before or {}).get('cells', ())}
+  known |= {cell['name']: cell for cell in _read_cells(plan, name, folder)}
+  return {
+    'plan': name,
+    'cells': [known[cell] for cell in plan.CELLS if cell in known],
+  }
+
+
+def _read_cells(plan: Any, name: str, folder: Path) -> list[dict[str, Any]]:
+  """Returns the cells that have been judged in a folder."""
   cells = []
   for cell, planned in plan.CELLS.items():
     rung = Rung.read(folder, cell, '')
@@ -36,7 +56,7 @@ def make_record(plan: Any, name: str, folder: Path) -> dict[str, Any]:
       'settings': portable_settings(read_json(folder / cell / 'config.json')),
     }
     cells.append({**_run_record(rung), **of_cell})
-  return {'plan': name, 'cells': cells}
+  return cells
 
 
 def _run_record(rung: Rung) -> dict[str, Any]:

@@ -260,6 +260,10 @@ class Bench:
     )
     self.folder, self.name = folder, data.name
 
+  def pool_folder(self, epochs: int) -> Path:
+    """Returns where trainings of so many epochs are kept."""
+    return self.folder / f'pool_{epochs}'
+
   def pool(self, config: EmbedderConfig, epochs: int):
     """Returns the snapshots of trainings."""
     return make_pool(
@@ -269,7 +273,7 @@ class Bench:
       self.split.labels,
       config,
       dataclasses.replace(PRETRAIN, epochs=epochs),
-      self.folder / f'pool_{epochs}',
+      self.pool_folder(epochs),
       jax.random.key(_POOL_KEY),
       fingerprint=self.name,
     )
@@ -290,7 +294,7 @@ class Bench:
         pool.variables,
         embedder,
         jax.random.key(_TARGETS_KEY),
-        self.folder / f'pool_{arrangement.trainings}',
+        self.pool_folder(arrangement.trainings),
         fingerprint=self.name,
       )
     states = {}

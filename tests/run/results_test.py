@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from benchmarks.portable import portable_command, portable_settings
-from benchmarks.results_table import make_table
+from benchmarks.results_table import make_record, make_table
 from dm_jax.run.config import RunConfig
 
 CELLS = 'cifar10_1_tiles', 'cifar10_1_random'
@@ -93,6 +93,16 @@ def test_a_cell_judges_the_set_of_another_by_other_networks(command, tmp_path):
   kinds = [e['network'].split(':')[0] for e in cell['evaluations']]
   assert kinds == ['mlp', 'convnet']
   assert not (tmp_path / 'results/cifar10_10_dm_across/synthetic.npz').exists()
+
+
+def test_a_record_keeps_what_was_run_in_other_folders(tmp_path):
+  plan = importlib.import_module('configs.results.recipe')
+  before = {'cells': [{'name': 'mnist_1_dm'}, {'name': 'cifar10_1_dm'}]}
+  made = make_record(plan, 'recipe', tmp_path, before)
+  assert [cell['name'] for cell in made['cells']] == [
+    'cifar10_1_dm',
+    'mnist_1_dm',
+  ]
 
 
 def test_every_cell_of_the_plan_is_a_run():
