@@ -3,10 +3,23 @@
 python launch.py --config=configs/digits.py
 """
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+import os
+import signal
+import sys
 
-from dm_jax.run import command
+
+def _stop(number: int, _) -> None:
+  print('stopped before anything was done', file=sys.stderr)
+  os._exit(128 + number)
+
+
+if __name__ == '__main__':  # The imports take a second or more.
+  signal.signal(signal.SIGINT, _stop)
+
+from absl import app, flags, logging  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+
+from dm_jax.run import command  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -40,7 +53,7 @@ _PROCESS = flags.DEFINE_integer('process', -1, 'The number of this one.')
 def _parse(argv: list[str]) -> list[str]:
   # A config file is a program: any kind of error may come.
   with command.exit_in_one_line(Exception):
-    rest = flags.FLAGS(argv)
+    rest = flags.FLAGS(command.find_config(argv))
     command.check_arguments(rest, _MODE.value, _CONFIG.present)
     if _CONFIG.present:
       _CONFIG.value.lock()  # A file that could not be read says so here.
@@ -62,5 +75,7 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   flags.FLAGS.verbosity = logging.WARNING  # Orbax tells of every file.
-  app.run(main, flags_parser=_parse)
+  with command.exit_in_one_line():
+    app.run(main, flags_parser=_parse)

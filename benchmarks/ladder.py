@@ -16,7 +16,6 @@ ladder.png, ladder.svg and ladder.html in the folder, made of the records alone.
 """
 
 import functools
-from pathlib import Path
 import shlex
 import sys
 
@@ -28,7 +27,7 @@ from benchmarks.portable import portable_command
 from benchmarks.start import start
 from configs import ladder
 from dm_jax.errors import InputError, choose
-from dm_jax.files import write_json
+from dm_jax.files import full_path, write_json
 from dm_jax.report.ladder import write
 from dm_jax.report.rungs import Rung, to_record
 from dm_jax.run.command import exit_in_one_line
@@ -58,7 +57,7 @@ def make_cell(name: str, changes: dict) -> Cell:
   Raises:
     InputError: one cannot be.
   """
-  folder = Path(_WORKDIR.value)
+  folder = full_path(_WORKDIR.value, '--workdir')
   config = ladder.get_config(
     f'rung={name}:ipc={_IPC.value}:data={_DATA.value}:recipe={_RECIPE.value}'
   )
@@ -69,7 +68,7 @@ def make_cell(name: str, changes: dict) -> Cell:
 
 def write_table() -> None:
   """Writes the table of all rungs that have records."""
-  folder = Path(_WORKDIR.value)
+  folder = full_path(_WORKDIR.value, '--workdir')
   read = functools.partial(Rung.read, folder)
   rungs = [read(name, rung.adds) for name, rung in ladder.RUNGS.items()]
   rungs = [rung for rung in rungs if rung]
@@ -80,7 +79,7 @@ def write_table() -> None:
     for rung in record['rungs']:
       results = rung['results']
       results['command'] = portable_command(results['command'] or '')
-    paths.append(Path(_RECORD.value))
+    paths.append(full_path(_RECORD.value, '--record'))
     write_json(paths[-1], record)
   for path in paths:
     print(f'written: {path}')

@@ -8,7 +8,7 @@ memory, what it had to hold, and how long the devices waited for images. A set
 of one's own gets such a file by `data.cache`.
 """
 
-import os
+from pathlib import Path
 import threading
 import time
 
@@ -20,6 +20,7 @@ from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
+from dm_jax.files import full_path
 from dm_jax.networks.registry import make_network
 
 _FILE = flags.DEFINE_string('file', None, 'An .npy file, made if need be.')
@@ -33,7 +34,7 @@ _STEPS = flags.DEFINE_integer('steps', 4, 'Of condensing.')
 _PAUSE = 0.2  # Seconds between two looks at the memory.
 
 
-def make_file(path: str, shape: tuple[int, ...]) -> None:
+def make_file(path: Path, shape: tuple[int, ...]) -> None:
   """Fills a file with random pixels, class by class."""
   images = np.lib.format.open_memmap(path, 'w+', np.uint8, shape)
   draw = np.random.default_rng(0)
@@ -96,8 +97,8 @@ def condense(data: ClassData) -> list[loop.Metrics]:
 def main(argv: list[str]) -> None:
   del argv
   shape = tuple(map(int, _SHAPE.value or []))
-  path = _FILE.value or ''
-  if not os.path.exists(path):
+  path = full_path(_FILE.value or '', '--file')
+  if not path.exists():
     make_file(path, shape)
   images = np.load(path, mmap_mode='r')
   data = ClassData(

@@ -23,7 +23,6 @@ import functools
 import json
 import math
 import os
-from pathlib import Path
 import statistics
 import sys
 import time
@@ -41,6 +40,7 @@ import dm_jax
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.errors import choose
+from dm_jax.files import full_path
 from dm_jax.images.normalise import normalise
 from dm_jax.matching.optimizer import resolve_optimizer
 from dm_jax.run.facts import describe_machine
@@ -311,7 +311,9 @@ def main(argv: list[str]) -> None:
     ratio = figures['ratio']
     print(f'| {what} | {ours:.4g} | {theirs:.4g} | {ratio:.2f} |', flush=True)
   if _RECORD.value:
-    Path(_RECORD.value).write_text(json.dumps(record, indent=2) + '\n')
+    full_path(_RECORD.value, '--record').write_text(
+      json.dumps(record, indent=2) + '\n'
+    )
 
 
 if __name__ == '__main__':

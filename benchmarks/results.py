@@ -25,7 +25,7 @@ from benchmarks.results_table import make_record, make_table
 from benchmarks.start import start
 from configs import cifar10
 from dm_jax.errors import InputError, choose
-from dm_jax.files import read_json, write_atomically, write_json
+from dm_jax.files import full_path, read_json, write_atomically, write_json
 from dm_jax.run.command import exit_in_one_line
 from dm_jax.run.config import RunConfig
 
@@ -82,7 +82,7 @@ def make_cell(name: str, plan: Any, folder: Path) -> Cell:
 
 def write_table(plan: Any, folder: Path) -> None:
   """Writes the record of all cells that have been judged, and its table."""
-  path = Path(_RECORD.value or folder / f'{_PLAN.value}.json')
+  path = full_path(_RECORD.value or folder / f'{_PLAN.value}.json')
   record = make_record(plan, _PLAN.value, folder, read_json(path))
   if not record['cells']:
     print(f'no cell in {folder} has been judged yet')
@@ -98,7 +98,7 @@ def main(_: list[str]) -> None:
   failed: list[str] = []
   with exit_in_one_line(InputError, OSError):
     plan = importlib.import_module(f'configs.results.{_PLAN.value}')
-    folder = Path(_WORKDIR.value)
+    folder = full_path(_WORKDIR.value, '--workdir')
     if _WHAT.value == 'run':
       names = _CELLS.value or [*plan.CELLS]
       for name in names:

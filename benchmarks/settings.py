@@ -41,7 +41,7 @@ from dm_jax.config.sections import (
 from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError
-from dm_jax.files import read_json, write_json
+from dm_jax.files import full_path, read_json, write_json
 from dm_jax.matching.state import make_problem
 from dm_jax.networks.registry import make_network
 from dm_jax.run.command import exit_in_one_line
@@ -375,12 +375,13 @@ def main(_: list[str]) -> None:
     if _IPC.value not in ARRANGEMENTS:
       raise InputError(f'ipc must be one of {[*ARRANGEMENTS]}')
     settings = _CONFIG.value.to_dict()
+    folder = full_path(_WORKDIR.value, '--workdir')
     bench = Bench(
       build(DataConfig, settings['data']),
       build(NetworkConfig, settings['network']),
-      Path(_WORKDIR.value),
+      folder,
     )
-    path = Path(_RECORD.value or Path(_WORKDIR.value) / 'settings.json')
+    path = full_path(_RECORD.value or folder / 'settings.json')
     record = read_json(path) or {
       'command': shlex.join(['python', *sys.argv]),
       'device': jax.devices()[0].device_kind,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from dm_jax.run.command import exit_in_one_line
+from dm_jax.run.command import exit_in_one_line, find_config
 
 
 def start(main: Callable[[list[str]], None]) -> None:
@@ -16,4 +16,4 @@ def start(main: Callable[[list[str]], None]) -> None:
 def _parse(argv: list[str]) -> list[str]:
   # A config file is a program: any kind of error may come.
   with exit_in_one_line(Exception):
-    return flags.FLAGS(argv)
+    return flags.FLAGS(find_config(argv))

@@ -32,12 +32,22 @@ def _to_config_dict(settings) -> ConfigDict:
     hint = hints[field.name]
     if dataclasses.is_dataclass(value):
       value = _to_config_dict(value)
-    elif value is None:
-      # Typed, so that the command line can set it.
-      kind = typing.get_args(hint)[0]
-      value = config_dict.placeholder(kind)
+    else:
+      value = _settable(value, hint)
     result[field.name] = value
   return result
+
+
+def _settable(value, hint):
+  """Returns a value that knows its type, so that the command line can set it.
+
+  One that may be of several types is of any type here, which a flag's text is
+  read for as Python would read it: 10, 1,10 or [1,10]. `RunConfig` checks it.
+  """
+  kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+  if len(kinds) > 1:
+    return config_dict.FieldReference(value, field_type=object)
+  return config_dict.placeholder(kinds[0]) if value is None else value
 
 
 def set_augment(config: ConfigDict, operations: str) -> None:
@@ -62,8 +72,9 @@ def set_cell(
 
   Args:
     config: is changed.
-    argument: 'ipc=50'; 'ipc=1,10,50' for nested sets; 'recipe=trajectory'; or
-      both, joined by a colon. The recipe is the paper's where none is named.
+    argument: 'ipc=50'; 'ipc=1,10,50' for nested sets, which brackets may be
+      around; 'recipe=trajectory'; or both, joined by a colon. The recipe is
+      the paper's where none is named.
     image_shape: H, W, D, of the images.
     default: images per class where none are named; several are nested sets.
 
@@ -104,7 +115,8 @@ def differing(section) -> dict[str, typing.Any]:
 
 def _read_sizes(value: str) -> tuple[int, ...]:
   """Reads '50' or '1,10,50'."""
-  numbers = value.split(',')
+  bare = value[1:-1] if value[:1] + value[-1:] in ('()', '[]') else value
+  numbers = [number.strip() for number in bare.split(',')]
   if not all(n.isdecimal() and int(n) for n in numbers):
     raise InputError(
       f'ipc must be a whole number from 1 up, or several, got {value!r}'

@@ -28,6 +28,7 @@ def draw(
     1, and 0 for the surplus where the class has fewer images than that.
   """
   scores = jax.random.uniform(key, (capacity,), jnp.float32)
-  scores = jnp.where(jnp.arange(capacity) < count, scores, -1.0)
+  present = jnp.arange(capacity, dtype=jnp.int32) < count
+  scores = jnp.where(present, scores, -1.0)
   _, indices = lax.top_k(scores, min(size, capacity))
   return indices, (indices < count).astype(jnp.float32)

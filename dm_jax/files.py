@@ -23,6 +23,39 @@ UNREADABLE = (
 )
 
 
+def full_path(
+  path: str | os.PathLike[str],
+  what: str = 'a path',
+  *,
+  setting: str | None = None,
+) -> Path:
+  """Returns an absolute path, with the home folder in the place of `~`.
+
+  Args:
+    path: of a file or folder, which need not be there.
+    what: its name in messages, e.g. --workdir.
+    setting: the config field that it was given in, if it was.
+
+  Raises:
+    InputError: it is empty, or names the home of an unknown user.
+  """
+  text = os.fspath(path)
+  if not text:
+    raise InputError(
+      f'{what} is empty: name a file or folder, or leave it out',
+      setting=setting,
+    )
+  try:
+    # Not resolved: what a person named is what messages show.
+    return Path(text).expanduser().absolute()
+  except RuntimeError as error:
+    raise InputError(
+      f'{what} {text} names the home folder of nobody here: write the whole'
+      ' path',
+      setting=setting,
+    ) from error
+
+
 def write_atomically(
   path: str | os.PathLike, write: Callable[[IO[bytes]], object]
 ) -> None:
@@ -30,7 +63,7 @@ def write_atomically(
 
   Whatever goes wrong, a file that was there before stays as it was.
   """
-  path = Path(path)
+  path = full_path(path)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
     with open(temporary, 'wb') as file:

@@ -20,6 +20,7 @@ from dm_jax.images.normalise import denormalise, mid_grey, normalise
 from dm_jax.images.storage import PLAIN, get_storage
 from dm_jax.types import AnyArray, Array, ImageShape, Json
 from dm_jax.version import __version__
+from dm_jax.words import short_repr
 
 _FORMAT = 2  # 1 knew neither storage nor targets.
 _ARRAYS = (
@@ -71,6 +72,9 @@ class SyntheticSet:
   class_names: tuple[str, ...]
   storage: str = PLAIN.name
   provenance_json: str = '{}'
+
+  def __repr__(self) -> str:
+    return short_repr(self)
 
   @classmethod
   def from_images(

@@ -28,6 +28,7 @@ Array = jax.Array
 AnyArray = jax.Array | np.ndarray
 ImageShape = tuple[int, ...]  # (H, W, D)
 Key = jax.Array
+AnyKey = Key | np.ndarray | int  # What `arguments.as_key` takes.
 Variables = Any  # A pytree; for Linen modules {'params': …, 'batch_stats': …}.
 
 

@@ -1,6 +1,9 @@
-"""Names, numbers, durations and sizes as a person reads them."""
+"""Names, numbers, durations, sizes and values as a person reads them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+import dataclasses
+import itertools
+from typing import Any
 
 METHOD_NAMES = {
   'dm': 'DM',
@@ -82,6 +85,57 @@ def plus_minus(mean: float, deviation: float | None) -> str:
 def plural(count: int, thing: str) -> str:
   """Returns e.g. 1 network or 1,200 networks."""
   return f'{count:,} {thing}' if count == 1 else f'{count:,} {thing}s'
+
+
+_SHOWN, _LETTERS = 3, 60
+
+
+def short_repr(value: Any) -> str:
+  """Returns what `repr` would, on a line or two: no array is printed whole.
+
+  Args:
+    value: dataclasses and containers are told by their parts, arrays by type
+      and shape, and what is long by its beginning and length.
+  """
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    parts = _short_parts(
+      (field.name, getattr(value, field.name))
+      for field in dataclasses.fields(value)
+    )
+    return f'{type(value).__name__}({", ".join(parts)})'
+  if hasattr(value, 'shape') and hasattr(value, 'dtype'):
+    return _short_array(value)
+  if isinstance(value, Mapping):
+    parts = _short_parts(value.items(), _SHOWN)
+    return f'{{{_counted(parts, len(value))}}}'
+  if isinstance(value, (tuple, list)):
+    parts = [short_repr(part) for part in value[:_SHOWN]]
+    return f'({_counted(parts, len(value))})'
+  if isinstance(value, float):
+    return f'{value:.4g}'
+  text = repr(value)
+  return text if len(text) <= _LETTERS else f'{text[:_LETTERS]}…'
+
+
+def _short_array(array: Any) -> str:
+  try:
+    if array.shape == ():
+      return short_repr(array.item())
+  except (TypeError, NotImplementedError):  # A tracer, or a key.
+    pass
+  return f'{array.dtype}{list(array.shape)}'
+
+
+def _short_parts(
+  named: Iterable[tuple[str, Any]], most: int | None = None
+) -> list[str]:
+  shown = itertools.islice(named, most)
+  return [f'{name}={short_repr(part)}' for name, part in shown]
+
+
+def _counted(parts: list[str], count: int) -> str:
+  rest = [f'… {count:,} in all'] if count > len(parts) else []
+  return ', '.join([*parts, *rest])
 
 
 def format_seconds(seconds: float) -> str:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / 'dm_jax'
 # above its own, and from itself.
 LEVELS = [
   ['errors', 'types', 'version', 'words'],
-  ['draws', 'files', 'pickles'],
+  ['arguments', 'draws', 'files', 'pickles'],
   ['config', 'images', 'devices', 'records'],
   ['networks', 'data', 'report'],
   ['synthetic_set'],
@@ -25,7 +25,8 @@ LEVELS = [
   ['__init__'],
 ]
 RANKS = {room: rank for rank, level in enumerate(LEVELS) for room in level}
-GROUND = {'draws', 'errors', 'files', 'pickles', 'types', 'version', 'words'}
+GROUND = {'arguments', 'draws', 'errors', 'files', 'pickles', 'types'}
+GROUND |= {'version', 'words'}
 # What may be imported besides the ground, where the level alone would let more
 # pass: whole rooms stay ignorant of each other.
 ALLOWED = {

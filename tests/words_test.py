@@ -1,10 +1,18 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.evaluate import EvalResult
 from dm_jax.words import (
   format_bytes,
   format_seconds,
   method_order,
   network_name,
+  short_repr,
 )
 
 
@@ -68,3 +76,51 @@ def test_methods_have_one_order_the_own_first():
     'other',
   ]
   assert method_order(reversed(methods), None)[0] == 'dm'
+
+
+@dataclasses.dataclass
+class Held:
+  step: object
+  rest: object = None
+
+
+@pytest.mark.parametrize(
+  ('value', 'text'),
+  [
+    (Held(jnp.int32(3), np.ones((2, 3))), 'Held(step=3, rest=float64[2, 3])'),
+    (Held(0.123456), 'Held(step=0.1235, rest=None)'),
+    ((1, 2, 3), '(1, 2, 3)'),
+    (tuple(range(1000)), '(0, 1, 2, … 1,000 in all)'),
+    ({'a': [1], 'b': {}}, '{a=(1), b={}}'),
+    (dict.fromkeys(range(5), 0), '{0=0, 1=0, 2=0, … 5 in all}'),
+    ('x' * 100, f"'{'x' * 59}…"),
+    (jax.random.key(0, impl='threefry2x32'), 'key<fry>[]'),
+    (Held, repr(Held)),
+  ],
+)
+def test_values_are_told_in_short(value, text):
+  assert short_repr(value) == text
+
+
+def test_a_value_in_a_trace_is_told_by_its_shape():
+  told = []
+  jax.jit(lambda x: told.append(short_repr(x)) or x)(jnp.float32(1))
+  assert told == ['float32[]']
+
+
+def test_sets_and_results_of_a_thousand_classes_print_in_a_few_lines():
+  names = tuple(f'class {i}' for i in range(1000))
+  made = SyntheticSet.from_images(
+    np.zeros((1000, 8, 8, 1), np.float32),
+    np.arange(1000),
+    (0.5,),
+    (0.2,),
+    names,
+  )
+  assert repr(made).startswith('SyntheticSet(stored=float32[1000, 8, 8, 1], ')
+  assert "class_names=('class 0', 'class 1', 'class 2', … 1,000 in" in repr(
+    made
+  )
+  assert len(repr(made)) < 400
+  result = EvalResult((0.5, 0.75), ((1,) * 1000,) * 2)
+  assert repr(result) == 'EvalResult(mean=0.625, std=0.125, networks=2)'

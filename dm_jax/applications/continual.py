@@ -16,6 +16,13 @@ from dm_jax.applications.memory import (
   images_per_class,
   keep_as,
 )
+from dm_jax.arguments import (
+  GROUPED,
+  HOW_TO_LOAD,
+  as_key,
+  check_type,
+  refuse_traced,
+)
 from dm_jax.condensing.condense import Callback, condense_classes
 from dm_jax.config.sections import METHODS, CondenseConfig, PretrainConfig
 from dm_jax.data.class_data import ClassData
@@ -23,7 +30,7 @@ from dm_jax.errors import InputError, choose
 from dm_jax.networks.linen import AnyNetwork
 from dm_jax.selection.select import select_classes
 from dm_jax.synthetic_set import SyntheticSet, package_versions
-from dm_jax.types import AnyArray, Key
+from dm_jax.types import AnyArray, AnyKey
 
 # The paper's, for class-incremental CIFAR-100 (Sec. 4.3).
 STREAM_CONFIG = CondenseConfig(images_per_class=20)
@@ -50,7 +57,7 @@ class ContinualLearner:
     method: str = 'dm',
     config: CondenseConfig = STREAM_CONFIG,
     *,
-    key: Key,
+    key: AnyKey,
     network: AnyNetwork | None = None,
     pretrain: PretrainConfig = PretrainConfig(),
     budget_bytes: int = ContinualConfig.budget_bytes,
@@ -64,8 +71,9 @@ class ContinualLearner:
         forgetting, by a network trained on the group alone.
       config: how a group is condensed; its `images_per_class`, one number, is
         how many are kept of each class at most.
-      key: every draw follows from it and the number of the class in the stream;
-        it is consumed. With random, and with dm where no norm mixes images and
+      key: every draw follows from it, a key or a whole number that seeds one
+        (`arguments.as_key`), and the number of the class in the stream; it is
+        consumed. With random, and with dm where no norm mixes images and
         there is no budget, any grouping of the classes of one set
         (`ClassData.take`) gives the same memory.
       network: what embeds (dm) or is trained to select by, a `Network` or a
@@ -80,13 +88,17 @@ class ContinualLearner:
       InputError: an unknown method or store, or several sizes.
     """
     check_method(method)
+    check_type('config', config, CondenseConfig)
+    check_type('pretrain', pretrain, PretrainConfig)
+    if memory is not None:
+      check_type('memory', memory, SyntheticSet, remedy=HOW_TO_LOAD)
     ContinualConfig(budget_bytes=budget_bytes, store=store)  # Checks them.
     if len(config.sizes) > 1:
       raise InputError(
         'a memory has one number of images per class, got'
         f' condense.images_per_class {config.sizes}: give the largest'
       )
-    self._method, self._config, self._key = method, config, key
+    self._method, self._config, self._key = method, config, as_key(key)
     self._network, self._pretrain = network, pretrain
     self._budget, self._store = budget_bytes, store
     self.memory = memory
@@ -114,6 +126,7 @@ class ContinualLearner:
       InputError: a class came before, the budget has no room for an image of
         each class, or arrays that cannot be used. The memory is then as it was.
     """
+    refuse_traced('observe', images, labels)
     numbers, own = np.unique(_check_labels(labels), return_inverse=True)
     data = ClassData.from_arrays(
       images, own, class_names=list(map(str, numbers))
@@ -136,6 +149,7 @@ class ContinualLearner:
     Raises:
       InputError: as for `observe`.
     """
+    check_type('data', data, ClassData, remedy=GROUPED)
     old = self.memory
     _check_new(old, data)
     if old is not None:

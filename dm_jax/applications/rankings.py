@@ -5,6 +5,7 @@ import dataclasses
 import math
 from typing import Any
 
+from dm_jax.arguments import describe
 from dm_jax.errors import InputError
 
 # Correlations are also taken among this share of the networks, the small set's
@@ -68,6 +69,12 @@ def compare_rankings(
   Raises:
     InputError: the two are not of the same networks.
   """
+  for ranking in (small, real):
+    if not isinstance(ranking, Mapping):
+      raise InputError(
+        'a ranking must be a dict of accuracies by network, got'
+        f' {describe(ranking)}'
+      )
   if small.keys() != real.keys() or not small:
     raise InputError(
       f'rankings are compared of the same networks, got {len(small)} and'

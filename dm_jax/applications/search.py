@@ -16,6 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dm_jax.arguments import (
+  GROUPED,
+  HOW_TO_LOAD,
+  as_key,
+  check_type,
+  describe,
+  refuse_traced,
+)
 from dm_jax.config.sections import NORMS, EvalConfig, NetworkConfig
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError, choose
@@ -25,7 +33,7 @@ from dm_jax.networks.registry import make_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.evaluate import EvalResult, evaluate_each
-from dm_jax.types import AnyArray, ImageShape, Key, Network
+from dm_jax.types import AnyArray, AnyKey, ImageShape, Network
 
 # By field of `NetworkConfig`; `paper` is Sec. 4.4's.
 SPACES: dict[str, dict[str, tuple]] = {
@@ -91,6 +99,11 @@ def keep_fitting(
   Raises:
     InputError: there is none.
   """
+  if not isinstance(networks, Sequence):
+    raise InputError(
+      'networks must be a list of dm_jax.NetworkConfig, got'
+      f' {describe(networks)}: take dm_jax.list_space(name)'
+    )
   fitting, reason = [], None
   for network in networks:
     try:
@@ -112,7 +125,7 @@ def train_networks(
   labels: AnyArray,
   config: EvalConfig = EvalConfig(),
   *,
-  key: Key,
+  key: AnyKey,
   callback: Callable[[int, int], None] | None = None,
   skip: Collection[NetworkConfig] = (),
 ) -> Iterator[Candidate]:
@@ -149,6 +162,10 @@ def train_networks(
                                     held_out_images, held_out_labels, key=key)
     }
   """
+  refuse_traced('train_networks', synthetic, images, labels, key)
+  check_type('synthetic', synthetic, SyntheticSet, remedy=HOW_TO_LOAD)
+  check_type('config', config, EvalConfig)
+  key = as_key(key)
   made = [
     (family, family.make(synthetic.image_shape, synthetic.classes))
     for family in split_families(networks)
@@ -184,7 +201,7 @@ def train_networks(
 
 
 def early_stopping(
-  data: ClassData, images: int, config: EvalConfig, *, key: Key
+  data: ClassData, images: int, config: EvalConfig, *, key: AnyKey
 ) -> tuple[SyntheticSet, EvalConfig]:
   """Makes the whole set comparable to a small one: as many steps, no more.
 
@@ -200,6 +217,10 @@ def early_stopping(
     The rate stays at its start, since training is stopped early. The set has
     steps times batch images, as float32.
   """
+  refuse_traced('early_stopping', data, key)
+  check_type('data', data, ClassData, remedy=GROUPED)
+  check_type('config', config, EvalConfig)
+  key = as_key(key)
   check_whole(data, 'early stopping')
   batch = min(config.training.batch_size, images)
   steps = config.epochs_run * math.ceil(images / config.training.batch_size)

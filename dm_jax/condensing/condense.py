@@ -9,24 +9,30 @@ import jax
 import numpy as np
 import optax
 
+from dm_jax.arguments import GROUPED, as_key, check_type, refuse_traced
 from dm_jax.condensing import loop
 from dm_jax.condensing.plan import Plan, check_trained, make_plan
 from dm_jax.condensing.targets import make_targets_ahead
+from dm_jax.config.fields import differences
 from dm_jax.config.recipes import Recipe
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices import layout
 from dm_jax.errors import InputError
 from dm_jax.matching.loss import RealSide
-from dm_jax.matching.state import CondenseState, Problem, make_problem
-from dm_jax.matching.step import Algorithm
+from dm_jax.matching.state import (
+  CondenseState,
+  Problem,
+  make_problem,
+  state_origin,
+)
 from dm_jax.matching.terms import Term
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.registry import default_network
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training.embedders import snapshots_held
 from dm_jax.training.pool import make_pool
-from dm_jax.types import AnyArray, Embedder, Key, Network
+from dm_jax.types import AnyArray, AnyKey, Embedder, Key, Network
 
 # Which leaves have a class axis; pytree prefixes, see `devices.layout`.
 STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0, terms=0)
@@ -45,7 +51,7 @@ def condense(
   labels: AnyArray,
   config: CondenseConfig | Recipe = CondenseConfig(),
   *,
-  key: Key,
+  key: AnyKey,
   network: AnyNetwork | None = None,
   state: CondenseState | None = None,
   callback: Callback | None = None,
@@ -62,11 +68,13 @@ def condense(
     labels: int [N] in 0, 1, ..., C - 1, each at least once.
     config: how to condense; or a recipe, which first trains the networks that
       it embeds with (`dm_jax.recipe`).
-    key: every draw follows from it; is consumed.
+    key: every draw follows from it, a key or a whole number that seeds one
+      (`arguments.as_key`); is consumed.
     network: what embeds the images, drawn afresh each step: a `Network` or a
       Linen module (see `network_from_linen`). None is the paper's ConvNet, four
       layers deep from 64 pixels on and three below.
-    state: where to go on, as a callback got it; None starts anew.
+    state: where to go on, as a callback of a run of the same images, key and
+      settings, but for the steps, got it; None starts anew.
     callback: gets (state, metrics) between compiled calls, about once a second
       and at every multiple of `config.log_every`. The state is the callback's
       to keep. What it raises ends the run.
@@ -83,6 +91,9 @@ def condense(
       images, labels, dm_jax.CondenseConfig(images_per_class=10, steps=1000),
       key=jax.random.key(0))
   """
+  refuse_traced('condense', images, labels, key, state)
+  check_type('config', config, CondenseConfig, Recipe)
+  key = as_key(key)
   data = ClassData.from_arrays(images, labels)
   made = as_network(
     network or default_network(data.image_shape, data.classes),
@@ -104,6 +115,8 @@ def condense(
     networks=held,
     targets=held * recipe.embedder.cached_draws,
   )
+  if state is not None:  # Before networks are trained for a long time.
+    check_state(state, plan, data, recipe.condense, key)
   embedder, cached = None, None
   if recipe.embedder.name != 'random':
     embedder, cached = _train_embedder(recipe, plan, data, made, key)
@@ -138,7 +151,7 @@ def condense_classes(
   data: ClassData,
   config: CondenseConfig = CondenseConfig(),
   *,
-  key: Key,
+  key: AnyKey,
   network: AnyNetwork | None = None,
   state: CondenseState | None = None,
   callback: Callback | None = None,
@@ -181,6 +194,10 @@ def condense_classes(
   Raises:
     InputError, Diverged: as for `condense`.
   """
+  refuse_traced('condense_classes', data, key, state)
+  check_type('data', data, ClassData, remedy=GROUPED)
+  check_type('config', config, CondenseConfig)
+  key = as_key(key)
   made = as_network(
     network or default_network(data.image_shape, data.classes),
     data.image_shape,
@@ -199,7 +216,7 @@ def condense_classes(
   if state is None:
     state = plan.algorithm.init(own, key, config.init)
   else:
-    _check_state(state, plan.algorithm, data)
+    check_state(state, plan, data, config, key)
     state = layout.slice_classes(state, STATE_AXES, low, high)
   labels = jax.numpy.arange(low, high, dtype='int32')
   state = loop.run(
@@ -211,7 +228,7 @@ def condense_classes(
     steps=config.steps,
     every=config.log_every,
     describe=plan.moves,
-    callback=callback,
+    callback=callback and _with_origin(callback, data, config, key),
     resident=plan.fit.placement == 'device',
     peers=peers,
   )
@@ -237,10 +254,33 @@ def made_from(
   )
 
 
-def _check_state(
-  state: CondenseState, algorithm: Algorithm, data: ClassData
+def _with_origin(
+  callback: Callback, data: ClassData, config: CondenseConfig, key: Key
+) -> Callback:
+  """Gives a callback states that know what run they are of."""
+  origin = state_origin(data, config, key)
+
+  def call(state: CondenseState, metrics: loop.Metrics) -> None:
+    callback(dataclasses.replace(state, origin=origin), metrics)
+
+  return call
+
+
+def check_state(
+  state: CondenseState,
+  plan: Plan,
+  data: ClassData,
+  config: CondenseConfig,
+  key: Key,
 ) -> None:
-  """Raises InputError unless the algorithm can go on from a state."""
+  """Raises InputError unless a run can go on from a state."""
+  check_type(
+    'state',
+    state,
+    CondenseState,
+    remedy='pass one that a callback got, or None to start anew',
+  )
+  algorithm = plan.algorithm
   start = functools.partial(algorithm.init, data, jax.random.key(0), 'noise')
   expected = jax.eval_shape(start)
   anew = 'pass state=None to start anew'
@@ -253,6 +293,15 @@ def _check_state(
     raise InputError(f"the state is another optimiser's: {anew}")
   if _layout(state.terms) != _layout(expected.terms):
     raise InputError(f'the state is one of other terms of the loss: {anew}')
+  if state.origin is None:
+    return
+  changed = differences(state.origin, state_origin(data, config, key))
+  if changed:
+    raise InputError(
+      f'the state is of another run ({"; ".join(changed)}): give what it was'
+      f' made with, or {anew}; dataclasses.replace(state, origin=None) goes on'
+      ' from it all the same'
+    )
 
 
 def _layout(tree: Any) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import Diverged
 from dm_jax.matching.step import Algorithm
 from dm_jax.types import Array
+from dm_jax.words import short_repr
 
 _MOST_STEPS = 1000  # Per compiled call.
 Losses = Mapping[str, np.ndarray]  # By term, [steps].
@@ -40,6 +41,9 @@ class Metrics:
   seconds: float
   compile_seconds: float
   waited: float = 0.0
+
+  def __repr__(self) -> str:
+    return short_repr(self)
 
   @property
   def losses(self) -> np.ndarray:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import optax
 
+from dm_jax.arguments import GROUPED, check_type
 from dm_jax.condensing.fit import Fit, fit_into_memory
 from dm_jax.condensing.footprint import activations
 from dm_jax.config.sections import CondenseConfig
@@ -36,7 +37,8 @@ from dm_jax.matching.optimizer import (
 from dm_jax.matching.state import check_start
 from dm_jax.matching.step import Algorithm, make_algorithm
 from dm_jax.matching.terms import Term
-from dm_jax.networks.outputs import check_outputs
+from dm_jax.networks.linen import AnyNetwork, as_network
+from dm_jax.networks.outputs import check_outputs, output_shapes
 from dm_jax.types import Json, Network
 from dm_jax.words import format_bytes
 
@@ -117,7 +119,7 @@ class Plan:
 def make_plan(
   config: CondenseConfig,
   data: ClassData,
-  network: Network,
+  network: AnyNetwork,
   placement: str = 'auto',
   *,
   devices: Sequence[Any] | None = None,
@@ -133,7 +135,7 @@ def make_plan(
   Args:
     config: as for `condense`.
     data: the real images.
-    network: what embeds them.
+    network: what embeds them, a `Network` or a Linen module.
     placement: see `DataConfig.placement`.
     devices: of this process; None is all local ones.
     shares: classes of every process, where several share them.
@@ -146,6 +148,9 @@ def make_plan(
   Raises:
     InputError: these images cannot be condensed so; the message says why.
   """
+  check_type('data', data, ClassData, remedy=GROUPED)
+  check_type('config', config, CondenseConfig)
+  network = as_network(network, data.image_shape)
   check_condensable(config, data)
   check_network(config, data, network)
   if config.cross_entropy:
@@ -241,6 +246,7 @@ def check_network(
   config: CondenseConfig, data: ClassData, network: Network
 ) -> None:
   """Raises InputError if these images cannot be condensed with the network."""
+  output_shapes(network, data.image_shape)  # Refuses other images.
   classes, together = data.classes, config.batch_norm_classes
   if not network.mixes_images:
     return

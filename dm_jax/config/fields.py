@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 import dataclasses
 import functools
+import os
 import types
 import typing
 from typing import Any, ClassVar
 
+import numpy as np
+
 from dm_jax.errors import InputError, choose
+from dm_jax.files import full_path
 from dm_jax.types import Json
+from dm_jax.words import short_repr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Rule:
     changes_result: False where it decides on speed, memory, places or output
       alone, so that a run may resume with another value. Results may then
       differ by the rounding of another order of summation.
+    is_path: whether it names a file or folder; it is kept as `full_path`.
   """
 
   at_least: float | None = None
@@ -32,6 +38,7 @@ class Rule:
   above: float | None = None
   choices: tuple[str, ...] = ()
   changes_result: bool = True
+  is_path: bool = False
 
   def check(self, name: str, value: Any) -> None:
     """Raises InputError for a value out of range. NaN is in none."""
@@ -76,10 +83,13 @@ class Section:
       if dataclasses.is_dataclass(hint):
         continue
       name = self.prefix + field.name
-      value = _typed(name, getattr(self, field.name), hint)
+      value, rule = getattr(self, field.name), _rule(field)
+      if rule.is_path and isinstance(value, str | os.PathLike):
+        value = str(full_path(value, name, setting=name))
+      value = _typed(name, value, hint)
       object.__setattr__(self, field.name, value)
       if value is not None:
-        _rule(field).check(name, value)
+        rule.check(name, value)
 
 
 def build(cls: Any, values: Json) -> Any:
@@ -145,8 +155,9 @@ def _rule(field: dataclasses.Field) -> Rule:
 def _typed(name: str, value: Any, hint) -> Any:
   """Returns `value` if it is of the type `hint`; ints are floats, too.
 
-  A list is a tuple, since JSON knows no tuples.
+  A list is a tuple, since JSON knows no tuples; NumPy's numbers are Python's.
   """
+  value = value.item() if isinstance(value, np.generic) else value
   union = isinstance(hint, types.UnionType)
   allowed = typing.get_args(hint) if union else (hint,)
   if float in allowed and type(value) is int:
@@ -154,8 +165,9 @@ def _typed(name: str, value: Any, hint) -> Any:
   if tuple in allowed and type(value) is list:
     return tuple(value)
   if type(value) not in allowed:
+    shown = short_repr(value) if hasattr(value, 'shape') else repr(value)
     expected = ' or '.join(t.__name__ for t in allowed)
     raise InputError(
-      f'{name} must be of type {expected}, got {value!r}', setting=name
+      f'{name} must be of type {expected}, got {shown}', setting=name
     )
   return value

@@ -147,7 +147,7 @@ def recipe(
     images_per_class: stored images per class, or several, ascending.
 
   Raises:
-    InputError: an unknown name, naming those that there are.
+    InputError: an unknown name, naming those that there are; or no such sizes.
 
   Example:
     recipe = dm_jax.recipe('trajectory', image_shape=(32, 32, 3),
@@ -156,4 +156,5 @@ def recipe(
                                 key=jax.random.key(0))
   """
   choose('recipe', name, RECIPES)
-  return RECIPES[name](image_shape, images_per_class)
+  sizes = CondenseConfig(images_per_class=images_per_class)  # Checks them.
+  return RECIPES[name](image_shape, sizes.images_per_class)

@@ -63,10 +63,10 @@ class DataConfig(Section, prefix='data.'):
   """
 
   name: str = 'cifar10'
-  dir: str | None = setting(None, changes_result=False)
+  dir: str | None = setting(None, changes_result=False, is_path=True)
   resize: int | None = setting(None, at_least=1)
   statistics: str | None = None
-  cache: str | None = setting(None, changes_result=False)
+  cache: str | None = setting(None, changes_result=False, is_path=True)
   validation: float = setting(0.0, at_least=0, below=1)
   placement: str = setting('auto', choices=PLACEMENTS, changes_result=False)
 
@@ -75,11 +75,6 @@ class DataConfig(Section, prefix='data.'):
     if not self.name:
       raise InputError(
         'data.name is empty: name a dataset, e.g. cifar10', setting='data.name'
-      )
-    if self.cache == '':
-      raise InputError(
-        'data.cache is empty: name a folder, or leave it out',
-        setting='data.cache',
       )
 
 
@@ -199,6 +194,8 @@ class CondenseConfig(Section, prefix='condense.'):
   def __post_init__(self):
     super().__post_init__()
     _check_sizes(self.sizes)
+    if len(self.sizes) == 1:  # 10 and (10,) are one setting.
+      object.__setattr__(self, 'images_per_class', self.sizes[0])
     tiled, named = self.storage == 'tiles', self.storage.startswith('tiles:')
     if tiled != (self.factor > 1) or named:
       raise InputError(
@@ -306,7 +303,7 @@ class EmbedderConfig(Section, prefix='embedder.'):
   ahead: int = setting(6, at_least=0)
   targets: str = setting('fresh', choices=TARGETS)
   draws: int = setting(16, at_least=1)
-  dir: str | None = setting(None, changes_result=False)
+  dir: str | None = setting(None, changes_result=False, is_path=True)
 
   def __post_init__(self):
     super().__post_init__()

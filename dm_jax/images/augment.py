@@ -62,9 +62,10 @@ def _transform(image: Array, matrix: Array) -> Array:
     inside = (tap_row >= 0) & (tap_row < height)
     inside &= (tap_column >= 0) & (tap_column < width)
     weight = (1 - jnp.abs(row - tap_row)) * (1 - jnp.abs(column - tap_column))
+    weight *= inside.astype(jnp.float32)
     rows = jnp.clip(tap_row, 0, height - 1).astype(jnp.int32)
     columns = jnp.clip(tap_column, 0, width - 1).astype(jnp.int32)
-    return image[rows, columns] * (weight * inside)[..., None]
+    return image[rows, columns] * weight[..., None]
 
   return (
     tap(top, left)
@@ -110,7 +111,7 @@ def cutout(image: Array, values: Array) -> Array:
   rows = covered(image.shape[0], values[0])
   columns = covered(image.shape[1], values[1])
   keep = ~(rows[:, None] & columns[None])
-  return image * keep[..., None]
+  return image * keep[..., None].astype(image.dtype)
 
 
 def brightness(image: Array, shift: Array) -> Array:

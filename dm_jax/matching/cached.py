@@ -124,7 +124,8 @@ def look_up(cached: RealSide, number: Array, keys: Key) -> RealSide:
   draws = jax.tree.leaves(cached)[0].shape[2]
 
   def one(cached: RealSide, key: Key) -> RealSide:
-    index = jax.random.randint(jax.random.fold_in(key, _DRAW), (), 0, draws)
+    own = jax.random.fold_in(key, _DRAW)
+    index = jax.random.randint(own, (), 0, draws, jnp.int32)
     return jax.tree.map(lambda leaf: leaf[number, index], cached)
 
   return jax.vmap(one)(cached, keys)

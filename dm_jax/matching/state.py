@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dm_jax.arguments import GROUPED, as_key, check_type
+from dm_jax.config.fields import binding
+from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.mapped import release
 from dm_jax.draws import class_keys, draw
@@ -15,10 +18,16 @@ from dm_jax.errors import InputError
 from dm_jax.images.normalise import normalise
 from dm_jax.images.storage import Storage
 from dm_jax.matching.loss import RealSide
-from dm_jax.types import Array, Embedder, Key
+from dm_jax.types import AnyKey, Array, Embedder, Json, Key
+from dm_jax.words import short_repr
 
 
-@jax.tree_util.register_dataclass
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=('step', 'images', 'optimizer', 'terms'),
+  meta_fields=(),
+  drop_fields=('origin',),
+)
 @dataclasses.dataclass(frozen=True)
 class CondenseState:
   """All that a run must keep.
@@ -29,12 +38,19 @@ class CondenseState:
     optimizer: the optimiser's state, each leaf with a leading C.
     terms: the states of the loss's terms, each leaf with a leading C; no leaf
       where they have none, as the paper's.
+    origin: of what run it is, see `state_origin`, so that no other one goes on
+      from it; None where that is not known, as in what a transformation gives
+      back. No part of the pytree.
   """
 
   step: Array
   images: Array
   optimizer: Any
   terms: Any
+  origin: Json | None = None
+
+  def __repr__(self) -> str:
+    return short_repr(self)
 
 
 @jax.tree_util.register_dataclass
@@ -62,10 +78,34 @@ class Problem:
   labels: Array
   cached: RealSide | None = None
 
+  def __repr__(self) -> str:
+    return short_repr(self)
+
+
+def state_origin(
+  data: ClassData, config: CondenseConfig, key: Key
+) -> dict[str, Any]:
+  """Returns what the states of a run follow from, as far as it can be told.
+
+  Args:
+    data: the real images, which are told by their number and statistics.
+    config: all of it but the number of steps, which may be raised.
+    key: of the run.
+  """
+  settings = binding(config)
+  del settings['steps']
+  return {
+    'key': jax.random.key_data(key).tolist(),
+    'images': int(np.sum(data.counts)),
+    'mean of the images': data.mean,
+    'deviation of the images': data.std,
+    **settings,
+  }
+
 
 def make_problem(
   data: ClassData,
-  key: Key,
+  key: AnyKey,
   embedder: Embedder,
   labels: Array | None = None,
   cached: RealSide | None = None,
@@ -74,12 +114,13 @@ def make_problem(
 
   Args:
     data: the real images, of some classes or all.
-    key: of the run, the same as for `init_state`.
+    key: of the run, the same as for `init_state`; see `arguments.as_key`.
     embedder: key -> variables; `network.init` gives the paper's random ones.
     labels: see `Problem`; None is 0, 1, ...
     cached: see `Problem`.
   """
-  _, network_key, classes_key = jax.random.split(key, 3)
+  check_type('data', data, ClassData, remedy=GROUPED)
+  _, network_key, classes_key = jax.random.split(as_key(key), 3)
   # A Partial around a Partial would hide its arrays in the program.
   if not isinstance(embedder, jax.tree_util.Partial):
     embedder = jax.tree_util.Partial(embedder)

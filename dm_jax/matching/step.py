@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dm_jax.arguments import GROUPED, as_key, check_type, refuse_traced
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.devices.layout import ClassAxis
@@ -33,10 +34,12 @@ from dm_jax.matching.optimizer import (
 )
 from dm_jax.matching.state import CondenseState, Problem, init_images
 from dm_jax.matching.terms import Term
+from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.outputs import output_shapes
 from dm_jax.networks.registry import default_network
-from dm_jax.types import Array, Key, Network, Numbered
+from dm_jax.types import AnyKey, Array, Key, Network, Numbered
 
+_WRAP = 'wrap a Linen module by dm_jax.network_from_linen(module, (H, W, D))'
 Losses = dict[str, Array]  # [C] by term.
 Step = Callable[[CondenseState, Problem], tuple[CondenseState, Losses]]
 
@@ -100,9 +103,11 @@ def make_algorithm(
 
   def step(state: CondenseState, problem: Problem):
     downhill, compared = gradient(state, problem)
-    updates, opt_state = jax.vmap(tx.update)(
-      downhill, state.optimizer, state.images
-    )
+    # Optax's Adam mixes types, which a caller may have forbidden.
+    with jax.numpy_dtype_promotion('standard'):
+      updates, opt_state = jax.vmap(tx.update)(
+        downhill, state.optimizer, state.images
+      )
     images = cast(Array, optax.apply_updates(state.images, updates))
     if objective.clamp:
       images = clip(images, problem.data.mean, problem.data.std)
@@ -148,9 +153,9 @@ def make_step(
 def init_state(
   data: ClassData,
   config: CondenseConfig,
-  key: Key,
+  key: AnyKey,
   *,
-  network: Network | None = None,
+  network: AnyNetwork | None = None,
   terms: tuple[tuple[str, Term], ...] = (),
   optimizer: optax.GradientTransformation | None = None,
 ) -> CondenseState:
@@ -160,16 +165,25 @@ def init_state(
     data: the real images, of some classes or all.
     config: `images_per_class`, `init`, and the optimiser's settings.
     key: of the run, the same as for `make_problem`.
-    network: as for `make_step`; None is the paper's.
+    network: as for `make_step`, or a Linen module; None is the paper's.
     terms: as for `make_step`.
     optimizer: as for `make_step`.
 
   Raises:
     InputError: a class has fewer real images than are to be drawn.
   """
-  network = network or default_network(data.image_shape, data.classes)
-  algorithm = _algorithm(network, config, terms, optimizer)
-  return algorithm.init(data, key, config.init)
+  check_type('data', data, ClassData, remedy=GROUPED)
+  check_type('config', config, CondenseConfig)
+  if config.init == 'real' and not isinstance(data.images, jax.Array):
+    refuse_traced('init_state from images on the host', data, key)
+  else:
+    refuse_traced('init_state of traced images', data, inside_jit=True)
+  made = as_network(
+    network or default_network(data.image_shape, data.classes),
+    data.image_shape,
+  )
+  algorithm = _algorithm(made, config, terms, optimizer)
+  return algorithm.init(data, as_key(key), config.init)
 
 
 def _algorithm(
@@ -180,6 +194,8 @@ def _algorithm(
   axis: ClassAxis | None = None,
 ) -> Algorithm:
   """The algorithm of which `make_step` and `init_state` are parts."""
+  check_type('config', config, CondenseConfig)
+  check_type('network', network, Network, remedy=_WRAP)
   objective = make_objective(network, config, terms=terms, axis=axis)
   return make_algorithm(
     objective, optimizer or resolve_optimizer(config, network)

@@ -21,11 +21,13 @@ class BatchNorm(nn.Module):
   @nn.compact
   def __call__(self, images: Array, batch: Batch) -> Array:
     features = images.shape[-1:]
-    scale = self.param('scale', nn.initializers.ones, features)
-    bias = self.param('bias', nn.initializers.zeros, features)
+    # Not the default type, which a caller may have set to float64.
+    typed = features, jnp.float32
     zeros, ones = nn.initializers.zeros, nn.initializers.ones
-    running_mean = self.variable('batch_stats', 'mean', zeros, None, features)
-    running_var = self.variable('batch_stats', 'var', ones, None, features)
+    scale = self.param('scale', ones, *typed)
+    bias = self.param('bias', zeros, *typed)
+    running_mean = self.variable('batch_stats', 'mean', zeros, None, *typed)
+    running_var = self.variable('batch_stats', 'var', ones, None, *typed)
     if batch.train:
       mean, variance, count = batch_statistics(images, batch)
       if not self.is_initializing():

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from dm_jax.networks.batch_norm import BatchNorm
@@ -112,6 +113,11 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(self, images: Array, batch: Batch) -> Array:
+    # Linen's norms mix bfloat16 and float32, which a caller may have forbidden.
+    with jax.numpy_dtype_promotion('standard'):
+      return self._normalise(images, batch)
+
+  def _normalise(self, images: Array, batch: Batch) -> Array:
     precise = {'epsilon': _EPSILON, 'use_fast_variance': False}
     if self.name_of == 'instance':
       return nn.InstanceNorm(**precise)(images)
@@ -129,7 +135,9 @@ class Norm(nn.Module):
 
 def average_pool(images: Array) -> Array:
   """2×2 means with stride 2; an odd last row or column is left out."""
-  return nn.avg_pool(images, (2, 2), (2, 2))
+  # Not `nn.avg_pool`: it divides by an integer that is no Python number, which
+  # strict promotion of types forbids.
+  return nn.pool(images, 0.0, lax.add, (2, 2), (2, 2), 'VALID') / 4
 
 
 def max_pool(images: Array) -> Array:

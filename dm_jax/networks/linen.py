@@ -10,8 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dm_jax.arguments import describe
 from dm_jax.errors import InputError
 from dm_jax.networks.layers import Linear, flatten
+from dm_jax.networks.outputs import refused_shape
 from dm_jax.types import (
   Array,
   Batch,
@@ -77,7 +79,8 @@ def as_network(network: AnyNetwork, image_shape: ImageShape) -> Network:
   if isinstance(network, nn.Module):
     return network_from_linen(network, image_shape)
   raise InputError(
-    f'network must be a dm_jax.Network or a Linen module, got {network!r}'
+    'network must be a dm_jax.Network or a Linen module, got'
+    f' {describe(network)}: make one by dm_jax.make_network(name, ...)'
   )
 
 
@@ -100,6 +103,10 @@ def network_from_linen(module: nn.Module, image_shape: ImageShape) -> Network:
   Example:
     network = dm_jax.network_from_linen(MyResNet(classes=10), (32, 32, 3))
   """
+  if not isinstance(module, nn.Module):
+    raise InputError(
+      f'module must be an instance of a Linen module, got {describe(module)}'
+    )
   return _wrap(cast(Any, module), tuple(image_shape))
 
 
@@ -130,15 +137,16 @@ def _wrap(module: Any, image_shape: ImageShape) -> Network:
     features, logits = _split(outputs, last_inputs)
     return Outputs(features, (), logits, {**variables, **updated})
 
-  try:
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
-    jax.eval_shape(lambda v, x: apply(v, x, Batch(True)), shapes, images)
-  except flax.errors.InvalidRngError as error:
-    raise InputError(
-      f'{type(module).__name__} draws random numbers, as dropout does: pass one'
-      ' that does not'
-    ) from error
+  name = type(module).__name__
+  with refused_shape(name, image_shape):
+    try:
+      shapes = jax.eval_shape(init, jax.random.key(0))
+      images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+      jax.eval_shape(lambda v, x: apply(v, x, Batch(True)), shapes, images)
+    except flax.errors.InvalidRngError as error:
+      raise InputError(
+        f'{name} draws random numbers, as dropout does: pass one that does not'
+      ) from error
   return Network(init, apply, mixes_images=_STATISTICS in shapes)
 
 

@@ -1,11 +1,13 @@
 """Which networks exist, and how they are made by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import dataclasses
+import numbers
 from typing import Any
 
 import flax.linen as nn
 
+from dm_jax.arguments import check_type, describe
 from dm_jax.config.sections import NORMS, NetworkConfig
 from dm_jax.errors import InputError, choose
 from dm_jax.networks.classic import MLP, VGG11, AlexNet, LeNet
@@ -87,11 +89,16 @@ def register_network(name: str, factory: Factory) -> None:
     dm_jax.register_network(
       'mine', lambda config, image_shape, classes: MyModule(classes))
   """
-  if not name.isidentifier():
+  if not isinstance(name, str) or not name.isidentifier():
     raise InputError(f'a network name is letters, digits and _, got {name!r}')
   if name in ARCHITECTURES:
     raise InputError(
       f'there is a network {name!r} already: choose another name'
+    )
+  if not callable(factory):
+    raise InputError(
+      'factory must be a function of (config, image_shape, classes), got'
+      f' {describe(factory)}'
     )
   _registered[name] = factory
 
@@ -140,9 +147,16 @@ def make_network(
     network = dm_jax.make_network('convnet', image_shape=(32, 32, 3),
                                   classes=10, norm='batch')
   """
-  if isinstance(network, str):
+  named = isinstance(network, str)
+  if named:
     network = _from_options(network, options)
-  elif options:
+  check_type(
+    'network',
+    network,
+    NetworkConfig,
+    remedy="give a name, e.g. 'convnet', or a NetworkConfig",
+  )
+  if options and not named:
     raise InputError(f'options {sorted(options)} go with a name, not a config')
   check_name(network.name)
   if image_shape is None or classes is None:
@@ -150,7 +164,7 @@ def make_network(
       f'network {network.name} needs the shape of its images and the number of'
       ' classes: give e.g. image_shape=(32, 32, 3), classes=10'
     )
-  image_shape = tuple(image_shape)
+  image_shape = _check_sizes(network.name, image_shape, classes)
   if network.name in _registered:
     made = _registered[network.name](network, image_shape, classes)
     return as_network(made, image_shape)
@@ -164,6 +178,20 @@ def make_network(
   config = dataclasses.replace(network, norm=norm, **unused)
   module = architecture.make(config, classes)
   return built_in(module, image_shape, norm == 'batch', network.name)
+
+
+def _check_sizes(name: str, image_shape: Any, classes: Any) -> ImageShape:
+  """Returns (H, W, D), having seen that the sizes of a network are numbers."""
+  sizes = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
+  given = (*sizes, classes)
+  whole = all(isinstance(size, numbers.Integral) for size in given)
+  if len(sizes) != 3 or not whole or min(map(int, given)) < 1:
+    raise InputError(
+      f'network {name} needs image_shape=(H, W, D) and classes=C, all whole'
+      f' numbers from 1 up, got {image_shape!r} and {classes!r}'
+    )
+  height, width, channels = map(int, sizes)
+  return height, width, channels
 
 
 def _from_options(name: str, options: dict[str, Any]) -> NetworkConfig:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from dm_jax.errors import InputError
-from dm_jax.files import write_atomically
+from dm_jax.files import full_path, write_atomically
 from dm_jax.records.evaluations import Evaluation
 from dm_jax.report import paper
 from dm_jax.report.finished_run import FinishedRun
@@ -78,7 +78,9 @@ def compare(workdirs: Sequence[str | os.PathLike[str]]) -> Comparison:
     raise InputError(
       'nothing to compare: give finished runs, --workdirs=runs/a,runs/b'
     )
-  runs = [FinishedRun.read(Path(folder)) for folder in workdirs]
+  runs = [
+    FinishedRun.read(full_path(folder, '--workdirs')) for folder in workdirs
+  ]
   for run in runs[1:]:
     _check_same_data(runs[0], run)
   cells = _cells(runs)
@@ -122,7 +124,7 @@ def write(
   Raises:
     InputError: the folder cannot be written.
   """
-  table, folder = comparison.table, Path(folder)
+  table, folder = comparison.table, full_path(folder, '--workdir')
   texts = {
     folder / 'table.txt': table.as_text(),
     folder / 'table.md': table.as_markdown(),

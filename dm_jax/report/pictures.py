@@ -9,29 +9,35 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dm_jax.report.html import MAX_NAMES
 from dm_jax.types import Json
 from dm_jax.words import method_name
 
 # Of embedded pictures together; base64 makes them a third larger.
 PICTURE_BYTES = 7_000_000
 MAX_PICTURES = 9
+# The same where there are many classes: no page shows each of them well.
+OVERVIEW_BYTES = 400_000
 
 
-def grids(folder: Path, config: Json) -> str:
+def grids(folder: Path, config: Json, classes: int | None = None) -> str:
   """Returns the pictures of a folder in the order of their steps, or ''.
 
   Args:
     folder: of step_NNNNNN.png and other pictures; may be missing.
     config: nested; tells which step is the last.
+    classes: in a picture, if it is known.
   """
+  many = classes is not None and classes > MAX_NAMES
+  most = OVERVIEW_BYTES if many else PICTURE_BYTES
   paths = sorted(folder.glob('*.png'), key=lambda path: (_step(path), path))
   if not paths:
     return ''
   kept = np.unique(np.linspace(0, len(paths) - 1, MAX_PICTURES).astype(int))
   shown = [paths[i] for i in kept]
   steps = config.get('condense', {}).get('steps')
-  whole = sum(path.stat().st_size for path in shown) <= PICTURE_BYTES
-  budget = math.inf if whole else PICTURE_BYTES // len(shown)
+  whole = sum(path.stat().st_size for path in shown) <= most
+  budget = math.inf if whole else most // len(shown)
   figures = [_figure(path, steps, budget) for path in shown]
   rest = len(paths) - len(shown)
   more = f'<p class="note">{rest:,} more in images/.</p>' if rest else ''

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 import contextlib
+from pathlib import Path
 import shlex
 import signal
 import sys
 
 from dm_jax.errors import Diverged, InputError, one_line
+from dm_jax.files import full_path
 from dm_jax.report import compare
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
@@ -18,6 +20,7 @@ from dm_jax.types import Json
 
 TABLE = 'table'
 COMMANDS = (*MODES, TABLE)
+_NO_CONFIG = 'give --config=FILE, e.g. --config=configs/digits.py'
 
 
 @contextlib.contextmanager
@@ -36,6 +39,43 @@ def exit_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
     sys.exit(f'error: {one_line(error)}')
 
 
+def find_config(argv: Sequence[str]) -> list[str]:
+  """Returns a command line in which --config has the whole path of its file.
+
+  Args:
+    argv: e.g. [launch.py, --config=configs/cifar10.py:ipc=10].
+
+  Raises:
+    InputError: no such file; the message says where it was looked for.
+  """
+  found, follows = [], False
+  for argument in argv:
+    flag, joined, value = argument.partition('=')
+    is_config = flag in ('--config', '-config')
+    if follows:
+      argument = _whole_config(argument)
+    elif is_config and joined:
+      argument = f'{flag}={_whole_config(value)}'
+    follows = is_config and not joined and not follows
+    found.append(argument)
+  return found
+
+
+def _whole_config(value: str) -> str:
+  name, *argument = value.split(':', 1)
+  if not name:
+    raise InputError(_NO_CONFIG)
+  path = full_path(name, '--config')
+  if not path.is_file():
+    relative = not Path(name).expanduser().is_absolute()
+    looked = f'{name} in {Path.cwd()}' if relative else path
+    raise InputError(
+      f'--config: no file {looked}: give its whole path, or start the command'
+      ' in the folder that its path begins in'
+    )
+  return ':'.join((str(path), *argument))
+
+
 def check_arguments(rest: Sequence[str], mode: str, has_config: bool) -> None:
   """Raises InputError for a command line that cannot be meant.
 
@@ -47,7 +87,7 @@ def check_arguments(rest: Sequence[str], mode: str, has_config: bool) -> None:
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}: flags begin with --')
   if mode != TABLE and not has_config:
-    raise InputError('give --config=FILE, e.g. --config=configs/digits.py')
+    raise InputError(_NO_CONFIG)
 
 
 def execute(
@@ -82,7 +122,7 @@ def execute(
     settings = RunConfig.from_dict(config)
     if distributed or cluster != ('', 0, -1):
       processes.start(*cluster)
-    folder = workdir or default_folder(config_file)
+    folder = full_path(workdir or default_folder(config_file), '--workdir')
     if not workdir and processes.is_lead():
       print(f'workdir: {folder}')
     run(

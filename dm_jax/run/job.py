@@ -5,15 +5,16 @@ import dataclasses
 import enum
 import functools
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from dm_jax.condensing.plan import Plan, make_plan
 from dm_jax.data.class_data import WHOLE, Dataset, Part
-from dm_jax.data.digest import fingerprint
 from dm_jax.data.split import Split
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
+from dm_jax.run.inputs import describe_inputs
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.embedders import snapshots_held
 from dm_jax.types import Key, Network
@@ -80,12 +81,10 @@ class Job:
     return self.folder / f'set_{number}'
 
   @functools.cached_property
-  def inputs(self) -> dict[str, str]:
-    """Digests of what the run reads; all of its bytes are read for them."""
-    digests = {'data': fingerprint(self.dataset, own_part(self.config))}
-    if self.synthetic is not None:
-      digests['synthetic'] = self.synthetic.fingerprint()
-    return digests
+  def inputs(self) -> dict[str, Any]:
+    """What the run reads; all of its bytes are read to tell."""
+    part = own_part(self.config)
+    return describe_inputs(self.dataset, part, self.synthetic)
 
   @functools.cached_property
   def plan(self) -> Plan:

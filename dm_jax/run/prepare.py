@@ -20,6 +20,7 @@ from dm_jax.networks.labels import label, parse_pool
 from dm_jax.networks.registry import make_network
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
+from dm_jax.run.inputs import changed_inputs
 from dm_jax.run.job import MODES, Job, own_part, split_seed, whole_batches
 from dm_jax.selection.select import (
   AT_RANDOM,
@@ -144,11 +145,11 @@ def _check_inputs(job: Job) -> None:
   """Raises InputError if a process reads other data than the lead."""
   if processes.count() == 1:
     return  # Digests take a while; they are made when they are needed.
-  changed = differences(job.inputs, processes.broadcast(job.inputs))
+  changed = changed_inputs(processes.broadcast(job.inputs), job.inputs)
   if changed:
     raise InputError(
-      f'process {processes.index()} reads other data than process 0'
-      f' ({"; ".join(changed)}): give all the same'
+      f'process {processes.index()} reads other data than process 0, as if'
+      f' {"; ".join(changed)}: give all the same'
     )
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from dm_jax.files import full_path
 from dm_jax.records.results import read_results, to_json
 from dm_jax.report.page import summary_lines, write_report
 from dm_jax.run import (
@@ -75,10 +75,11 @@ def run(
     Diverged: the loss is not finite; the last good state was saved.
     Interrupted: by a signal; the state was saved.
   """
-  file = None if synthetic is None else Path(synthetic)
+  folder = full_path(folder, '--workdir')
+  file = None if synthetic is None else full_path(synthetic, '--synthetic')
   with processes.shared_fate() as fate:
     say = say if processes.is_lead() else _say_nothing
-    job = prepare(config, mode, Path(folder), file, command, say)
+    job = prepare(config, mode, folder, file, command, say)
     for check in APPLICATIONS[config.application].checks:
       check(job)
     if not processes.is_lead():

@@ -12,6 +12,7 @@ from dm_jax.errors import InputError
 from dm_jax.files import read_json, write_json
 from dm_jax.records.results import read_results
 from dm_jax.run.config import RunConfig
+from dm_jax.run.inputs import changed_inputs
 from dm_jax.types import Json
 
 _UNWRITABLE = (
@@ -42,7 +43,7 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
   Args:
     path: of the folder.
     config: of the run; kept as `config.json`, so that a later run sees it.
-    inputs: digests of what the run reads, kept beside the config.
+    inputs: what the run reads, see `describe_inputs`; kept beside the config.
 
   Raises:
     InputError: the folder belongs to another config or other data, another run
@@ -91,7 +92,7 @@ def refuse_others(
   Args:
     path: of the folder, which need not be there.
     config: of the run.
-    inputs: digests of what it reads; None where they are not known yet.
+    inputs: what it reads; None where that is not known yet.
   """
   if path.exists() and not path.is_dir():
     raise InputError(f'workdir {path} is a file: choose another with --workdir')
@@ -104,7 +105,7 @@ def refuse_others(
         ' choose another with --workdir'
       )
     return
-  old_inputs = old.pop('inputs', {})
+  old_inputs = old.pop('inputs', None)
   try:
     old = RunConfig.from_dict(old).settings()
   except (InputError, AttributeError, TypeError) as error:
@@ -112,8 +113,6 @@ def refuse_others(
       f'{file} is not the config of a run ({error}): choose another --workdir'
     ) from error
   new = config.settings()
-  if inputs is not None:
-    old, new = {**old, 'inputs': old_inputs}, {**new, 'inputs': dict(inputs)}
   if not _is_judged(path):
     old, new = ({**s, 'evaluate': None} for s in (old, new))
   changed = differences(old, new)
@@ -121,6 +120,12 @@ def refuse_others(
     raise InputError(
       f'workdir {path} belongs to another config ({"; ".join(changed)}): choose'
       ' another with --workdir, or give the old settings to go on'
+    )
+  changed = [] if inputs is None else changed_inputs(old_inputs or {}, inputs)
+  if changed:
+    raise InputError(
+      f'workdir {path} belongs to other data ({"; ".join(changed)}): choose'
+      ' another with --workdir, or give the old data to go on'
     )
 
 

@@ -4,11 +4,13 @@ from collections.abc import Callable
 import dataclasses
 import itertools
 import math
+import numbers
 from typing import Any
 
 import jax
 import numpy as np
 
+from dm_jax.arguments import GROUPED, as_key, check_type, refuse_traced
 from dm_jax.config.sections import SELECTIONS, PretrainConfig
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.draws import draw
@@ -22,7 +24,7 @@ from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training import pretrain as pretraining
 from dm_jax.training.features import features
 from dm_jax.training.pretrain import Trained
-from dm_jax.types import AnyArray, Json, Key, Network
+from dm_jax.types import AnyArray, AnyKey, Json, Key, Network
 
 AT_RANDOM = ('random', 'random_full')
 JPEG = 'random_jpeg'
@@ -35,7 +37,7 @@ def select(
   method: str = 'random',
   images_per_class: int = 10,
   *,
-  key: Key,
+  key: AnyKey,
   network: AnyNetwork | None = None,
   config: PretrainConfig = PretrainConfig(),
   storage: str = PLAIN.name,
@@ -47,7 +49,8 @@ def select(
     labels: int [N] in 0, 1, ..., C - 1, each at least once.
     method: as for `select_classes`.
     images_per_class: S.
-    key: every draw follows from it; is consumed.
+    key: every draw follows from it, a key or a whole number that seeds one
+      (`arguments.as_key`); is consumed.
     network: what is trained to choose by, a `Network` or a Linen module; None
       is the paper's ConvNet.
     config: how it is trained.
@@ -65,6 +68,7 @@ def select(
     chosen = dm_jax.select(images, labels, 'herding', 10,
                            key=jax.random.key(0))
   """
+  refuse_traced('select', images, labels, key)
   return select_classes(
     ClassData.from_arrays(images, labels),
     method,
@@ -81,7 +85,7 @@ def select_classes(
   method: str,
   images_per_class: int,
   *,
-  key: Key,
+  key: AnyKey,
   network: AnyNetwork | None = None,
   config: PretrainConfig = PretrainConfig(),
   trained: Trained | None = None,
@@ -114,6 +118,10 @@ def select_classes(
   Raises:
     InputError: as for `select`.
   """
+  refuse_traced('select', data, key)
+  check_type('data', data, ClassData, remedy=GROUPED)
+  check_type('config', config, PretrainConfig)
+  key = as_key(key)
   check_selection(data, method, images_per_class, storage)
   storage = stored_as(method, storage)
   held = get_storage(storage)
@@ -184,9 +192,11 @@ def check_selection(
 ) -> None:
   """Raises InputError if images cannot be chosen so."""
   choose('selection', method, SELECTIONS)
-  if images_per_class < 1:
+  whole = isinstance(images_per_class, numbers.Integral)
+  if not whole or images_per_class < 1:
     raise InputError(
-      f'images_per_class must be at least 1, got {images_per_class}'
+      f'images_per_class must be at least 1, got {images_per_class!r}: give one'
+      ' whole number'
     )
   if method not in AT_RANDOM:
     check_whole(data, f'the selection {method}')

@@ -107,7 +107,7 @@ def snapshots_held(config: EmbedderConfig, pretrain: PretrainConfig) -> int:
 
 
 def _draw(variables: Variables, key: Key) -> Numbered:
-  index = jax.random.randint(key, (), 0, _count(variables))
+  index = _draw_index(key, 0, _count(variables))
   return Numbered(_take(variables, index), index)
 
 
@@ -127,14 +127,13 @@ class _Trajectory:
 
   def __call__(self, variables: Variables, key: Key) -> Numbered:
     network_key, first_key, second_key = jax.random.split(key, 3)
-    draw = jax.random.randint
-    start = draw(network_key, (), 0, self.networks) * self.per_network
-    first = draw(first_key, (), 0, self.per_network)
+    start = _draw_index(network_key, 0, self.networks) * self.per_network
+    first = _draw_index(first_key, 0, self.per_network)
     number = start + first
     if not self.ahead:  # One pass through one network serves both.
       return Numbered(_take(variables, number), number)
     end = jax.numpy.minimum(first + self.ahead, self.per_network - 1)
-    second = draw(second_key, (), first, end + 1)
+    second = _draw_index(second_key, first, end + 1)
     pair = Pair(_take(variables, number), _take(variables, start + second))
     return Numbered(pair, number)
 
@@ -142,9 +141,9 @@ class _Trajectory:
 def _interpolate(variables: Variables, key: Key) -> Pair:
   """Mixes a network before and after its training, by one weight for all."""
   network_key, weight_key = jax.random.split(key)
-  index = 2 * jax.random.randint(network_key, (), 0, _count(variables) // 2)
+  index = 2 * _draw_index(network_key, 0, _count(variables) // 2)
   fresh, trained = _take(variables, index), _take(variables, index + 1)
-  share = jax.random.uniform(weight_key)
+  share = jax.random.uniform(weight_key, (), jax.numpy.float32)
 
   def mix(a: Array, b: Array) -> Array:
     if not jax.numpy.issubdtype(a.dtype, jax.numpy.floating):
@@ -152,6 +151,11 @@ def _interpolate(variables: Variables, key: Key) -> Pair:
     return share * a + (1 - share) * b
 
   return Pair(jax.tree.map(mix, fresh, trained), trained)
+
+
+def _draw_index(key: Key, low: Array | int, high: Array | int) -> Array:
+  """Draws int32 [] in [low, high), whatever the caller's default type is."""
+  return jax.random.randint(key, (), low, high, jax.numpy.int32)
 
 
 def _count(variables: Variables) -> int:

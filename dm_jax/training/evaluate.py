@@ -10,6 +10,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from dm_jax.arguments import HOW_TO_LOAD, as_key, check_type, refuse_traced
 from dm_jax.config.sections import EvalConfig
 from dm_jax.data.arrays import check_images, check_labels
 from dm_jax.devices.layout import ClassLayout, lay_out
@@ -23,7 +24,7 @@ from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import step as training
 from dm_jax.training.features import count_correct, pad_test
 from dm_jax.training.step import TrainingConfig
-from dm_jax.types import AnyArray, Array, Key, Network
+from dm_jax.types import AnyArray, AnyKey, Array, Key, Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,12 @@ class EvalResult:
 
   accuracies: tuple[float, ...]
   correct: tuple[tuple[int, ...], ...] = ()
+
+  def __repr__(self) -> str:
+    return (
+      f'EvalResult(mean={self.mean:.4g}, std={self.std:.4g},'
+      f' networks={len(self.accuracies)})'
+    )
 
   @property
   def mean(self) -> float:
@@ -70,7 +77,7 @@ def evaluate(
   test_labels: AnyArray,
   config: EvalConfig = EvalConfig(),
   *,
-  key: Key,
+  key: AnyKey,
   network: AnyNetwork | None = None,
   callback: Callable[[int, int], None] | None = None,
   first: int = 0,
@@ -85,7 +92,8 @@ def evaluate(
     test_images: uint8 [N, H, W, D] or float in [0, 1].
     test_labels: int [N].
     config: the protocol; its default is the original's.
-    key: every draw follows from it; is consumed.
+    key: every draw follows from it, a key or a whole number that seeds one
+      (`arguments.as_key`); is consumed.
     network: what to train, a `Network` or a Linen module; None is the ConvNet
       that `config.network` describes, the paper's where it says nothing.
     callback: gets (epochs done, epochs in all), summed over the networks,
@@ -105,6 +113,10 @@ def evaluate(
                              dm_jax.EvalConfig(networks=5, epochs=300),
                              key=jax.random.key(1))
   """
+  refuse_traced('evaluate', synthetic, test_images, test_labels, key)
+  check_type('synthetic', synthetic, SyntheticSet, remedy=HOW_TO_LOAD)
+  check_type('config', config, EvalConfig)
+  key = as_key(key)
   image_shape = synthetic.image_shape
   network = network or make_network(
     config.network.resolve(paper_network(image_shape)),

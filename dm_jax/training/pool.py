@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+import re
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from dm_jax.training.leaves import leaves_of, opened, save_leaves
 from dm_jax.training.pretrain import pretrain_each, row, total_steps
 from dm_jax.types import AnyArray, Json, Key, Network, Variables
 
+_DIGEST = re.compile(r'([0-9a-f]{8})[0-9a-f]{56}')  # Of data, in a fingerprint.
 _DEFAULTS = dataclasses.asdict(PretrainConfig())
 
 
@@ -244,11 +246,11 @@ def _load(
     # Of an earlier version: it had fewer settings, which were as by default.
     saved['pretrain'] = _DEFAULTS | saved['pretrain']
     accuracies, leaves = arrays['accuracies'], leaves_of(arrays)
-  changes = differences(saved, header)
+  changes = '; '.join(differences(saved, header))
   if changes:
+    told = _DIGEST.sub(r'\1…', changes)
     raise InputError(
-      f'{path} is of another pool ({"; ".join(changes)}): choose another'
-      ' embedder.dir'
+      f'{path} is of another pool ({told}): choose another embedder.dir'
     )
   like = jax.eval_shape(network.init, jax.random.key(0))
   shapes = [(len(accuracies), *leaf.shape) for leaf in jax.tree.leaves(like)]

@@ -323,7 +323,7 @@ def _advance(
     state, logits = training.update(
       network, config, progress.state, *varied, rate
     )
-    right = logits.argmax(-1) == labels[rows]
+    right = lax.argmax(logits, logits.ndim - 1, jnp.int32) == labels[rows]
     return _note(progress, rows, right)._replace(state=state, order=order)
 
   return lax.fori_loop(first, first + count, step, progress)

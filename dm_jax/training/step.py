@@ -239,7 +239,8 @@ def cutmix(
   targets = _probabilities(targets, count, classes)
   mix_key, size_key, centre_key, partner_key = jax.random.split(key, 4)
   mixed = jax.random.bernoulli(mix_key, jnp.float32(probability))
-  side = jnp.sqrt(1 - jax.random.uniform(size_key, (), jnp.float32)) * mixed
+  side = jnp.sqrt(1 - jax.random.uniform(size_key, (), jnp.float32))
+  side *= mixed.astype(jnp.float32)
 
   def covered(length: int, key: Key) -> Array:
     half = (side * length).astype(jnp.int32) // 2
@@ -270,7 +271,9 @@ def _probabilities(targets: Array, count: int, classes: int) -> Array:
       f' [{count}, {classes}], got {targets.dtype} {list(shape)}: give one of'
       ' these as targets, or set cutmix to 0'
     )
-  return targets if len(shape) == 2 else jax.nn.one_hot(targets, classes)
+  if len(shape) == 2:
+    return targets
+  return jax.nn.one_hot(targets, classes, dtype=jnp.float32)
 
 
 def update(

@@ -9,6 +9,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from dm_jax.arguments import HOW_TO_LOAD, check_type, refuse_traced
 from dm_jax.devices.layout import on_one_device
 from dm_jax.errors import InputError
 from dm_jax.images.storage import get_storage
@@ -52,6 +53,8 @@ def label_by_teacher(
     variables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trained)
     synthetic = dm_jax.label_by_teacher(synthetic, network, variables)
   """
+  refuse_traced('label_by_teacher', synthetic, variables)
+  check_type('synthetic', synthetic, SyntheticSet, remedy=HOW_TO_LOAD)
   network = as_network(network, synthetic.image_shape)
   images = synthetic.images
   batch = min(_BATCH, len(images))

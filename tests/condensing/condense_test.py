@@ -1,5 +1,6 @@
 import dataclasses
 import importlib
+import pickle
 from typing import Any
 
 import jax
@@ -485,6 +486,57 @@ def wrong_state():
 def test_what_cannot_be_condensed_is_refused(options, message):
   with pytest.raises(InputError, match=message):
     condense(**options)
+
+
+def state_of(calls, step):
+  return next(state for state in calls.states if int(state.step) == step)
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'key': jax.random.key(1)}, r'\(key: \[0, 0\] -> \[0, 1\]\)'),
+    ({'key': 1}, r'key: \[0, 0\] -> \[0, 1\]'),
+    ({'config': changed(momentum=0.9)}, r'\(momentum: 0\.5 -> 0\.9\)'),
+    ({'config': changed(augment='none')}, "augment: 'flip' -> 'none'"),
+    ({'config': changed(learning_rate=0.1)}, 'learning_rate: None -> 0.1'),
+    ({'images': IMAGES // 2}, 'mean of the images'),
+  ],
+)
+def test_a_state_of_another_run_is_refused(straight, options, message):
+  _, calls = straight
+  with pytest.raises(InputError, match=message) as error:
+    condense(state=state_of(calls, 3), **options)
+  assert str(error.value).startswith('the state is of another run (')
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('number', [0, np.int32(0)])
+def test_a_run_goes_on_by_the_seed_of_its_key(straight, condensed, number):
+  state = state_of(straight[1], 3)
+  # Neither the number of steps nor what changes no result binds it.
+  again = condense(config=changed(log_every=5), state=state, key=number)
+  np.testing.assert_allclose(again.images, condensed.images, atol=1e-5)
+  assert int(condense(config=changed(steps=3), state=state).classes) == 2
+
+
+def test_a_state_tells_its_run_through_a_file_and_none_of_a_transformation(
+  straight,
+):
+  state = state_of(straight[1], 3)
+  kept = pickle.loads(pickle.dumps(state))
+  with pytest.raises(InputError, match='momentum'):
+    condense(config=changed(momentum=0.9), state=kept)
+  unknown = dataclasses.replace(state, origin=None)
+  images = condense(config=changed(momentum=0.9), state=unknown).images
+  assert np.isfinite(images).all()
+  assert jax.jit(lambda state: state)(state).origin is None
+
+
+def test_a_state_is_printed_in_a_few_lines(straight):
+  text = repr(state_of(straight[1], 3))
+  assert text.startswith('CondenseState(step=3, images=float32[2, 2, 8, 8, 1]')
+  assert len(text) < 400
 
 
 def test_noise_may_have_more_images_than_a_class():

@@ -1,11 +1,15 @@
 import dataclasses
 import json
+import pathlib
+from typing import Any
 
+import numpy as np
 import pytest
 
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import (
   CondenseConfig,
+  DataConfig,
   EvalConfig,
   NetworkChoice,
   NetworkConfig,
@@ -431,3 +435,20 @@ def test_baselines_are_names():
     'herding',
   )
   assert EvalConfig(baselines='none').selections == ()
+
+
+def test_numbers_of_numpy_and_paths_are_taken():
+  numbers: Any = {'images_per_class': np.int64(5), 'momentum': np.float32(0.5)}
+  config = CondenseConfig(**numbers)
+  assert (config.images_per_class, config.momentum) == (5, 0.5)
+  assert type(config.images_per_class) is int
+  assert type(config.momentum) is float
+  folder: Any = pathlib.Path('/a/b')
+  assert DataConfig(dir=folder).dir == '/a/b'
+
+
+def test_an_array_in_the_place_of_a_setting_is_refused_in_one_line():
+  sizes: Any = np.ones((3, 2), np.int64)
+  with pytest.raises(InputError, match=r'got int64\[3, 2\]$') as error:
+    CondenseConfig(images_per_class=sizes)
+  assert '\n' not in str(error.value)

@@ -243,6 +243,22 @@ def test_large_pictures_are_compressed_below_ten_megabytes(tmp_path):
   assert 'Shown compressed; in full in images/step_000000.png' in html
 
 
+def test_a_page_of_a_thousand_classes_stays_short(tmp_path):
+  noise = np.random.default_rng(0).integers(0, 256, (1000, 1200, 3), np.uint8)
+  for step in range(5):
+    save_png(Image.fromarray(noise), tmp_path / f'images/step_{step:06d}.png')
+  names = [f'a class with a long name, {i}' for i in range(1000)]
+  data = DATA | {'classes': 1000, 'class_names': names}
+  html = read(tmp_path, RESULTS | {'data': data})
+  assert len(html) < 700_000
+  page = Page(html)
+  assert len(page.all('img')) == 5
+  assert 'in full in images/step_000004.png' in html
+  assert names[199] in page.text
+  assert names[200] not in page.text
+  assert 'and 800 more' in page.text
+
+
 def test_of_many_pictures_some_are_shown(tmp_path):
   for step in range(30):
     save_png(Image.new('L', (2, 2)), tmp_path / f'images/step_{step:06d}.png')
