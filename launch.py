@@ -3,64 +3,7 @@
 python launch.py --config=configs/digits.py
 """
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from dm_jax.run import command
-
-_CONFIG = config_flags.DEFINE_config_file(
-  'config',
-  help_string='A file under configs/; some take an argument'
-  ' (configs/cifar10.py:ipc=50). Set fields by --config.condense.steps=1000.',
-)
-_WORKDIR = flags.DEFINE_string(
-  'workdir',
-  '',
-  'The folder of the run, by default runs/NAME of the config. The same command'
-  ' resumes in it.',
-)
-_MODE = flags.DEFINE_enum(
-  'mode',
-  'run',
-  command.COMMANDS,
-  'run: make the sets, then evaluate; condense: make them; evaluate: judge the'
-  ' set in --synthetic; table: lay finished runs beside the paper.',
-)
-_WORKDIRS = flags.DEFINE_list('workdirs', [], 'For table: runs, with commas.')
-_SYNTHETIC = flags.DEFINE_string('synthetic', None, 'For evaluate: a .npz.')
-_DISTRIBUTED = flags.DEFINE_bool(
-  'distributed', False, 'One of several processes that share a run.'
-)
-# JAX finds these itself on TPU pods, under Slurm and Open MPI.
-_COORDINATOR = flags.DEFINE_string('coordinator', '', 'HOST:PORT of process 0.')
-_PROCESSES = flags.DEFINE_integer('processes', 0, 'How many there are.')
-_PROCESS = flags.DEFINE_integer('process', -1, 'The number of this one.')
-
-
-def _parse(argv: list[str]) -> list[str]:
-  # A config file is a program: any kind of error may come.
-  with command.exit_in_one_line(Exception):
-    rest = flags.FLAGS(argv)
-    command.check_arguments(rest, _MODE.value, _CONFIG.present)
-    if _CONFIG.present:
-      _CONFIG.value.lock()  # A file that could not be read says so here.
-  return rest
-
-
-def main(_: list[str]) -> None:
-  given = _CONFIG.present
-  command.execute(
-    _CONFIG.value.to_dict() if given else {},
-    config_flags.get_config_filename(flags.FLAGS['config']) if given else '',
-    mode=_MODE.value,
-    workdir=_WORKDIR.value,
-    workdirs=_WORKDIRS.value,
-    synthetic=_SYNTHETIC.value,
-    cluster=(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value),
-    distributed=_DISTRIBUTED.value,
-  )
-
+from dm_jax_command import main
 
 if __name__ == '__main__':
-  flags.FLAGS.verbosity = logging.WARNING  # Orbax tells of every file.
-  app.run(main, flags_parser=_parse)
+  main()

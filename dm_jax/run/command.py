@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import contextlib
+from pathlib import Path
 import shlex
 import signal
 import sys
@@ -18,6 +19,7 @@ from dm_jax.types import Json
 
 TABLE = 'table'
 COMMANDS = (*MODES, TABLE)
+_INSTALLED = 'dm_jax'  # The command that an installation adds.
 
 
 @contextlib.contextmanager
@@ -47,7 +49,7 @@ def check_arguments(rest: Sequence[str], mode: str, has_config: bool) -> None:
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}: flags begin with --')
   if mode != TABLE and not has_config:
-    raise InputError('give --config=FILE, e.g. --config=configs/digits.py')
+    raise InputError('give --config=FILE or a name, e.g. --config=digits')
 
 
 def execute(
@@ -90,5 +92,13 @@ def execute(
       mode=mode,
       folder=folder,
       synthetic=synthetic,
-      command=shlex.join(['python', *sys.argv]),
+      command=_command_line(),
     )
+
+
+def _command_line() -> str:
+  """Returns what was typed, for a shell."""
+  program, *arguments = sys.argv
+  called = Path(program).name
+  start = [called] if called == _INSTALLED else ['python', program]
+  return shlex.join([*start, *arguments])
