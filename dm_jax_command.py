@@ -4,16 +4,21 @@ A module of its own, since importing `dm_jax` takes seconds, in which a person
 may think better of it.
 """
 
+import os
 import signal
 import sys
 
 
 def main() -> None:
   """Runs the command; Ctrl-C is one line, also while the package loads."""
-  try:
-    from dm_jax.run import launch
+  before = signal.signal(signal.SIGINT, _stop)
+  from dm_jax.run import launch
 
-    launch.main()
-  except KeyboardInterrupt:
-    print('stopped; the same command goes on', file=sys.stderr)
-    sys.exit(128 + signal.SIGINT)
+  signal.signal(signal.SIGINT, before)
+  launch.main()
+
+
+def _stop(number: int, _) -> None:
+  print('stopped before anything was done', file=sys.stderr)
+  # No exception: the packages that load would swallow it, or tell of it.
+  os._exit(128 + number)

@@ -1,20 +1,26 @@
 """What is installed as the command `dm_jax`."""
 
+import subprocess
 import sys
-import types
 
-import pytest
-
+_INTERRUPTED = """
+import signal, sys, types
+class Loading(types.ModuleType):
+  def __getattr__(self, name):
+    signal.raise_signal(signal.SIGINT)
+sys.modules['dm_jax.run'] = Loading('dm_jax.run')
 import dm_jax_command
+dm_jax_command.main()
+"""
 
 
-def test_ctrl_c_is_one_line_while_the_package_loads(monkeypatch, capsys):
-  class Interrupted(types.ModuleType):
-    def __getattr__(self, name):
-      raise KeyboardInterrupt
-
-  monkeypatch.setitem(sys.modules, 'dm_jax.run', Interrupted('dm_jax.run'))
-  with pytest.raises(SystemExit) as stop:
-    dm_jax_command.main()
-  assert stop.value.code == 128 + 2  # As a shell counts SIGINT.
-  assert capsys.readouterr().err == 'stopped; the same command goes on\n'
+def test_ctrl_c_is_one_line_while_the_package_loads(root):
+  stopped = subprocess.run(
+    [sys.executable, '-c', _INTERRUPTED],
+    cwd=root,
+    capture_output=True,
+    text=True,
+  )
+  assert stopped.returncode == 128 + 2  # As a shell counts SIGINT.
+  assert stopped.stdout == ''
+  assert stopped.stderr == 'stopped before anything was done\n'

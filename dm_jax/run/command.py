@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 
-from dm_jax.errors import Diverged, InputError, one_line
+from dm_jax.errors import Diverged, InputError, choose, one_line
 from dm_jax.report import compare
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
@@ -19,6 +19,7 @@ from dm_jax.types import Json
 
 TABLE = 'table'
 COMMANDS = (*MODES, TABLE)
+CONFIGS = Path(__file__).parents[1] / 'configs'
 _INSTALLED = 'dm_jax'  # The command that an installation adds.
 
 
@@ -36,6 +37,37 @@ def exit_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
     sys.exit(128 + getattr(stop, 'signal', signal.SIGINT))
   except kinds as error:
     sys.exit(f'error: {one_line(error)}')
+
+
+def find_config(argv: Sequence[str]) -> list[str]:
+  """Returns a command line in which --config has the file that it names.
+
+  Args:
+    argv: e.g. [dm_jax, --config=cifar10:ipc=10].
+
+  Raises:
+    InputError: there is no config of that name; near ones are named.
+  """
+  found, follows = [], False
+  for argument in argv:
+    flag, joined, value = argument.partition('=')
+    is_config = flag in ('--config', '-config')
+    if follows:
+      argument = _config_file(argument)
+    elif is_config and joined:
+      argument = f'{flag}={_config_file(value)}'
+    follows = is_config and not joined and not follows
+    found.append(argument)
+  return found
+
+
+def _config_file(value: str) -> str:
+  """Returns a config's file and argument; a file stays as it is given."""
+  name, *argument = value.split(':', 1)
+  if not name or Path(name).name != name or name.endswith('.py'):
+    return value
+  choose('config', name, sorted(f.stem for f in CONFIGS.glob('[!_]*.py')))
+  return ':'.join((str(CONFIGS / f'{name}.py'), *argument))
 
 
 def check_arguments(rest: Sequence[str], mode: str, has_config: bool) -> None:

@@ -6,16 +6,12 @@ Condenses a labelled image set: flags and a config in, one run out. Configs go
 by name, with an argument after a colon: --config=cifar10:ipc=50.
 """
 
-from pathlib import Path
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dm_jax.errors import choose
 from dm_jax.run import command
-
-CONFIGS = Path(__file__).parents[1] / 'configs'
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -54,44 +50,18 @@ def main() -> None:
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
   program = sys.modules['__main__']
   program.__doc__ = program.__doc__ or __doc__
-  app.run(_run, flags_parser=_parse)
+  with command.exit_in_one_line():
+    app.run(_run, flags_parser=_parse)
 
 
 def _parse(argv: list[str]) -> list[str]:
   # A config file is a program: any kind of error may come.
   with command.exit_in_one_line(Exception):
-    rest = flags.FLAGS(find_config(argv))
+    rest = flags.FLAGS(command.find_config(argv))
     command.check_arguments(rest, _MODE.value, _CONFIG.present)
     if _CONFIG.present:
       _CONFIG.value.lock()  # A file that could not be read says so here.
   return rest
-
-
-def find_config(argv: list[str]) -> list[str]:
-  """Returns a command line with the file of each config that goes by name.
-
-  Raises:
-    InputError: there is no config of that name; near ones are named.
-  """
-  found = list(argv)
-  for i, argument in enumerate(argv):
-    flag, equals, value = argument.partition('=')
-    if flag not in ('--config', '-config'):
-      continue
-    if equals:
-      found[i] = f'{flag}={_file_of(value)}'
-    elif i + 1 < len(argv):
-      found[i + 1] = _file_of(argv[i + 1])
-  return found
-
-
-def _file_of(config: str) -> str:
-  """Returns the file of a config, with its argument; a file stays as it is."""
-  name, *argument = config.split(':', 1)
-  if not name or Path(name).name != name or name.endswith('.py'):
-    return config
-  choose('config', name, sorted(f.stem for f in CONFIGS.glob('[!_]*.py')))
-  return ':'.join([str(CONFIGS / f'{name}.py'), *argument])
 
 
 def _run(_: list[str]) -> None:

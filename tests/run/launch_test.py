@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from dm_jax.run import run
-from dm_jax.run.command import execute
+from dm_jax.run.command import execute, find_config
 from dm_jax.run.config import RunConfig
-from dm_jax.run.launch import find_config
 from dm_jax.synthetic_set import SyntheticSet
 
 RESULTS = {
