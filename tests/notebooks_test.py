@@ -3,6 +3,7 @@
 import os
 import re
 import sysconfig
+from typing import Any
 
 import nbclient
 import nbformat
@@ -14,7 +15,7 @@ from dm_jax.synthetic_set import SyntheticSet
 NAMES = ('colab_tpu', 'your_own_images')
 
 
-def read(root, name):
+def read(root, name) -> Any:
   return nbformat.read(root / 'notebooks' / f'{name}.ipynb', as_version=4)
 
 
