@@ -25,7 +25,7 @@ from ml_collections import config_flags
 from benchmarks.plan import Cell, run_cells
 from benchmarks.portable import portable_command
 from benchmarks.start import start
-from configs import ladder
+from dm_jax.configs import ladder
 from dm_jax.errors import InputError, choose
 from dm_jax.files import full_path, write_json
 from dm_jax.report.ladder import write

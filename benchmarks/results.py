@@ -23,7 +23,7 @@ from ml_collections import config_flags
 from benchmarks.plan import Cell, run_cells
 from benchmarks.results_table import make_record, make_table
 from benchmarks.start import start
-from configs import cifar10
+from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose
 from dm_jax.files import full_path, read_json, write_atomically, write_json
 from dm_jax.run.command import exit_in_one_line
@@ -64,7 +64,7 @@ def make_cell(name: str, plan: Any, folder: Path) -> Cell:
     InputError: one cannot be.
   """
   planned = plan.CELLS[name]
-  preset = importlib.import_module(f'configs.{planned.config}')
+  preset = importlib.import_module(f'dm_jax.configs.{planned.config}')
   config = preset.get_config(planned.argument)
   given = config_flags.get_override_values(flags.FLAGS['config'])
   settings = {
@@ -97,7 +97,7 @@ def write_table(plan: Any, folder: Path) -> None:
 def main(_: list[str]) -> None:
   failed: list[str] = []
   with exit_in_one_line(InputError, OSError):
-    plan = importlib.import_module(f'configs.results.{_PLAN.value}')
+    plan = importlib.import_module(f'dm_jax.configs.results.{_PLAN.value}')
     folder = full_path(_WORKDIR.value, '--workdir')
     if _WHAT.value == 'run':
       names = _CELLS.value or [*plan.CELLS]

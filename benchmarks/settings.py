@@ -25,7 +25,6 @@ from ml_collections import config_flags
 import numpy as np
 
 from benchmarks.start import start
-from configs import cifar10
 from dm_jax.condensing.condense import condense_classes, made_from
 from dm_jax.condensing.plan import make_plan
 from dm_jax.condensing.targets import make_targets_ahead
@@ -38,6 +37,7 @@ from dm_jax.config.sections import (
   NetworkConfig,
   PretrainConfig,
 )
+from dm_jax.configs import cifar10
 from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError

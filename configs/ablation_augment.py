@@ -8,7 +8,7 @@ The operation is used for condensing and for training alike, as in the original.
 Needs what configs/cifar10.py needs. Ours at this budget: not measured.
 """
 
-from configs import cifar10, default
+from dm_jax.configs import cifar10, default
 
 
 def get_config(argument=None):

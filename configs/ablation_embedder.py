@@ -10,7 +10,7 @@ images that is held out, is in the range. `random` holds the same images out.
 Needs what configs/cifar10.py needs. Ours at this budget: not measured.
 """
 
-from configs import cifar10, default
+from dm_jax.configs import cifar10, default
 from dm_jax.errors import InputError
 
 

@@ -9,7 +9,7 @@ AlexNet, VGG-11 and ResNet-18 it reaches 65.2±0.4, 61.3±0.6, 59.9±0.8 and
 Ours at this budget: not measured.
 """
 
-from configs import cifar10, default
+from dm_jax.configs import cifar10, default
 
 
 def get_config(argument=None):

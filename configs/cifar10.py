@@ -13,7 +13,7 @@ published stands in dm_jax/report/paper.py; this lays a run beside it:
 From 100 images per class on, the paper's learning rate for the pixels is 10.
 """
 
-from configs import default
+from dm_jax.configs import default
 
 
 def get_config(argument=None):

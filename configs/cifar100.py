@@ -14,7 +14,7 @@ The paper's learning rate for the pixels is 1 up to 125 images per class; for
 more it gives none, so 1 stays.
 """
 
-from configs import default
+from dm_jax.configs import default
 
 
 def get_config(argument=None):

@@ -14,7 +14,7 @@ classes. For a memory of at most a megabyte:
 --config.continual.budget_bytes=1000000.
 """
 
-from configs import cifar100, default
+from dm_jax.configs import cifar100, default
 from dm_jax.errors import InputError
 
 

@@ -8,7 +8,7 @@ configs/cifar10.py needs. Ours at this budget: not measured; README.md has a
 smaller one.
 """
 
-from configs import cifar10
+from dm_jax.configs import cifar10
 
 
 def get_config(argument=None):

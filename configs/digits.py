@@ -14,7 +14,7 @@ The 1 is the first of the 10: one run makes both sets. The paper has no figure
 for these images.
 """
 
-from configs import default
+from dm_jax.configs import default
 
 
 def get_config(argument=None):

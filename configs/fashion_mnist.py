@@ -11,7 +11,7 @@ lays a run beside it:
   python launch.py --mode=table --workdirs=runs/fashion_mnist_ipc=10
 """
 
-from configs import default
+from dm_jax.configs import default
 
 
 def get_config(argument=None):

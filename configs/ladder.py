@@ -132,7 +132,7 @@ def get_config(argument=None):
     given[name] = value
   choose('rung', given['rung'], RUNGS)
   choose('data', given['data'], DATA)
-  preset = importlib.import_module(f'configs.{given["data"]}')
+  preset = importlib.import_module(f'dm_jax.configs.{given["data"]}')
   paper = preset.get_config(f'ipc={given["ipc"]}')
   config = preset.get_config(f'ipc={given["ipc"]}:recipe={given["recipe"]}')
   _climb(config, paper, given['rung'])

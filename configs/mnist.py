@@ -9,7 +9,7 @@ The paper's figures for this set: not checked in the source. Ours: not
 measured. A mirrored digit is another sign, so `flip` is left out.
 """
 
-from configs import default
+from dm_jax.configs import default
 
 
 def get_config(argument=None):

@@ -11,7 +11,7 @@ most of the time is spent. Needs what configs/cifar10.py needs. Ours at this
 budget: not measured; configs/search_mnist.py has a smaller one.
 """
 
-from configs import cifar10, default
+from dm_jax.configs import cifar10, default
 
 
 def get_config(argument=None):

@@ -7,7 +7,7 @@ the ranking that these should foretell, once over the whole set. Needs
 what configs/mnist.py needs. docs/applications.md has the figures and the time.
 """
 
-from configs import mnist
+from dm_jax.configs import mnist
 
 
 def get_config():

@@ -3,7 +3,7 @@
 python launch.py --config=configs/smoke.py
 """
 
-from configs import default
+from dm_jax.configs import default
 
 
 def get_config(argument=None):

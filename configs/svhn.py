@@ -9,7 +9,7 @@ The paper has no figure for this set; ours: not measured. A mirrored digit is
 another sign, so `flip` is left out.
 """
 
-from configs import default
+from dm_jax.configs import default
 
 
 def get_config(argument=None):

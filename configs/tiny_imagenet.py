@@ -14,7 +14,7 @@ lays a run beside it:
 At 64 pixels the ConvNet has four layers.
 """
 
-from configs import default
+from dm_jax.configs import default
 
 
 def get_config(argument=None):

@@ -216,6 +216,14 @@ class SyntheticSet:
     """The stored images to look at: uint8 [N, H, W, D], clipped to [0, 255]."""
     return np.asarray(denormalise(self.stored, self.mean, self.std))
 
+  def _repr_html_(self) -> str | None:
+    """Shows the stored images in a notebook, a row for each class."""
+    from dm_jax.report.notebook import grid_html  # Loads Pillow.
+
+    return grid_html(
+      self.images_uint8, np.asarray(self.class_of), self.class_names
+    )
+
   def fingerprint(self) -> str:
     """Returns a digest of all that training on the set depends on."""
     images = np.asarray(self.images, np.float32)

@@ -30,6 +30,7 @@ def draw_grid(
   class_names: Sequence[str],
   *,
   title: str = '',
+  caption: str | None = None,
   max_classes: int | None = None,
   max_per_class: int | None = None,
 ) -> Image.Image:
@@ -45,6 +46,7 @@ def draw_grid(
     class_names: C names. Accents are dropped and a name in a script that
       Pillow's font lacks reads `class 3`, its place counted from 0.
     title: above the picture; '' for none.
+    caption: below the title; '' for none, None counts what is shown.
     max_classes: shows the first ones only, at least 1.
     max_per_class: shows the first images of each class only, at least 1.
 
@@ -65,7 +67,9 @@ def draw_grid(
   ]
   shown = images.shape[1] if max_per_class is None else max_per_class
   layout = lay_out(images.shape[2:4], names, min(images.shape[1], shown))
-  header = _header(layout, _drawable(title, ''), _caption(images.shape, layout))
+  if caption is None:
+    caption = _caption(images.shape, layout)
+  header = _header(layout, _drawable(title, ''), caption)
   body = Image.new('RGB', (layout.width, layout.height), BACKGROUND)
   for index in range(layout.classes):
     _draw_row(body, layout, index, images[index], names[index])
@@ -104,8 +108,8 @@ def _header(layout: Layout, title: str, caption: str) -> Image.Image:
   """Returns title and caption, on the background."""
   room = max(layout.width - 2 * MARGIN, 480)
   size = layout.font_size
-  lines = [(title, round(1.5 * size), INK)] if title else []
-  lines.append((caption, size, FAINT_INK))
+  given = (title, round(1.5 * size), INK), (caption, size, FAINT_INK)
+  lines = [line for line in given if line[0]]
   height = MARGIN + sum(round(1.5 * line[1]) for line in lines) + size // 2
   header = Image.new('RGB', (room + 2 * MARGIN, height), BACKGROUND)
   draw = ImageDraw.Draw(header)

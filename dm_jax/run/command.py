@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 
-from dm_jax.errors import Diverged, InputError, one_line
+from dm_jax.errors import Diverged, InputError, choose, one_line
 from dm_jax.files import full_path
 from dm_jax.report import compare
 from dm_jax.run import processes
@@ -20,7 +20,9 @@ from dm_jax.types import Json
 
 TABLE = 'table'
 COMMANDS = (*MODES, TABLE)
-_NO_CONFIG = 'give --config=FILE, e.g. --config=configs/digits.py'
+CONFIGS = Path(__file__).parents[1] / 'configs'
+_INSTALLED = 'dm_jax'  # The command that an installation adds.
+_NO_CONFIG = 'give --config=FILE or a name, e.g. --config=digits'
 
 
 @contextlib.contextmanager
@@ -43,28 +45,44 @@ def find_config(argv: Sequence[str]) -> list[str]:
   """Returns a command line in which --config has the whole path of its file.
 
   Args:
-    argv: e.g. [launch.py, --config=configs/cifar10.py:ipc=10].
+    argv: e.g. [dm_jax, --config=cifar10:ipc=10], with a name of `CONFIGS` or a
+      file.
 
   Raises:
-    InputError: no such file; the message says where it was looked for.
+    InputError: there is no config of that name, and near ones are named; or no
+      such file, and the message says where it was looked for.
   """
   found, follows = [], False
   for argument in argv:
     flag, joined, value = argument.partition('=')
     is_config = flag in ('--config', '-config')
     if follows:
-      argument = _whole_config(argument)
+      argument = _config_file(argument)
     elif is_config and joined:
-      argument = f'{flag}={_whole_config(value)}'
+      argument = f'{flag}={_config_file(value)}'
     follows = is_config and not joined and not follows
     found.append(argument)
   return found
 
 
-def _whole_config(value: str) -> str:
+def _config_file(value: str) -> str:
+  """Returns a config's whole path and argument."""
   name, *argument = value.split(':', 1)
   if not name:
     raise InputError(_NO_CONFIG)
+  is_file = Path(name).name != name or name.endswith('.py')
+  path = _existing(name) if is_file else _preset(name)
+  return ':'.join((str(path), *argument))
+
+
+def _preset(name: str) -> Path:
+  """Returns the file of a config that the package has."""
+  choose('config', name, sorted(f.stem for f in CONFIGS.glob('[!_]*.py')))
+  return CONFIGS / f'{name}.py'
+
+
+def _existing(name: str) -> Path:
+  """Returns the whole path of a config that is given as a file."""
   path = full_path(name, '--config')
   if not path.is_file():
     relative = not Path(name).expanduser().is_absolute()
@@ -73,7 +91,7 @@ def _whole_config(value: str) -> str:
       f'--config: no file {looked}: give its whole path, or start the command'
       ' in the folder that its path begins in'
     )
-  return ':'.join((str(path), *argument))
+  return path
 
 
 def check_arguments(rest: Sequence[str], mode: str, has_config: bool) -> None:
@@ -130,5 +148,13 @@ def execute(
       mode=mode,
       folder=folder,
       synthetic=synthetic,
-      command=shlex.join(['python', *sys.argv]),
+      command=_command_line(),
     )
+
+
+def _command_line() -> str:
+  """Returns what was typed, for a shell."""
+  program, *arguments = sys.argv
+  called = Path(program).name
+  start = [called] if called == _INSTALLED else ['python', program]
+  return shlex.join([*start, *arguments])

@@ -461,6 +461,10 @@ SMOKE = '--config=configs/smoke.py'
     (['--workdir=WORKDIR'], 'give --config=FILE'),
     (['--config=configs/none.py', '--workdir=WORKDIR'], 'configs/none.py'),
     (
+      ['--config=digit:ipc=1', '--workdir=WORKDIR'],
+      "unknown config 'digit': did you mean digits.* cifar10, ",
+    ),
+    (
       [SMOKE + ':ipc=0', '--workdir=WORKDIR'],
       "1 up, or several, got '0'$",
     ),

@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 import pytest
 
-from configs import default
+from dm_jax.configs import default
 from dm_jax.errors import InputError
 from dm_jax.run.command import find_config
 from dm_jax.run.config import RunConfig

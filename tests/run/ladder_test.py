@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import plan
 from benchmarks.plan import Cell, is_finished, run_cells
-from configs import cifar10, digits, ladder
 from dm_jax.config.fields import differences
+from dm_jax.configs import cifar10, digits, ladder
 from dm_jax.errors import Diverged, InputError
 from dm_jax.run.config import RunConfig
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from dm_jax.run import run
+from dm_jax.run.command import execute, find_config
 from dm_jax.run.config import RunConfig
 from dm_jax.synthetic_set import SyntheticSet
 
@@ -304,6 +305,59 @@ def read_config(root, monkeypatch):
   return read_config
 
 
+@pytest.mark.parametrize(
+  ('given', 'found'),
+  [
+    (['--config=digits'], ['--config=CONFIGS/digits.py']),
+    (['-config', 'digits:ipc=1'], ['-config', 'CONFIGS/digits.py:ipc=1']),
+    (
+      ['--config=cifar10:ipc=10:recipe=trajectory', '--config.seed=1'],
+      ['--config=CONFIGS/cifar10.py:ipc=10:recipe=trajectory']
+      + ['--config.seed=1'],
+    ),
+    *(
+      ([same], [same])
+      for same in (
+        *('--config=configs/digits.py', '--config=mine.py:a', '--config=/a/b'),
+        *('--config=', '--config', '--workdir=digits', 'digits'),
+      )
+    ),
+  ],
+)
+def test_a_config_goes_by_its_name(root, given, found):
+  configs = root / 'dm_jax' / 'configs'
+  found = [part.replace('CONFIGS', str(configs)) for part in found]
+  assert find_config(['dm_jax', *given]) == ['dm_jax', *found]
+  assert configs.samefile(root / 'configs')
+
+
+@pytest.mark.parametrize(
+  ('program', 'command'),
+  [
+    ('/usr/bin/dm_jax', "dm_jax '--workdir=a b'"),
+    ('launch.py', "python launch.py '--workdir=a b'"),
+  ],
+)
+def test_the_command_is_kept_as_it_was_typed(monkeypatch, program, command):
+  kept = []
+  monkeypatch.setattr(sys, 'argv', [program, '--workdir=a b'])
+  monkeypatch.setattr(
+    'dm_jax.run.command.run',
+    lambda *_, command, **__: kept.append(command),
+  )
+  execute(
+    {},
+    '',
+    mode='run',
+    workdir='a b',
+    workdirs=(),
+    synthetic=None,
+    cluster=('', 0, -1),
+    distributed=False,
+  )
+  assert kept == [command]
+
+
 def test_the_cell_of_a_table_is_an_argument(read_config):
   for images, rate in ((1, None), (50, None), (100, 10.0), (200, 10.0)):
     condense = read_config(f'cifar10.py:ipc={images}').condense
@@ -319,7 +373,7 @@ def test_the_cell_of_a_table_is_an_argument(read_config):
 
 
 def test_every_config_file_is_valid_and_has_a_recipe(root, read_config):
-  names = sorted(path.name for path in (root / 'configs').glob('*.py'))
+  names = sorted(path.name for path in (root / 'configs').glob('[!_]*.py'))
   assert len(names) >= 9
   for name in names:
     config = read_config(name)
@@ -327,7 +381,9 @@ def test_every_config_file_is_valid_and_has_a_recipe(root, read_config):
       *('digits', 'folder', 'mnist', 'fashion_mnist', 'svhn_cropped'),
       *('cifar10', 'cifar100'),
     }
-    module = importlib.import_module(f'configs.{name.removesuffix(".py")}')
+    module = importlib.import_module(
+      f'dm_jax.configs.{name.removesuffix(".py")}'
+    )
     assert f'python launch.py --config=configs/{name}' in str(module.__doc__)
     others = ('default', 'ablation_', 'continual_', 'search_')
     if not name.startswith(others):

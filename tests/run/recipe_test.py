@@ -245,7 +245,7 @@ def test_nested_sets_of_a_recipe_share_all_that_they_hold(name):
 
 @pytest.mark.parametrize('name', sorted(SETS))
 def test_every_set_has_the_recipe(name):
-  config = importlib.import_module(f'configs.{name}')
+  config = importlib.import_module(f'dm_jax.configs.{name}')
   found = RunConfig.from_dict(
     config.get_config('ipc=1:recipe=trajectory').to_dict()
   )
@@ -270,7 +270,7 @@ def test_every_set_has_the_recipe(name):
 )
 def test_an_argument_that_means_nothing_is_refused(argument, message):
   with pytest.raises(InputError, match=message):
-    importlib.import_module('configs.cifar10').get_config(argument)
+    importlib.import_module('dm_jax.configs.cifar10').get_config(argument)
 
 
 def test_tiles_and_cross_entropy_go_with_the_images_of_a_class():

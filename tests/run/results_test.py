@@ -96,7 +96,7 @@ def test_a_cell_judges_the_set_of_another_by_other_networks(command, tmp_path):
 
 
 def test_a_record_keeps_what_was_run_in_other_folders(tmp_path):
-  plan = importlib.import_module('configs.results.recipe')
+  plan = importlib.import_module('dm_jax.configs.results.recipe')
   before = {'cells': [{'name': 'mnist_1_dm'}, {'name': 'cifar10_1_dm'}]}
   made = make_record(plan, 'recipe', tmp_path, before)
   assert [cell['name'] for cell in made['cells']] == [
@@ -106,9 +106,9 @@ def test_a_record_keeps_what_was_run_in_other_folders(tmp_path):
 
 
 def test_every_cell_of_the_plan_is_a_run():
-  plan = importlib.import_module('configs.results.recipe')
+  plan = importlib.import_module('dm_jax.configs.results.recipe')
   for cell in plan.CELLS.values():
-    preset = importlib.import_module(f'configs.{cell.config}')
+    preset = importlib.import_module(f'dm_jax.configs.{cell.config}')
     config = preset.get_config(cell.argument)
     with config.ignore_type():
       config.update_from_flattened_dict({**plan.COMMON, **cell.sets})
@@ -121,7 +121,7 @@ def test_every_cell_of_the_plan_is_a_run():
   'size', ['cifar10_10', 'cifar10_50', 'tiny_imagenet_10']
 )
 def test_networks_take_at_least_as_many_steps_on_fewer_images(size):
-  plan = importlib.import_module('configs.results.recipe')
+  plan = importlib.import_module('dm_jax.configs.results.recipe')
   classes, per_class = 100 if 'tiny' in size else 10, int(size.split('_')[-1])
 
   def steps(kind, held):
