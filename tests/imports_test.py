@@ -16,7 +16,7 @@ LEVELS = [
   ['errors', 'types', 'version', 'words'],
   ['draws', 'files', 'pickles'],
   ['config', 'images', 'devices', 'records'],
-  ['networks', 'data', 'report'],
+  ['networks', 'data', 'exchange', 'report'],
   ['synthetic_set'],
   ['matching', 'training'],
   ['condensing', 'selection'],
@@ -42,6 +42,7 @@ ALLOWED = {
   | {'config'},
   'condensing': {'matching', 'training', 'synthetic_set', 'networks', 'data'}
   | {'config', 'images', 'devices'},
+  'exchange': {'images'},
   'report': {'records'},
   'records': set(),
   'images': set(),
@@ -112,6 +113,7 @@ def test_a_package_file_says_what_the_room_is_for_and_nothing_else():
     ('tensorflow_datasets', {'data'}),
     ('sklearn', {'data'}),
     ('matplotlib', {'report'}),
+    ('torch', {'exchange'}),
     ('tensorflow', set()),
   ],
 )
@@ -140,10 +142,12 @@ HEAVY = [
   'matplotlib',
   'ml_collections',
   'orbax',
+  'pyarrow',
   'sklearn',
   'tensorboardX',
   'tensorflow',
   'tensorflow_datasets',
+  'torch',
 ]
 
 
