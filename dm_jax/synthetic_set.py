@@ -32,6 +32,8 @@ from dm_jax.version import __version__
 # 1 knew neither storage nor targets; 2 had int32 labels and targets, and
 # statistics in float64 alone, which PyTorch refuses or turns all else into.
 _FORMAT = 3
+# The method of a set that came without its own.
+RELEASED = 'released'
 _ARRAYS = (
   'format',
   'images',
@@ -291,7 +293,7 @@ class SyntheticSet:
     statistics: tuple[np.ndarray, np.ndarray],
     names: tuple[str, ...],
     storage: str,
-    provenance: str = '{}',
+    provenance: str,
   ) -> Self:
     """Makes a set of a file's arrays, or raises InputError."""
     mean, std = statistics
@@ -440,6 +442,7 @@ class SyntheticSet:
       (np.array(mean, np.float64), np.array(std, np.float64)),
       tuple(names),
       storage,
+      json.dumps({'method': RELEASED}),
     )
 
   def export(

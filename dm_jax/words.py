@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 METHOD_NAMES = {
   'dm': 'DM',
+  'released': 'released',
   'random': 'random real',
   'random_full': 'whole random real',
   'random_jpeg': 'random JPEG',
