@@ -101,9 +101,7 @@ def write_parquet(path: Path, released: Released) -> None:
   Raises:
     InputError: the images have other than 1 or 3 channels.
   """
-  import pyarrow as pa
-  import pyarrow.parquet as pq
-
+  pa, pq = _pyarrow()
   names = _names(released)
   images = [
     {'bytes': png, 'path': f'{number:05d}.png'}
@@ -137,9 +135,7 @@ def read_parquet(path: Path, _: Wanted) -> Released:
   Raises:
     InputError: there is no column of images or labels; the columns are named.
   """
-  import pyarrow as pa
-  import pyarrow.parquet as pq
-
+  pa, pq = _pyarrow()
   files = sorted(path.rglob('*.parquet')) if path.is_dir() else [path]
   try:
     table = pa.concat_tables([pq.read_table(file) for file in files])
@@ -166,6 +162,18 @@ def read_parquet(path: Path, _: Wanted) -> Released:
   return Released(
     images, labels, targets, UNIT, None, None, names and tuple(names)
   )
+
+
+def _pyarrow() -> tuple[Any, Any]:
+  """Imports it: tfds, which installs it today, need not do so for ever."""
+  try:
+    import pyarrow
+    import pyarrow.parquet
+  except ImportError:
+    raise InputError(
+      'tables take PyArrow to be read and written: pip install pyarrow'
+    ) from None
+  return pyarrow, pyarrow.parquet
 
 
 def _names(released: Released) -> list[str]:
