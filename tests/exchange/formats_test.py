@@ -379,6 +379,13 @@ def test_code_is_not_run(tmp_path):
   assert not (tmp_path / 'ran').exists()
 
 
+def test_files_of_an_old_torch_ask_for_one(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'torch', None)  # As if there were none.
+  path = tmp_path / 'old.pt'
+  path.write_bytes(b'\x80\x02old')
+  assert 'pip install torch' in refuse(path)
+
+
 @pytest.mark.parametrize(
   ('offset', 'shape', 'steps'),
   [(1, (2, 2), (2, 1)), (0, (4,), (2,)), (3, (2,), (-1,)), (-1, (1,), (1,))],
