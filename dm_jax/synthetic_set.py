@@ -1,5 +1,6 @@
 """`SyntheticSet`: what condensing gives, in memory and as a file."""
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 import hashlib
@@ -15,6 +16,13 @@ import numpy as np
 
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError
+from dm_jax.exchange.formats import (
+  OWN,
+  find_format,
+  read_released,
+  write_released,
+)
+from dm_jax.exchange.released import Released, Wanted
 from dm_jax.files import UNREADABLE, write_atomically
 from dm_jax.images.normalise import denormalise, mid_grey, normalise
 from dm_jax.images.storage import PLAIN, get_storage
@@ -22,7 +30,11 @@ from dm_jax.types import AnyArray, Array, ImageShape, Json
 from dm_jax.version import __version__
 from dm_jax.words import short_repr
 
-_FORMAT = 2  # 1 knew neither storage nor targets.
+# 1 knew neither storage nor targets; 2 had int32 labels and targets, and
+# statistics in float64 alone, which PyTorch refuses or turns all else into.
+_FORMAT = 3
+# The method of a set that came without its own.
+RELEASED = 'released'
 _ARRAYS = (
   'format',
   'images',
@@ -238,17 +250,21 @@ class SyntheticSet:
 
     It holds `images` (as stored), `images_uint8`, `labels` (their classes),
     `targets`, `class_names`, `mean`, `std`, `storage`, `format` and
-    `provenance` (JSON text), and is read with `numpy.load` alone.
+    `provenance` (JSON text), and is read with `numpy.load` alone. Types are
+    those that PyTorch takes: labels int64, all else float32. `statistics` are
+    mean and std once more, float64 [2, D], so that nothing is lost.
     """
+    hard = self.targets.ndim == 1
     arrays = {
       'format': np.int32(_FORMAT),
       'images': np.asarray(self.stored, np.float32),
       'images_uint8': self.images_uint8,
-      'labels': np.asarray(self.class_of, np.int32),
-      'targets': np.asarray(self.targets),
+      'labels': np.asarray(self.class_of, np.int64),
+      'targets': np.asarray(self.targets, np.int64 if hard else np.float32),
       'class_names': np.array(self.class_names, dtype=np.str_),
-      'mean': np.array(self.mean, np.float64),
-      'std': np.array(self.std, np.float64),
+      'mean': np.array(self.mean, np.float32),
+      'std': np.array(self.std, np.float32),
+      'statistics': np.array([self.mean, self.std], np.float64),
       'storage': np.array(self.storage),
       'provenance': np.array(self.provenance_json),
     }
@@ -263,11 +279,36 @@ class SyntheticSet:
         storage that is not registered here or does not fit the images.
     """
     arrays = _read(Path(path))
-    images, labels = arrays['images'], arrays['labels']
-    targets = arrays.get('targets', labels)
-    names = tuple(np.atleast_1d(arrays['class_names']).tolist())
-    mean, std = arrays['mean'], arrays['std']
-    storage = str(arrays.get('storage', PLAIN.name))
+    provenance = str(arrays['provenance'])
+    try:
+      json.loads(provenance)
+    except ValueError as error:
+      raise InputError(f'{path} has a provenance that is no JSON') from error
+    return cls._checked(
+      path,
+      arrays['images'],
+      arrays['labels'],
+      arrays.get('targets', arrays['labels']),
+      _statistics(arrays),
+      tuple(np.atleast_1d(arrays['class_names']).tolist()),
+      str(arrays.get('storage', PLAIN.name)),
+      provenance,
+    )
+
+  @classmethod
+  def _checked(
+    cls,
+    path: str | os.PathLike,
+    images: np.ndarray,
+    labels: np.ndarray,
+    targets: np.ndarray,
+    statistics: tuple[np.ndarray, np.ndarray],
+    names: tuple[str, ...],
+    storage: str,
+    provenance: str,
+  ) -> Self:
+    """Makes a set of a file's arrays, or raises InputError."""
+    mean, std = statistics
     held = get_storage(storage).per_stored
     fits = (
       images.ndim == 4
@@ -290,11 +331,6 @@ class SyntheticSet:
         f' {targets.shape}, {len(names)} class names'
       )
     get_storage(storage).check(images.shape[1:])
-    provenance = str(arrays['provenance'])
-    try:
-      json.loads(provenance)
-    except ValueError as error:
-      raise InputError(f'{path} has a provenance that is no JSON') from error
     hard = targets.ndim == 1
     return cls(
       stored=jnp.asarray(images),
@@ -306,6 +342,188 @@ class SyntheticSet:
       storage=storage,
       provenance_json=provenance,
     )
+
+  @classmethod
+  def read(
+    cls,
+    path: str | os.PathLike,
+    format: str | None = None,
+    *,
+    factor: int = 1,
+    experiment: int = 0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] | None = None,
+  ) -> Self:
+    """Reads a set in any known format: a run's, an export, or others'.
+
+    Pixels that the file has normalised stay as they are; those in [0, 1] are
+    normalised. No file runs code.
+
+    Args:
+      path: of the file, or of the folder where a format has several.
+      format: see `exchange.formats.FORMATS`; None finds it by what is there.
+      factor: tiles a side that each image holds; the file does not say it.
+      experiment: which of several that a DM file holds.
+      mean: per channel, in unit range, D values, of the set that the images
+        stand for; for files that do not say it, as others' do not.
+      std: the same for the deviation.
+      class_names: the same for the C names; None numbers them.
+
+    Raises:
+      InputError: it is damaged, of no known format or needs code to be read, or
+        an argument is missing or does not fit.
+
+    Example:
+      synthetic = dm_jax.SyntheticSet.read('res_DM_CIFAR10_ConvNet_10ipc.pt',
+                                           mean=(0.4914, 0.4822, 0.4465),
+                                           std=(0.2023, 0.1994, 0.2010))
+    """
+    path = Path(path).expanduser()
+    layout = find_format(path, format)
+    if layout == OWN:
+      if factor != 1:
+        raise InputError(
+          f'{path} says its storage itself: leave factor {factor} out'
+        )
+      return cls.load(path)
+    names = None if class_names is None else tuple(class_names)
+    return cls.from_released(
+      read_released(path, layout, Wanted(experiment, names)),
+      path,
+      factor=factor,
+      mean=mean,
+      std=std,
+      class_names=names,
+    )
+
+  @classmethod
+  def from_released(
+    cls,
+    released: Released,
+    path: str | os.PathLike,
+    *,
+    factor: int = 1,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] | None = None,
+  ) -> Self:
+    """Makes a set of what a file holds; see `read`.
+
+    Args:
+      released: what it holds; what it says comes before the arguments.
+      path: of the file, for messages.
+      factor: as for `read`, and so are all below.
+      mean: D values.
+      std: D values.
+      class_names: C names.
+    """
+    mean, std = released.mean or mean, released.std or std
+    if mean is None or std is None:
+      raise InputError(
+        f'{path} does not say the mean and std of its data: give both, or'
+        ' --config of the data set'
+      )
+    names = released.class_names or class_names
+    if names is None:
+      soft = released.targets
+      count = released.labels.max() + 1 if soft is None else soft.shape[1]
+      names = map(str, range(count))
+    if factor < 1:
+      raise InputError(f'factor must be at least 1, got {factor}')
+    storage = PLAIN.name if factor == 1 else f'tiles:{factor}'
+    try:
+      get_storage(storage).check(released.images.shape[1:])
+    except InputError as error:
+      raise InputError(
+        f'factor {factor} does not fit the images of {path}: {error}'
+      ) from error
+    if not len(mean) == len(std) == released.images.shape[-1]:
+      raise InputError(
+        f'{path} has images of {released.images.shape[-1]} channels, got'
+        f' {len(mean)} values of mean and {len(std)} of std'
+      )
+    order = np.argsort(released.labels, kind='stable')
+    labels = released.labels[order]
+    targets = labels if released.targets is None else released.targets[order]
+    return cls._checked(
+      path,
+      released.normalised(mean, std)[order],
+      labels,
+      targets,
+      (np.array(mean, np.float64), np.array(std, np.float64)),
+      tuple(names),
+      storage,
+      json.dumps({'method': RELEASED}),
+    )
+
+  def export(
+    self,
+    path: str | os.PathLike,
+    format: str,
+    *,
+    judged: Json | None = None,
+  ) -> Path:
+    """Writes the training images for other tools, and a card.json beside them.
+
+    Args:
+      path: of the file or folder to make; there must be none.
+      format: folder (PNG by class), npz (plain arrays), parquet (Hugging Face),
+        pt (DM's layout) or ddranking; see `exchange.formats`.
+      judged: what the card says of its accuracy: `protocol` and
+        `expected_accuracy`; what is not known is null there.
+
+    Returns:
+      The path of the card.
+
+    Raises:
+      InputError: there is something at `path`, or the format is unknown or
+        cannot hold the set. Nothing is left behind.
+
+    Example:
+      synthetic.export('cifar10_10', 'folder')
+    """
+    hard = self.training_targets.ndim == 1
+    released = Released(
+      np.asarray(self.images, np.float32),
+      np.asarray(self.labels, np.int64),
+      None if hard else np.asarray(self.training_targets, np.float32),
+      mean=self.mean,
+      std=self.std,
+      class_names=self.class_names,
+    )
+    kind, _, factor = self.storage.partition(':')
+    made = self.provenance
+    about = {
+      'storage': self.storage,
+      'factor': int(factor) if kind == 'tiles' else 1,
+      'stored_images': len(self.class_of),
+      'method': made.get('method'),
+      'protocol': None,
+      'expected_accuracy': None,
+      'seed': made.get('seed'),
+      'set': made.get('set'),
+      'versions': made.get('versions', package_versions()),
+      **(judged or {}),
+    }
+    return write_released(Path(path).expanduser(), released, format, about)
+
+
+def _statistics(
+  arrays: dict[str, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns mean and std of a file, as exact as it has them."""
+  rounded = arrays['mean'], arrays['std']
+  exact = arrays.get('statistics')
+  if exact is None or exact.dtype != np.float64 or len(exact) != 2:
+    return rounded
+  same = all(
+    part.dtype == np.float32
+    and part.shape == whole.shape
+    and (part == whole.astype(np.float32)).all()
+    for part, whole in zip(rounded, exact, strict=True)
+  )
+  return (exact[0], exact[1]) if same else rounded
 
 
 def _are_targets(

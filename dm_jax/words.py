@@ -7,6 +7,7 @@ from typing import Any
 
 METHOD_NAMES = {
   'dm': 'DM',
+  'released': 'released',
   'random': 'random real',
   'random_full': 'whole random real',
   'random_jpeg': 'random JPEG',

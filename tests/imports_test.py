@@ -16,7 +16,7 @@ LEVELS = [
   ['errors', 'types', 'version', 'words'],
   ['arguments', 'draws', 'files', 'pickles'],
   ['config', 'images', 'devices', 'records'],
-  ['networks', 'data', 'report'],
+  ['networks', 'data', 'exchange', 'report'],
   ['synthetic_set'],
   ['matching', 'training'],
   ['condensing', 'selection'],
@@ -44,6 +44,7 @@ ALLOWED = {
   | {'config'},
   'condensing': {'matching', 'training', 'synthetic_set', 'networks', 'data'}
   | {'config', 'images', 'devices'},
+  'exchange': {'images'},
   'report': {'records'},
   'records': set(),
   'images': set(),
@@ -115,6 +116,7 @@ def test_a_package_file_says_what_the_room_is_for_and_nothing_else():
     ('tensorflow_datasets', {'data'}),
     ('sklearn', {'data'}),
     ('matplotlib', {'report'}),
+    ('torch', {'exchange'}),
     ('tensorflow', set()),
   ],
 )
@@ -143,10 +145,12 @@ HEAVY = [
   'matplotlib',
   'ml_collections',
   'orbax',
+  'pyarrow',
   'sklearn',
   'tensorboardX',
   'tensorflow',
   'tensorflow_datasets',
+  'torch',
 ]
 
 

@@ -1,13 +1,16 @@
 """The README says what is true."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchmarks.pages import PAGES, fill
 from dm_jax.errors import InputError
+from dm_jax.synthetic_set import SyntheticSet
 
 
 def test_the_example_runs(root, environment):
@@ -28,6 +31,46 @@ def test_the_example_runs(root, environment):
   accuracy = re.fullmatch(r'1500 -> 50: (\d+\.\d)%\n', done.stdout)
   assert accuracy is not None, done.stdout
   assert float(accuracy[1]) > 40  # Chance is 10 %.
+
+
+def test_the_exchange_example_is_there(root):
+  assert '--mode=export' in _exchange(root)
+  assert "file['normalised']" in _exchange(root)
+
+
+def _exchange(root):
+  text = (root / 'README.md').read_text()
+  return text.split('### Results in your tools')[1].split('\n## ')[0]
+
+
+# Of an extra: where it is installed, it runs the example.
+if importlib.util.find_spec('torch'):
+
+  def test_the_exchange_example_runs(root, tmp_path):
+    made = SyntheticSet.from_images(
+      np.zeros((20, 8, 8, 1), np.float32),
+      np.repeat(np.arange(10), 2),
+      (0.3,),
+      (0.4,),
+      tuple('0123456789'),
+    )
+    made.export(tmp_path / 'digits.npz', 'npz')
+    example = re.search(r'```python\n(.*?)```', _exchange(root), re.S)
+    assert example is not None
+    check = (
+      'assert targets.dtype == torch.int64\n'
+      'assert images.dtype == torch.float32\n'
+      'assert images.shape == (20, 1, 8, 8)\n'
+      'assert network[1].weight.grad is not None\n'
+    )
+    done = subprocess.run(
+      [sys.executable, '-c', example[1] + check],
+      cwd=tmp_path,
+      capture_output=True,
+      text=True,
+      timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_both_set_up_commands_are_there(root):

@@ -94,6 +94,44 @@ def test_numpy_alone_reads_the_file(tmp_path):
   assert json.loads(str(arrays['provenance'])) == {'seed': 3, 'config': {}}
 
 
+def test_pytorch_takes_the_arrays_as_they_are(tmp_path):
+  made = dataclasses.replace(make(), mean=(0.1 / 3,), std=(0.7 / 3,))
+  made.save(tmp_path / 'synthetic.npz')
+  arrays = arrays_of(tmp_path / 'synthetic.npz')
+  kinds = {name: arrays[name].dtype.name for name in arrays}
+  assert kinds['images'] == kinds['mean'] == kinds['std'] == 'float32'
+  assert kinds['labels'] == kinds['targets'] == 'int64'
+  loaded = SyntheticSet.load(tmp_path / 'synthetic.npz')
+  assert (loaded.mean, loaded.std) == (made.mean, made.std)
+  assert loaded.fingerprint() == made.fingerprint()
+
+
+@pytest.mark.parametrize('written', [1, 2])
+def test_files_of_earlier_versions_are_read(tmp_path, written):
+  path = tmp_path / 'synthetic.npz'
+  made = dataclasses.replace(make(), mean=(0.1 / 3,), std=(0.7 / 3,))
+  made.save(path)
+  arrays = arrays_of(path)
+  mean, std = arrays.pop('statistics')
+  arrays |= {'format': np.int32(written), 'mean': mean, 'std': std}
+  arrays['labels'] = arrays['labels'].astype(np.int32)
+  arrays['targets'] = arrays['targets'].astype(np.int32)
+  if written == 1:
+    del arrays['targets'], arrays['storage']
+  with open(path, 'wb') as file:
+    np.savez(file, **arrays)
+  assert_equal(SyntheticSet.load(path), made)
+
+
+def test_an_edited_mean_counts(tmp_path):
+  path = tmp_path / 'synthetic.npz'
+  make().save(path)
+  arrays = arrays_of(path) | {'mean': np.array([0.25], np.float32)}
+  with open(path, 'wb') as file:
+    np.savez(file, **arrays)
+  assert SyntheticSet.load(path).mean == (0.25,)
+
+
 def test_an_interrupted_save_leaves_the_old_file(tmp_path):
   path = tmp_path / 'synthetic.npz'
   make().save(path)

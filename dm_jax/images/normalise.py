@@ -21,7 +21,28 @@ def normalise(
   Returns:
     float32, normalised [..., D].
   """
-  unit = jnp.asarray(images).astype(jnp.float32) / 255
+  return normalise_unit(to_unit(images), mean, std)
+
+
+def to_unit(images: Array | np.ndarray) -> Array:
+  """Returns uint8 images as float32 in [0, 1]."""
+  return jnp.asarray(images).astype(jnp.float32) / 255
+
+
+def normalise_unit(
+  images: Array | np.ndarray, mean: Sequence[float], std: Sequence[float]
+) -> Array:
+  """Returns (images - mean) / std.
+
+  Args:
+    images: float, unit [..., D].
+    mean: per channel, in unit range, D values.
+    std: the same for the deviation.
+
+  Returns:
+    float32, normalised [..., D].
+  """
+  unit = jnp.asarray(images).astype(jnp.float32)
   return (unit - _per_channel(mean, unit.ndim)) / _per_channel(std, unit.ndim)
 
 

@@ -15,6 +15,7 @@ from dm_jax.files import read_json, write_json
 from dm_jax.records.applications import Continual, Search
 from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.records.json_values import decode, encode
+from dm_jax.records.score import Score
 from dm_jax.types import Json
 
 FILE_NAME = 'results.json'
@@ -114,7 +115,7 @@ class Results:
   """All that is known of a run so far; what is not, is None or empty.
 
   Attributes:
-    mode: run, condense or evaluate.
+    mode: run, condense, evaluate or score.
     application: none, continual or search.
     method: that made the sets that are judged.
     seed: of the run.
@@ -144,6 +145,7 @@ class Results:
     evaluate_seconds: in all processes of the run, with compiling.
     continual: what was found with this application.
     search: what was found with this application.
+    score: of the set that was given.
   """
 
   mode: str | None = None
@@ -176,6 +178,7 @@ class Results:
   evaluate_seconds: float | None = None
   continual: Continual | None = None
   search: Search | None = None
+  score: Score | None = None
 
   @property
   def compile_seconds(self) -> float | None:

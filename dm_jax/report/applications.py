@@ -11,6 +11,7 @@ from dm_jax.records.results import Results
 from dm_jax.report.continual import continual_figure, continual_table
 from dm_jax.report.figures import save_figure
 from dm_jax.report.html import figure_section, with_copies
+from dm_jax.report.score import score_table
 from dm_jax.report.search import search_figure, search_table
 from dm_jax.report.table import Table
 
@@ -59,6 +60,15 @@ APPLICATIONS = {
     'ranking',
     'Accuracy in the search against accuracy on the whole set',
     'A dot is one architecture.',
+  ),
+  'score': Application(
+    'Scores',
+    score_table,
+    'No scores yet: not all networks have been trained.',
+    lambda _: None,
+    'score',
+    '',
+    '',
   ),
 }
 

@@ -23,6 +23,7 @@ _TITLES = {
   'k_center': 'K-Center',
   'forgetting': 'Forgetting',
   'dm': 'DM',
+  'released': 'Released',
   'whole': 'Whole set',
 }
 

@@ -211,6 +211,8 @@ def origin(results: Results) -> str:
     made = f'{few} synthetic ones' if few else 'a few synthetic ones'
     start = f'{real} real images' if real else 'Real images'
     return f'{start} were condensed into {made}{again}.'
+  if method == 'released':
+    return f'{few or "A few"} images of a file stand for {real} real ones.'
   how = _CHOSEN.get(method, f'selected by {method}')
   start = f'{few} of {real}' if few else 'A few'
   return f'{start} real images were {how}{again}.'

@@ -12,6 +12,8 @@ from dm_jax.files import full_path
 from dm_jax.report import compare
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
+from dm_jax.run.export import export
+from dm_jax.run.given import SetFile
 from dm_jax.run.interrupts import Interrupted
 from dm_jax.run.job import MODES
 from dm_jax.run.run import run
@@ -19,7 +21,8 @@ from dm_jax.run.workdir import default_folder
 from dm_jax.types import Json
 
 TABLE = 'table'
-COMMANDS = (*MODES, TABLE)
+EXPORT = 'export'
+COMMANDS = (*MODES, TABLE, EXPORT)
 CONFIGS = Path(__file__).parents[1] / 'configs'
 _INSTALLED = 'dm_jax'  # The command that an installation adds.
 _NO_CONFIG = 'give --config=FILE or a name, e.g. --config=digits'
@@ -104,7 +107,7 @@ def check_arguments(rest: Sequence[str], mode: str, has_config: bool) -> None:
   """
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}: flags begin with --')
-  if mode != TABLE and not has_config:
+  if mode not in (TABLE, EXPORT) and not has_config:
     raise InputError(_NO_CONFIG)
 
 
@@ -115,7 +118,9 @@ def execute(
   mode: str,
   workdir: str,
   workdirs: Sequence[str],
-  synthetic: str | None,
+  synthetic: SetFile | None,
+  layout: str,
+  to: str,
   cluster: tuple[str, int, int],
   distributed: bool,
 ) -> None:
@@ -128,7 +133,9 @@ def execute(
     workdir: of the run; empty is `default_folder`. For a table, where it is
       written; empty is nowhere.
     workdirs: the runs of a table.
-    synthetic: the file of the set that is evaluated.
+    synthetic: the file of the set that is judged or exported.
+    layout: of the file; for an export that of the one to write.
+    to: what an export writes; '' is a file or folder beside the set.
     cluster: coordinator, processes and process, see `processes.start`.
     distributed: whether this is one of several processes, found by JAX where
       `cluster` does not tell.
@@ -136,6 +143,9 @@ def execute(
   with exit_in_one_line(InputError, Diverged, OSError):
     if mode == TABLE:
       compare.show(workdirs, workdir)
+      return
+    if mode == EXPORT:
+      export(synthetic, layout, to, config or None)
       return
     settings = RunConfig.from_dict(config)
     if distributed or cluster != ('', 0, -1):
@@ -147,7 +157,7 @@ def execute(
       settings,
       mode=mode,
       folder=folder,
-      synthetic=synthetic,
+      synthetic=synthetic and synthetic._replace(format=layout),
       command=_command_line(),
     )
 

@@ -149,7 +149,7 @@ def facts(job: Job) -> dict[str, Any]:
     'sizes': job.sizes,
     'networks': tuple(job.pool),
     'teachers': _teachers(job),
-    'protocols': job.config.evaluate.protocols,
+    'protocols': job.protocols,
     'condensing_network': _condensing_network(job),
     'data': Data(
       name=job.config.data.name,

@@ -19,7 +19,8 @@ from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.embedders import snapshots_held
 from dm_jax.types import Key, Network
 
-MODES = ('run', 'condense', 'evaluate')
+MODES = ('run', 'condense', 'evaluate', 'score')
+JUDGING = ('evaluate', 'score')  # A set that is given.
 
 
 class Purpose(enum.IntEnum):
@@ -50,7 +51,7 @@ class Job:
     split: the training images, without those that are held out, and these.
     network: the one that condenses.
     pool: the networks that are evaluated, by label.
-    synthetic: what to evaluate, in mode evaluate.
+    synthetic: what to judge, in the modes of `JUDGING`.
     folder: what the run writes goes here.
     command: how the run was started, for the report.
     say: gets each line for the person who watches.
@@ -116,10 +117,22 @@ class Job:
     return (len(self.synthetic.class_of) // self.synthetic.classes,)
 
   @property
+  def protocols(self) -> tuple[str, ...]:
+    """Those that networks are trained under, the headline's first."""
+    names = self.config.evaluate.protocols
+    bare = map(unaugmented, names) if self.mode == 'score' else ()
+    return (*names, *bare)
+
+  @property
   def sets(self) -> int:
     """K; there is one whole set."""
     alone = self.synthetic is not None or self.config.method == 'whole'
     return 1 if alone else self.config.sets
+
+
+def unaugmented(protocol: str) -> str:
+  """Returns what a protocol is called without its augmentation."""
+  return f'unaugmented {protocol}'
 
 
 def split_seed(config: RunConfig) -> int:

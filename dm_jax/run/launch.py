@@ -6,12 +6,14 @@ Condenses a labelled image set: flags and a config in, one run out. Configs go
 by name, with an argument after a colon: --config=cifar10:ipc=50.
 """
 
+from pathlib import Path
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dm_jax.run import command
+from dm_jax.run.given import SetFile
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -29,10 +31,29 @@ _MODE = flags.DEFINE_enum(
   'run',
   command.COMMANDS,
   'run: make the sets, then evaluate; condense: make them; evaluate: judge the'
-  ' set in --synthetic; table: lay finished runs beside the paper.',
+  ' set in --synthetic; score: judge it as DD-Ranking does; export: write it'
+  ' for other tools; table: lay finished runs beside the paper.',
 )
 _WORKDIRS = flags.DEFINE_list('workdirs', [], 'For table: runs, with commas.')
-_SYNTHETIC = flags.DEFINE_string('synthetic', None, 'For evaluate: a .npz.')
+_SYNTHETIC = flags.DEFINE_string(
+  'synthetic',
+  None,
+  'For evaluate, score and export: a synthetic.npz, or a set that others'
+  ' released, such as a .pt.',
+)
+_FORMAT = flags.DEFINE_string(
+  'format',
+  '',
+  'For export: folder, npz, parquet, pt or ddranking. Else the format of'
+  ' --synthetic, where it is not recognised.',
+)
+_TO = flags.DEFINE_string('to', '', 'For export: the file or folder to make.')
+_FACTOR = flags.DEFINE_integer(
+  'factor', 1, 'Tiles a side of each image of --synthetic; IDC releases 2.'
+)
+_EXPERIMENT = flags.DEFINE_integer(
+  'experiment', 0, 'Which of the sets in a file of DM, from 0.'
+)
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'One of several processes that share a run.'
 )
@@ -72,7 +93,16 @@ def _run(_: list[str]) -> None:
     mode=_MODE.value,
     workdir=_WORKDIR.value,
     workdirs=_WORKDIRS.value,
-    synthetic=_SYNTHETIC.value,
+    synthetic=_given(),
+    layout=_FORMAT.value,
+    to=_TO.value,
     cluster=(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value),
     distributed=_DISTRIBUTED.value,
   )
+
+
+def _given() -> SetFile | None:
+  if _SYNTHETIC.value is None:
+    return None
+  path, factor = Path(_SYNTHETIC.value), _FACTOR.value
+  return SetFile(path, factor=factor, experiment=_EXPERIMENT.value)

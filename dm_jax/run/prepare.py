@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dm_jax.condensing.plan import check_trained
 from dm_jax.config.fields import differences
-from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import Dataset
 from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
@@ -20,8 +19,22 @@ from dm_jax.networks.labels import label, parse_pool
 from dm_jax.networks.registry import make_network
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
+from dm_jax.run.given import (
+  SetFile,
+  check_fits,
+  read_on_lead,
+  stored_alike,
+  with_class_labels,
+)
 from dm_jax.run.inputs import changed_inputs
-from dm_jax.run.job import MODES, Job, own_part, split_seed, whole_batches
+from dm_jax.run.job import (
+  JUDGING,
+  MODES,
+  Job,
+  own_part,
+  split_seed,
+  whole_batches,
+)
 from dm_jax.selection.select import (
   AT_RANDOM,
   JPEG,
@@ -29,7 +42,6 @@ from dm_jax.selection.select import (
   needs_training,
   stored_as,
 )
-from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import check_batches
 from dm_jax.training.pool import check_pool
 
@@ -38,7 +50,7 @@ def prepare(
   config: RunConfig,
   mode: str,
   folder: Path,
-  synthetic: Path | None,
+  synthetic: SetFile | None,
   command: str,
   say: Callable[[str], None],
 ) -> Job:
@@ -50,7 +62,7 @@ def prepare(
     config: all settings.
     mode: one of `MODES`.
     folder: the workdir; not touched.
-    synthetic: in mode evaluate, the file of the set.
+    synthetic: in the modes of `JUDGING`, the file of the set.
     command: how the run was started.
     say: gets each line for the person who watches.
 
@@ -60,8 +72,15 @@ def prepare(
   _check_settings(config, mode, synthetic)
   # Networks that do not exist are refused before the data are read.
   pool = parse_pool(config.evaluate.pool, config.evaluation_network)
-  given = _load_synthetic(synthetic)
+  found = read_on_lead(synthetic)
   dataset = _load_dataset(config)
+  given = None
+  if synthetic is not None and found is not None:
+    given = synthetic.complete(found, dataset.train)
+    check_fits(given, dataset.train, config)
+    if mode == 'score':
+      given = with_class_labels(given)
+      config = stored_alike(config, given)
   make = functools.partial(
     make_network,
     image_shape=dataset.train.image_shape,
@@ -81,14 +100,12 @@ def prepare(
   )
   if given is None:
     _check_making(job)
-  else:
-    _check_fits(given, dataset, config)
   _check_inputs(job)
   return job
 
 
 def _check_settings(
-  config: RunConfig, mode: str, synthetic: Path | None
+  config: RunConfig, mode: str, synthetic: SetFile | None
 ) -> None:
   """Raises InputError for what can be refused before anything is read."""
   choose('mode', mode, MODES)
@@ -96,10 +113,11 @@ def _check_settings(
   _check_labels(config, mode)
   _check_processes(config, mode)
   _check_jpeg(config)
-  if mode == 'evaluate' and synthetic is None:
-    raise InputError('mode evaluate needs a set: --synthetic=FILE')
-  if mode != 'evaluate' and synthetic is not None:
-    raise InputError(f'--synthetic goes with --mode=evaluate, not {mode}')
+  if mode in JUDGING and synthetic is None:
+    raise InputError(f'mode {mode} needs a set: --synthetic=FILE')
+  if mode not in JUDGING and synthetic is not None:
+    modes = ' and '.join(f'--mode={name}' for name in JUDGING)
+    raise InputError(f'--synthetic goes with {modes}, not {mode}')
   evaluate = config.evaluate
   judging = [evaluate.under(name).training for name in evaluate.protocols]
   for section in (config.condense, *judging, config.pretrain):
@@ -122,15 +140,6 @@ def _check_jpeg(config: RunConfig) -> None:
         f' {what}: leave it out of method and evaluate.baselines',
         setting='evaluate.baselines',
       )
-
-
-def _load_synthetic(file: Path | None) -> SyntheticSet | None:
-  """Loads the set to evaluate; only the lead need have the file."""
-  if file is None:
-    return None
-  return processes.broadcast(
-    SyntheticSet.load(file) if processes.is_lead() else None
-  )
 
 
 def _load_dataset(config: RunConfig) -> Dataset:
@@ -182,6 +191,10 @@ def _check_labels(config: RunConfig, mode: str) -> None:
   """Raises InputError if a teacher cannot label the run's sets."""
   if config.labels == 'class' or mode == 'evaluate':
     return
+  if mode == 'score':
+    raise InputError(
+      'a score is by class labels: leave labels out', setting='labels'
+    )
   if config.embedder.name == 'random':
     raise InputError(
       f'labels {config.labels} takes them from a pool of trained networks, and'
@@ -315,31 +328,3 @@ def check_evaluation(job: Job) -> None:
         f'{error}; or leave {method} out of evaluate.baselines',
         setting='evaluate.baselines',
       ) from error
-
-
-def _check_fits(
-  synthetic: SyntheticSet, dataset: Dataset, config: RunConfig
-) -> None:
-  asked, held = config.condense.stored_as, synthetic.storage
-  if asked not in (CondenseConfig().stored_as, held):
-    raise InputError(
-      f'the synthetic set is stored as {held}, the config asks for {asked}:'
-      ' leave condense.storage and condense.factor out, since the file says it',
-      setting='condense.storage',
-    )
-  if config.labels == 'teacher' and synthetic.targets.ndim == 1:
-    raise InputError(
-      'the synthetic set has classes as labels, the config asks for a teacher:'
-      ' leave labels out, since the file says it',
-      setting='labels',
-    )
-  train = dataset.train
-  old = (synthetic.image_shape, synthetic.class_names)
-  new = (train.image_shape, train.class_names)
-  if old != new:
-    raise InputError(
-      f'the synthetic set does not fit the data: it has {synthetic.classes}'
-      f' classes of {synthetic.image_shape}, the data {train.classes} of'
-      f' {train.image_shape}, names {synthetic.class_names[:3]} against'
-      f' {train.class_names[:3]}: give the --config it was made with'
-    )

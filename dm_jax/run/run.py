@@ -12,12 +12,14 @@ from dm_jax.run import (
   continual,
   interrupts,
   processes,
+  score,
   search,
   stages,
   workdir,
 )
 from dm_jax.run.config import RunConfig
 from dm_jax.run.facts import describe_machine, facts, notes
+from dm_jax.run.given import SetFile
 from dm_jax.run.interrupts import Request
 from dm_jax.run.job import Job
 from dm_jax.run.make import Maker
@@ -45,6 +47,7 @@ APPLICATIONS = {
   'continual': Application(continual.lead, (stages.check,)),
   'search': Application(search.lead, (check_evaluation, search.check)),
 }
+_SCORE = Application(score.lead, (score.check,))
 
 
 def run(
@@ -52,7 +55,7 @@ def run(
   *,
   mode: str,
   folder: str | os.PathLike[str],
-  synthetic: str | os.PathLike[str] | None = None,
+  synthetic: str | os.PathLike[str] | SetFile | None = None,
   command: str = '',
   say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -60,9 +63,10 @@ def run(
 
   Args:
     config: all settings.
-    mode: run (make the sets, then evaluate), condense (make them), or evaluate.
+    mode: run (make the sets, then evaluate), condense (make them), evaluate (a
+      set that is given), or score (it by class labels).
     folder: the workdir.
-    synthetic: in mode evaluate, the file of the set.
+    synthetic: in modes evaluate and score, the file of the set.
     command: how the run was started, for the report.
     say: gets each line for the person who watches.
 
@@ -76,11 +80,11 @@ def run(
     Interrupted: by a signal; the state was saved.
   """
   folder = full_path(folder, '--workdir')
-  file = None if synthetic is None else full_path(synthetic, '--synthetic')
+  file = None if synthetic is None else SetFile.of(synthetic)
   with processes.shared_fate() as fate:
     say = say if processes.is_lead() else _say_nothing
     job = prepare(config, mode, folder, file, command, say)
-    for check in APPLICATIONS[config.application].checks:
+    for check in _application(job).checks:
       check(job)
     if not processes.is_lead():
       serve(job, fate)
@@ -98,9 +102,7 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
       job.say(line)
     before = dataclasses.replace(read_results(job.folder), **facts(job))
     results = ResultsFile(job.folder, before)
-    APPLICATIONS[job.config.application].lead(
-      Maker(job, request, team, results)
-    )
+    _application(job).lead(Maker(job, request, team, results))
     machine = describe_machine(results.now.peak_bytes or 0)
     results.keep(dataclasses.replace(results.now, **machine))
     page = write_report(job.folder, results.now, job.config.to_dict())
@@ -108,6 +110,11 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
     job.say(line)
   job.say(f'report: {page}')
   return to_json(results.now)
+
+
+def _application(job: Job) -> Application:
+  """Returns what is done with the sets of a job."""
+  return _SCORE if job.mode == 'score' else APPLICATIONS[job.config.application]
 
 
 def _say_nothing(line: str) -> None:

@@ -138,6 +138,20 @@ def test_the_config_is_kept_as_it_was_resolved(smoke):
   assert RunConfig.from_dict(config).to_dict() == config
 
 
+def test_a_set_is_exported_without_a_config(launch, smoke, tmp_path):
+  given = f'--synthetic={smoke.workdir}/synthetic.npz'
+  command = ['--mode=export', given, '--format=folder', f'--to={tmp_path}/out']
+  finished = launch(None, *command)
+  assert finished.code == 0, finished.err
+  assert len([*tmp_path.glob('out/train/*/*.png')]) == 30
+  card = json.loads((tmp_path / 'out' / 'card.json').read_text('utf-8'))
+  expected = card['expected_accuracy']
+  assert expected['mean'] == smoke.results['accuracy_mean']
+  again = launch(None, *command)
+  assert again.code == 1
+  assert f'error: {tmp_path}/out is there already' in again.err
+
+
 def test_metrics_have_a_line_for_each_interval(smoke):
   rows = [json.loads(line) for line in smoke.read('metrics.jsonl').splitlines()]
   assert [row['step'] for row in rows] == [5, 10, 15, 20]

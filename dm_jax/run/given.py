@@ -1,0 +1,134 @@
+"""The set that a run is given: read, completed by the data, made to fit."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.data.class_data import ClassData
+from dm_jax.errors import InputError
+from dm_jax.exchange.formats import OWN, find_format, read_released
+from dm_jax.exchange.released import Released, Wanted
+from dm_jax.files import full_path
+from dm_jax.run import processes
+from dm_jax.run.config import RunConfig
+from dm_jax.synthetic_set import RELEASED, SyntheticSet
+from dm_jax.types import Json
+
+
+class SetFile(NamedTuple):
+  """Where a set lies, and what its file does not say.
+
+  Attributes:
+    path: of the file or folder.
+    format: its name; '' finds it by what is there.
+    factor: tiles a side.
+    experiment: which of several in a DM file.
+  """
+
+  path: Path
+  format: str = ''
+  factor: int = 1
+  experiment: int = 0
+
+  @classmethod
+  def of(cls, file: str | os.PathLike | Self) -> Self:
+    """Returns a path as such a file, which a `SetFile` is; it is made whole."""
+    given = file if isinstance(file, cls) else cls(Path(file))
+    return given._replace(path=full_path(given.path, '--synthetic'))
+
+  def read(self) -> SyntheticSet | Released:
+    """Reads a set; one that needs the data's statistics comes as it is.
+
+    Raises:
+      InputError: see `SyntheticSet.read`.
+    """
+    layout = find_format(self.path, self.format or None)
+    if layout == OWN:
+      return SyntheticSet.read(self.path, layout, factor=self.factor)
+    return read_released(self.path, layout, Wanted(self.experiment))
+
+  def complete(
+    self, found: SyntheticSet | Released, data: ClassData | None
+  ) -> SyntheticSet:
+    """Makes a set of what was read, of statistics and names of the data."""
+    if isinstance(found, SyntheticSet):
+      return found
+    known: Json = {}
+    if data is not None:
+      known = {'mean': data.mean, 'std': data.std, 'class_names': data.names}
+    return SyntheticSet.from_released(
+      found, self.path, factor=self.factor, **known
+    )
+
+
+def read_on_lead(file: SetFile | None) -> SyntheticSet | Released | None:
+  """Reads the set to judge; only the lead need have the file."""
+  if file is None:
+    return None
+  return processes.broadcast(file.read() if processes.is_lead() else None)
+
+
+def check_fits(
+  synthetic: SyntheticSet, train: ClassData, config: RunConfig
+) -> None:
+  """Raises InputError if a set is not of the data, or not as config says."""
+  asked, held = config.condense.stored_as, synthetic.storage
+  if asked not in (CondenseConfig().stored_as, held):
+    raise InputError(
+      f'the synthetic set is stored as {held}, the config asks for {asked}:'
+      ' leave condense.storage and condense.factor out, since the file says it',
+      setting='condense.storage',
+    )
+  if config.labels == 'teacher' and synthetic.targets.ndim == 1:
+    raise InputError(
+      'the synthetic set has classes as labels, the config asks for a teacher:'
+      ' leave labels out, since the file says it',
+      setting='labels',
+    )
+  old = (synthetic.image_shape, synthetic.class_names)
+  new = (train.image_shape, train.class_names)
+  if old != new:
+    raise InputError(
+      f'the synthetic set does not fit the data: it has {synthetic.classes}'
+      f' classes of {synthetic.image_shape}, the data {train.classes} of'
+      f' {train.image_shape}, names {synthetic.class_names[:3]} against'
+      f' {train.class_names[:3]}: give the --config it was made with'
+    )
+
+
+def with_class_labels(synthetic: SyntheticSet) -> SyntheticSet:
+  """Returns a set that teaches its classes, to be scored.
+
+  One that holds real images is told from those that it is scored beside.
+  """
+  scored = dataclasses.replace(synthetic, targets=synthetic.class_of)
+  made = synthetic.provenance
+  if made.get('method') not in ('random', 'whole'):
+    return scored
+  return scored.with_provenance(**{**made, 'method': RELEASED})
+
+
+def stored_alike(config: RunConfig, synthetic: SyntheticSet) -> RunConfig:
+  """Returns settings by which random real images are stored as a set's are.
+
+  Raises:
+    InputError: its classes differ in size.
+  """
+  counts = np.bincount(synthetic.class_of, minlength=synthetic.classes)
+  if len({*counts.tolist()}) > 1:
+    raise InputError(
+      f'the synthetic set has {counts.min()} to {counts.max()} images per class'
+      ' and a score takes as many random ones of each: use --mode=evaluate'
+    )
+  storage, _, factor = synthetic.storage.partition(':')
+  condense = dataclasses.replace(
+    config.condense,
+    images_per_class=int(counts[0]),
+    storage=storage,
+    factor=int(factor or 1),
+  )
+  return dataclasses.replace(config, condense=condense)
