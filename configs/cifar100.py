@@ -2,8 +2,9 @@
 
   python launch.py --config=configs/cifar100.py:ipc=10
 
-Needs CIFAR-100 as a prepared tfds dataset under --config.data.dir; preparing it
-once takes the extra [tf] and a network.
+The first run downloads CIFAR-100 (169 MB) to tensorflow_datasets/ in the home
+folder; --config.data.dir names another one, which may also hold what tfds or
+torchvision keeps.
 
 Ours is not measured. What is published stands in dm_jax/report/paper.py; this
 lays a run beside it:

@@ -2,8 +2,9 @@
 
   python launch.py --config=configs/mnist.py:ipc=10
 
-Needs MNIST as a prepared tfds dataset under --config.data.dir; preparing it
-once takes the extra [tf] and a network.
+The first run downloads MNIST (12 MB) to tensorflow_datasets/ in the home
+folder; --config.data.dir names another one, which may also hold what tfds or
+torchvision keeps.
 
 The paper's figures for this set: not checked in the source. Ours: not
 measured. A mirrored digit is another sign, so `flip` is left out.

@@ -2,8 +2,9 @@
 
   python launch.py --config=configs/svhn.py:ipc=10
 
-Needs svhn_cropped as a prepared tfds dataset under --config.data.dir; preparing
-it once takes the extra [tf] and a network.
+The first run downloads SVHN (246 MB) to tensorflow_datasets/ in the home
+folder; --config.data.dir names another one, which may also hold
+train_32x32.mat and test_32x32.mat.
 
 The paper has no figure for this set; ours: not measured. A mirrored digit is
 another sign, so `flip` is left out.

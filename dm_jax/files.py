@@ -1,9 +1,11 @@
 """Writing files so that a reader never sees half of one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import json
 import os
 from pathlib import Path
+import sys
 from typing import IO, Any
 import zipfile
 import zlib
@@ -74,6 +76,25 @@ def write_atomically(
   except BaseException:
     temporary.unlink(missing_ok=True)
     raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+  """Holds a lock that ends with the process.
+
+  Args:
+    path: a file for the lock alone; is made.
+    waiting: said on standard error where another process holds it.
+  """
+  import fcntl  # Not on Windows, where all but this works.
+
+  with path.open('ab') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      print(waiting, file=sys.stderr)
+      fcntl.flock(file, fcntl.LOCK_EX)
+    yield
 
 
 def write_json(path: Path, values: Json) -> None:

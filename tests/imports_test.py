@@ -114,6 +114,7 @@ def test_a_package_file_says_what_the_room_is_for_and_nothing_else():
     ('orbax', {'records'}),
     ('flax', {'networks'}),
     ('tensorflow_datasets', {'data'}),
+    ('pooch', {'data'}),
     ('sklearn', {'data'}),
     ('matplotlib', {'report'}),
     ('torch', {'exchange'}),
@@ -142,9 +143,11 @@ def test_pmap_stands_in_the_layout_alone():
 
 # Not absl.flags: flax and optax load it themselves.
 HEAVY = [
+  'datasets',
   'matplotlib',
   'ml_collections',
   'orbax',
+  'pooch',
   'pyarrow',
   'sklearn',
   'tensorboardX',

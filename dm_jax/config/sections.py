@@ -44,11 +44,14 @@ class DataConfig(Section, prefix='data.'):
   """Which images.
 
   Attributes:
-    name: digits, npz, folder, or any tfds image-classification dataset.
-    dir: the file (npz), the folder (folder) or the tfds data directory; None
-      is tfds's own default directory.
-    resize: pixels; images of a folder or a tfds set are resized to resize ×
-      resize. None leaves them, and then all must have one size.
+    name: digits, npz, folder, parquet, hf or hf:NAME of Hugging Face, a set of
+      the paper (mnist, fashion_mnist, svhn_cropped, cifar10, cifar100,
+      tiny_imagenet), or any tfds image-classification dataset.
+    dir: the file (npz), the folder (folder, parquet, hf), or where the sets of
+      the paper, tfds's and the hub's lie or are downloaded to; None is the
+      default directory of tfds or the hub.
+    resize: pixels; images of all sources but digits and npz are resized to
+      resize × resize. None leaves them, and then all must have one size.
     statistics: a set whose published mean and deviation normalise the images,
       e.g. tiny_imagenet for a folder of it. None takes those published under
       the set's own name, and computes them where there are none.

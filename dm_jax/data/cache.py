@@ -9,8 +9,6 @@ Each state of a set has a folder of its own there:
 It appears under this name when it is whole, so that a reader needs no lock.
 """
 
-from collections.abc import Iterator
-import contextlib
 import hashlib
 import json
 import pathlib
@@ -29,7 +27,7 @@ from dm_jax.data.source import (
   own_statistics,
 )
 from dm_jax.errors import InputError, first_line
-from dm_jax.files import write_atomically
+from dm_jax.files import locked, write_atomically
 
 _FORMAT = 1  # Of these files, and of how images are decoded.
 # What files meet that are damaged or something else.
@@ -83,7 +81,8 @@ def load_cached(
 
 def _keep(source: Source, kept: Path) -> None:
   """Makes a folder of a set, or waits until another process has made it."""
-  with _locked(kept.with_name(f'.{kept.name}.lock')):
+  lock = kept.with_name(f'.{kept.name}.lock')
+  with locked(lock, 'waiting for another process to decode images'):
     if kept.is_dir():
       return
     print(f'decoded images will be kept in {kept}', file=sys.stderr)
@@ -96,20 +95,6 @@ def _keep(source: Source, kept: Path) -> None:
     except BaseException:
       shutil.rmtree(unfinished, ignore_errors=True)
       raise
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-  """Holds a lock that ends with the process; says when it must wait."""
-  import fcntl  # Not on Windows, where all but this works.
-
-  with path.open('ab') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      print('waiting for another process to decode images', file=sys.stderr)
-      fcntl.flock(file, fcntl.LOCK_EX)
-    yield
 
 
 def _write(source: Source, folder: Path) -> None:

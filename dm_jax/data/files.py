@@ -1,6 +1,6 @@
 """What the sources that read files share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import concurrent.futures
 import contextlib
 import io
@@ -125,3 +125,27 @@ def read_files(
     for results in pool.map(attempt_all, batches):
       yield from results
       bar.update(len(results))
+
+
+def resize_images(images: np.ndarray, resize: int | None) -> np.ndarray:
+  """Resizes uint8 [N, H, W, D] as `decode_image` does; None leaves them."""
+  from PIL import Image
+
+  if resize is None or images.shape[1:3] == (resize, resize):
+    return images
+  resized = np.empty((len(images), resize, resize, images.shape[-1]), np.uint8)
+  for target, image in zip(resized, images, strict=True):
+    # Pillow has no channel axis for grey.
+    whole = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    pixels = whole.resize((resize, resize), Image.Resampling.BICUBIC)
+    target[...] = np.asarray(pixels).reshape(target.shape)
+  return resized
+
+
+def file_state(paths: Iterable[str | os.PathLike]) -> str:
+  """Returns text that changes with the files' places, sizes and times."""
+  states = []
+  for path in paths:
+    stat = os.stat(path)
+    states.append((os.path.realpath(path), stat.st_size, stat.st_mtime_ns))
+  return repr(states)

@@ -1,4 +1,4 @@
-"""Reads the set that a `DataConfig` names, from any of four sources."""
+"""Reads the set that a `DataConfig` names, from any of the sources."""
 
 import dataclasses
 
@@ -14,9 +14,10 @@ def load(config: DataConfig, part: Part = WHOLE) -> Dataset:
   """Reads a training and a test set.
 
   Args:
-    config: `name` is digits, npz or folder, and a tensorflow_datasets name
-      otherwise; `dir` and `resize` as the source needs them; `cache` is where
-      decoded images are kept and mapped, for sets that no memory holds.
+    config: `name` is digits, npz, folder, parquet, hf or hf:NAME, a set of the
+      paper, and a tensorflow_datasets name otherwise; `dir` and `resize` as the
+      source needs them; `cache` is where decoded images are kept and mapped,
+      for sets that no memory holds.
     part: the classes whose training images are read, `ClassData.held`. The
       test set is read whole.
 
@@ -65,25 +66,62 @@ def _check_channels(statistics: Statistics | None, channels: int) -> None:
 
 
 def _source(config: DataConfig) -> Source:
-  # Each source is imported where it is used, with the packages that it needs:
-  # `import dm_jax` must stay quick and must not need them.
-  if config.name in ('digits', 'npz') and config.resize is not None:
+  kind = 'hf' if config.name.startswith('hf:') else config.name
+  if kind in ('digits', 'npz') and config.resize is not None:
     raise InputError(
       f'data.resize must be None for data.name={config.name}, got '
       f'{config.resize}: only image files can be resized'
     )
-  if config.name == 'digits':
-    from dm_jax.data import digits
+  return _SOURCES.get(kind, _named)(config)
 
-    return digits.source()
-  if config.name == 'npz':
-    from dm_jax.data import npz
 
-    return npz.source(config.dir)
-  if config.name == 'folder':
-    from dm_jax.data import folder
+# Each source is imported where it is used, with the packages that it needs:
+# `import dm_jax` must stay quick and must not need them.
 
-    return folder.source(config.dir, config.resize)
-  from dm_jax.data import tfds_source
 
-  return tfds_source.source(config.name, config.dir, config.resize)
+def _digits(config: DataConfig) -> Source:
+  from dm_jax.data import digits
+
+  return digits.source()
+
+
+def _npz(config: DataConfig) -> Source:
+  from dm_jax.data import npz
+
+  return npz.source(config.dir)
+
+
+def _folder(config: DataConfig) -> Source:
+  from dm_jax.data import folder
+
+  return folder.source(config.dir, config.resize)
+
+
+def _parquet(config: DataConfig) -> Source:
+  from dm_jax.data import parquet
+
+  return parquet.source(config.dir, config.resize)
+
+
+def _hugging_face(config: DataConfig) -> Source:
+  from dm_jax.data import hugging_face
+
+  name = config.name.partition(':')[2]
+  return hugging_face.source(name, config.dir, config.resize)
+
+
+def _named(config: DataConfig) -> Source:
+  """A set of the paper, or another one of tfds."""
+  from dm_jax.data import paper_sets, tfds_source
+
+  module = paper_sets if config.name in paper_sets.SETS else tfds_source
+  return module.source(config.name, config.dir, config.resize)
+
+
+_SOURCES = {
+  'digits': _digits,
+  'npz': _npz,
+  'folder': _folder,
+  'parquet': _parquet,
+  'hf': _hugging_face,
+}

@@ -19,6 +19,8 @@ from dm_jax.data.statistics import Statistics
 from dm_jax.errors import InputError
 from dm_jax.types import ImageShape
 
+# Of sources beside the sets of tfds; hf:NAME is one of Hugging Face.
+NAMES = ('digits', 'npz', 'folder', 'parquet', 'hf', 'tiny_imagenet')
 _READ_VALUES = 2**24  # Pixels in memory at a time, beside where they go.
 
 

@@ -2,23 +2,22 @@
 
 from collections.abc import Callable
 import difflib
-import http.client
 import importlib.util
+import json
 import os
 import pathlib
 import re
 import shlex
-import threading
-import urllib.error
-import urllib.request
 
+from dm_jax.data.download import PROBE, answers
+from dm_jax.data.source import NAMES
 from dm_jax.errors import InputError, first_line
 
 # The one format that tfds reads without TensorFlow and pyarrow.
 FORMAT = 'array_record'
+_INSTALL = 'pip install tensorflow'
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 _CATALOG = 'https://www.tensorflow.org/datasets/catalog'
-_PROBE = 'https://storage.googleapis.com'
 
 Path = pathlib.Path
 
@@ -40,31 +39,6 @@ def import_tfds():
   return tensorflow_datasets
 
 
-def answers(url: str = _PROBE, seconds: float = 4.0) -> bool:
-  """Returns whether a server answers, directly or through a proxy.
-
-  Args:
-    url: of the server; "not found" is an answer, too.
-    seconds: to wait for it.
-  """
-  answered = []
-
-  def ask() -> None:
-    try:
-      with urllib.request.urlopen(url, timeout=seconds):
-        answered.append(url)
-    except urllib.error.HTTPError:
-      answered.append(url)
-    except (OSError, http.client.HTTPException):
-      pass
-
-  # No timeout ends the look-up of a name, which may hang for a minute.
-  asking = threading.Thread(target=ask, daemon=True)
-  asking.start()
-  asking.join(seconds)
-  return bool(answered)
-
-
 def open_builder(
   name: str, directory: str | None, online: Callable[[], bool] = answers
 ):
@@ -84,7 +58,7 @@ def open_builder(
       here, naming the folder looked in and the command that prepares it.
   """
   tfds = import_tfds()
-  root, command = _root(directory), _command(name, directory)
+  root, command = data_root(directory), _command(name, directory)
   folder = _find(root, name) or _prepare(tfds, root, name, command, online)
   try:
     builder = tfds.builder_from_directory(folder)
@@ -98,20 +72,37 @@ def open_builder(
   if FORMAT not in formats:
     raise InputError(
       f'{folder} is prepared as {" and ".join(sorted(formats))}, which only '
-      f'TensorFlow reads: move it away and run {command}'
+      f'TensorFlow reads: move it away and {_again(tfds, name, command)}'
     )
   return builder
 
 
-def _root(directory: str | None) -> Path:
+def data_root(directory: str | None) -> Path:
+  """Returns the folder that holds all sets, tfds's own where none is given."""
   if directory is None:
     directory = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
   return Path(directory).expanduser()
 
 
+def is_prepared(root: Path, name: str) -> bool:
+  """Returns whether tfds has prepared a set so that it is read here.
+
+  Also True for one whose description is damaged: that is to be said.
+  """
+  folder = _find(root, name)
+  if folder is None:
+    return False
+  text = (folder / 'dataset_info.json').read_text('utf-8', errors='replace')
+  try:
+    json.loads(text)
+  except ValueError:
+    return True
+  return FORMAT in text
+
+
 def _command(name: str, directory: str | None) -> str:
   """Returns the shell command that prepares a set."""
-  root = _root(directory).absolute()
+  root = data_root(directory).absolute()
   where = '' if directory is None else f'data_dir={str(root)!r}, '
   code = (
     f'import tensorflow_datasets as tfds; tfds.builder({name!r}, {where}'
@@ -119,7 +110,17 @@ def _command(name: str, directory: str | None) -> str:
   )
   # Double quotes read better, but let the shell see these characters.
   word = shlex.quote(code) if re.search(r'["$`\\!]', code) else f'"{code}"'
-  return f"pip install 'dm_jax[tf]' && python -c {word}"
+  return f'{_INSTALL} && python -c {word}'
+
+
+def _again(tfds, name: str, command: str) -> str:
+  """Says how a set is prepared again, in the other format."""
+  if name.split('/')[0] in tfds.list_builders(with_community_datasets=False):
+    return f'run {command}'
+  return (
+    'let its own builder prepare it again, by download_and_prepare(file_format='
+    f'{FORMAT!r}), or save it for data.name=npz'
+  )
 
 
 def _find(root: Path, name: str) -> Path | None:
@@ -138,10 +139,12 @@ def _find(root: Path, name: str) -> Path | None:
   return None
 
 
+def _entries(folder: Path) -> list[Path]:
+  return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
 def _folders(folder: Path) -> list[Path]:
-  if not folder.is_dir():
-    return []
-  return sorted(p for p in folder.iterdir() if p.is_dir())
+  return [path for path in _entries(folder) if path.is_dir()]
 
 
 def _versions(folder: Path) -> list[Path]:
@@ -158,12 +161,13 @@ def _prepare(
 ) -> Path:
   """Downloads and prepares a set, or says at once how to."""
   _check_name(tfds, root, name)
+  laid = root / 'downloads' / 'manual'
   if importlib.util.find_spec('tensorflow') is None:
-    missing = 'downloading it needs TensorFlow'
-  elif not online():
-    missing = f'{_PROBE} does not answer'
+    missing = 'preparing it needs TensorFlow'
+  elif any(_entries(laid)) or online():
+    missing = None  # What lies there may be all that tfds needs.
   else:
-    missing = None
+    missing = f'{PROBE} does not answer, nor are archives in {laid}'
   if missing:
     raise InputError(
       f'{name} is not in {root / name}, and {missing}: where there is network, '
@@ -189,11 +193,9 @@ def _check_name(tfds, root: Path, name: str) -> None:
   if base in known:
     return
   here = [folder.name for folder in _folders(root)]
-  near = difflib.get_close_matches(
-    base, {'digits', 'npz', 'folder', *here, *known}
-  )
+  near = difflib.get_close_matches(base, {*NAMES, *here, *known})
   hint = f'did you mean {" or ".join(near)}? ' if near else ''
   raise InputError(
-    f'unknown data.name {name!r}: {hint}known are digits, npz, folder, the '
+    f'unknown data.name {name!r}: {hint}known are {", ".join(NAMES)}, the '
     f'{len(known)} sets of {_CATALOG} and those prepared in {root}'
   )

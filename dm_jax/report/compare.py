@@ -192,7 +192,7 @@ def _cells(runs: list[FinishedRun]) -> dict[tuple[str, int | None], Cell]:
 def _paper_name(run: FinishedRun) -> str:
   """Returns under which name the paper would have the run's data."""
   name = run.data[0]
-  if name in ('folder', 'npz'):
+  if name in ('folder', 'npz', 'parquet', 'hf') or name.startswith('hf:'):
     # Files have no name of their own; their statistics may tell the set.
     return run.config['data'].get('statistics') or name
   return name

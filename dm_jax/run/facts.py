@@ -102,7 +102,7 @@ def _tested_settings(job: Job) -> Iterator[str]:
 
 def _place(data: DataConfig) -> str | None:
   """The name of one's own folder or file of images."""
-  if data.name not in ('folder', 'npz') or not data.dir:
+  if data.name not in ('folder', 'npz', 'parquet', 'hf') or not data.dir:
     return None
   path = Path(data.dir).expanduser().resolve()
   return path.stem if data.name == 'npz' else path.name

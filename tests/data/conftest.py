@@ -1,9 +1,12 @@
 """Writes small sets; those of tfds as `download_and_prepare` leaves them."""
 
+import http.server
 import io
 import json
+import re
 import subprocess
 import sys
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -158,3 +161,72 @@ def known(request, tmp_path):
     name = 'shapes'
     _write_tfds(request.getfixturevalue('write_set'), *contents)
   return Known(DataConfig(name, str(where)), pixels, labels)
+
+
+class Server(http.server.ThreadingHTTPServer):
+  """Hands out files on this machine, well or badly.
+
+  Attributes:
+    asked: paths of the files that were asked for, in order.
+    ranges: whether parts of files are handed out.
+    most: bytes of a file after which the connection ends; None is all.
+    stalls: whether it then falls silent instead.
+  """
+
+  daemon_threads = True
+
+  def __init__(self, files, ranges=True, most=None, stalls=False):
+    super().__init__(('127.0.0.1', 0), Handler)
+    self.files, self.asked, self.starts = files, [], []
+    self.ranges, self.most, self.stalls = ranges, most, stalls
+    self.closing = threading.Event()
+
+  @property
+  def address(self):
+    return f'http://127.0.0.1:{self.server_port}'
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+  def log_message(self, format, *args):
+    pass
+
+  def do_GET(self):
+    server = self.server
+    assert isinstance(server, Server)
+    data = server.files.get(self.path[1:])
+    if data is None:
+      self.send_error(404)
+      return
+    asked = re.fullmatch(r'bytes=(\d+)-', self.headers.get('Range', ''))
+    start = int(asked[1]) if asked and server.ranges else 0
+    server.asked.append(self.path)
+    server.starts.append(start)
+    if start >= len(data):
+      self.send_error(416)
+      return
+    self.send_response(206 if start else 200)
+    self.send_header('Content-Length', str(len(data) - start))
+    self.end_headers()
+    self.wfile.write(data[start : server.most])
+    self.wfile.flush()
+    if server.stalls:
+      server.closing.wait(20)
+
+
+@pytest.fixture
+def serve(monkeypatch):
+  """A function that starts a server of files by name."""
+  monkeypatch.setenv('no_proxy', '*')
+  servers = []
+
+  def start(files, **ways):
+    server = Server(files, **ways)
+    threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+    servers.append(server)
+    return server
+
+  yield start
+  for server in servers:
+    server.closing.set()
+    server.shutdown()
+    server.server_close()

@@ -14,8 +14,10 @@ def test_resize_is_refused_where_it_would_do_nothing(name):
 def test_importing_loads_no_heavy_package(run_python):
   code = (
     'import sys, dm_jax.data, dm_jax.data.folder, dm_jax.data.npz, '
+    'dm_jax.data.paper_sets, dm_jax.data.parquet, dm_jax.data.hugging_face, '
     'dm_jax.data.tfds_source, dm_jax.data.digits; '
-    'heavy = {"tensorflow", "tensorflow_datasets", "sklearn", "PIL", "tqdm"}; '
+    'heavy = {"tensorflow", "tensorflow_datasets", "sklearn", "PIL", "tqdm", '
+    '"pooch", "requests", "pyarrow", "datasets", "scipy.io"}; '
     'print(sorted(heavy & set(sys.modules)))'
   )
   out = run_python(code)

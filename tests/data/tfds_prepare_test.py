@@ -11,8 +11,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dm_jax.config.sections import DataConfig
+from dm_jax.data.download import answers
 from dm_jax.data.load import load
-from dm_jax.data.tfds_prepare import answers, open_builder
+from dm_jax.data.tfds_prepare import open_builder
 from dm_jax.errors import InputError
 
 LOCALHOST = '127.0.0.1'
@@ -95,7 +96,7 @@ def test_a_missing_set_is_refused_at_once(tmp_path, tensorflow):
   assert 'needs TensorFlow' in message
   command = message[message.index('pip install') :]
   assert shlex.split(command) == [
-    *('pip', 'install', 'dm_jax[tf]', '&&', 'python', '-c'),
+    *('pip', 'install', 'tensorflow', '&&', 'python', '-c'),
     'import tensorflow_datasets as tfds; tfds.builder('
     f"'cifar100', data_dir='{tmp_path}', file_format='array_record')"
     '.download_and_prepare()',
@@ -107,9 +108,9 @@ def test_the_command_leaves_the_default_folder_out(
 ):
   tensorflow(False)
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
-  with pytest.raises(InputError, match=f'not in {tmp_path}/cifar10, ') as error:
-    load(DataConfig(name='cifar10'))
-  assert "tfds.builder('cifar10', file_format=" in str(error.value)
+  with pytest.raises(InputError, match=f'not in {tmp_path}/eurosat, ') as error:
+    load(DataConfig(name='eurosat'))
+  assert "tfds.builder('eurosat', file_format=" in str(error.value)
 
 
 def test_the_command_is_safe_to_paste(tmp_path, tensorflow):
@@ -123,7 +124,7 @@ def test_the_command_is_safe_to_paste(tmp_path, tensorflow):
 def test_without_network_the_command_is_named_at_once(tmp_path, tensorflow):
   tensorflow(True)
   start = time.monotonic()
-  refused('not in .*does not answer: where there is', 'cifar100', tmp_path)
+  refused('not in .*does not answer, nor are .*: where', 'cifar100', tmp_path)
   assert time.monotonic() - start < 10
 
 
@@ -183,6 +184,27 @@ def test_a_missing_set_is_prepared_where_that_can_be_done(
   assert builder.name == 'cifar100'
 
 
+def test_archives_laid_by_hand_are_tried_without_network(
+  write_set, tmp_path, tensorflow, monkeypatch
+):
+  tensorflow(True)
+  (tmp_path / 'downloads/manual').mkdir(parents=True)
+  (tmp_path / 'downloads/manual/EuroSAT.zip').touch()
+
+  class Builder:
+    data_dir = str(tmp_path / 'eurosat/1.0.0')
+
+    def __init__(self, name, **options):
+      pass
+
+    def download_and_prepare(self):
+      write_set('eurosat', splits={})
+
+  monkeypatch.setattr(tfds, 'builder', Builder)
+  builder = open_builder('eurosat', str(tmp_path), online=lambda: False)
+  assert builder.name == 'eurosat'
+
+
 def test_a_failed_preparation_is_one_line(tmp_path, tensorflow, monkeypatch):
   tensorflow(True)
 
@@ -202,7 +224,7 @@ def test_a_failed_preparation_is_one_line(tmp_path, tensorflow, monkeypatch):
 def test_near_names_are_named(write_set, tmp_path):
   message = refused("unknown data.name 'cifar_10': did", 'cifar_10', tmp_path)
   assert 'did you mean cifar10 or ' in message
-  assert 'known are digits, npz, folder, the ' in message
+  assert 'known are digits, npz, folder, parquet, hf, tiny_' in message
   assert len(message) < 400
   refused('did you mean folder', 'foldr', tmp_path)
   refused("unknown data.name 'qqqqq': known", 'qqqqq', tmp_path / 'none')
@@ -214,10 +236,17 @@ def test_tfrecord_is_refused(write_set, tmp_path):
   folder = write_set('cifar10', splits={}, file_format='tfrecord')
   refused(
     f'{folder} is prepared as tfrecord, which only TensorFlow reads: move it '
-    'away and run pip install',
+    'away and run pip install tensorflow && ',
     'cifar10',
     tmp_path,
   )
+
+
+def test_a_builder_of_ones_own_is_not_known_to_tfds(write_set, tmp_path):
+  write_set('mine', splits={}, file_format='tfrecord')
+  message = refused('let its own builder prepare it again', 'mine', tmp_path)
+  assert "download_and_prepare(file_format='array_record')" in message
+  assert 'pip install' not in message
 
 
 @pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])

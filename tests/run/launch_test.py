@@ -366,6 +366,8 @@ def test_the_command_is_kept_as_it_was_typed(monkeypatch, program, command):
     workdir='a b',
     workdirs=(),
     synthetic=None,
+    layout='',
+    to='',
     cluster=('', 0, -1),
     distributed=False,
   )

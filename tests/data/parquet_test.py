@@ -1,0 +1,231 @@
+"""Parquet files and Hugging Face sets, read from what others write."""
+
+import io
+import sys
+
+import datasets
+import numpy as np
+from PIL import Image
+import pyarrow
+from pyarrow import parquet
+import pytest
+
+from dm_jax.config.sections import DataConfig
+from dm_jax.data.load import load
+from dm_jax.errors import InputError
+
+NAMES = ['ant', 'bee', 'cat']
+LABELS = {'train': [2, 0, 1, 1, 0], 'test': [1, 2]}
+
+
+def pixels(split):
+  count = len(LABELS[split])
+  drawn = np.random.RandomState(count).randint(0, 256, (count, 6, 5, 3))
+  return drawn.astype(np.uint8)
+
+
+def png(image):
+  file = io.BytesIO()
+  Image.fromarray(image).save(file, 'PNG')
+  return file.getvalue()
+
+
+def plain(split, labels=None, **columns):
+  """A table of bytes and labels, as anyone writes it."""
+  return pyarrow.table(
+    {
+      'image': [png(image) for image in pixels(split)],
+      'label': labels or LABELS[split],
+      **columns,
+    }
+  )
+
+
+def exported(split, image='image', label='label'):
+  """A set of the package `datasets`."""
+  return datasets.Dataset.from_dict(
+    {
+      image: [{'bytes': png(p), 'path': None} for p in pixels(split)],
+      label: LABELS[split],
+    },
+    features=datasets.Features(
+      {image: datasets.Image(), label: datasets.ClassLabel(names=NAMES)}
+    ),
+  )
+
+
+def splits():
+  found = datasets.DatasetDict()
+  for split in LABELS:
+    found[split] = exported(split)
+  return found
+
+
+def read(folder, name='parquet', **options):
+  return load(DataConfig(name, str(folder), **options))
+
+
+def check(dataset, names):
+  assert dataset.train.class_names == tuple(names)
+  train = pixels('train')
+  assert dataset.train.counts.tolist() == [2, 2, 1]
+  for label, rows in enumerate(([1, 4], [2, 3], [0])):
+    np.testing.assert_array_equal(
+      dataset.train.images[label, : len(rows)], train[rows]
+    )
+  np.testing.assert_array_equal(dataset.test_images, pixels('test'))
+  np.testing.assert_array_equal(dataset.test_labels, LABELS['test'])
+
+
+def refused(message, folder, name='parquet', **options):
+  with pytest.raises(InputError, match=message) as error:
+    read(folder, name, **options)
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('train', 'test'),
+  [
+    ('data/train-00000-of-00001', 'data/test-00000-of-00001'),
+    ('train', 'validation'),
+    ('default/train/0000', 'default/test/0000'),
+    ('my_train_set', 'my_val_set'),
+  ],
+)
+def test_names_of_files_and_folders_tell_the_splits(tmp_path, train, test):
+  for name, split in ((train, 'train'), (test, 'test')):
+    path = tmp_path / f'{name}.parquet'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(plain(split), path)
+  check(read(tmp_path), '012')
+
+
+def test_files_of_datasets_know_their_class_names(tmp_path):
+  for split in LABELS:
+    exported(split, 'img').to_parquet(tmp_path / f'{split}.parquet')
+  check(read(tmp_path / 'train.parquet'), NAMES)
+
+
+def test_parts_and_row_groups_are_read_in_order(tmp_path):
+  table = plain('train')
+  for i, rows in enumerate((slice(0, 3), slice(3, 5))):
+    part = table.take(list(range(5))[rows])
+    path = tmp_path / f'train-0000{i}-of-00002.parquet'
+    parquet.write_table(part, path, row_group_size=2)
+  parquet.write_table(plain('test'), tmp_path / 'test.parquet')
+  check(read(tmp_path), '012')
+
+
+def test_texts_are_classes(tmp_path):
+  for split, labels in LABELS.items():
+    table = plain(split, [NAMES[label] for label in labels])
+    parquet.write_table(table, tmp_path / f'{split}.parquet')
+  check(read(tmp_path), NAMES)
+
+
+def test_images_are_resized(tmp_path):
+  for split in LABELS:
+    parquet.write_table(plain(split), tmp_path / f'{split}.parquet')
+  whole = Image.fromarray(pixels('test')[0])
+  np.testing.assert_array_equal(
+    read(tmp_path, resize=4).test_images[0],
+    np.asarray(whole.resize((4, 4), Image.Resampling.BICUBIC)),
+  )
+
+
+def test_a_cached_set_knows_its_files(tmp_path):
+  for split in LABELS:
+    parquet.write_table(plain(split), tmp_path / f'{split}.parquet')
+  for _ in range(2):
+    check(read(tmp_path, cache=str(tmp_path / 'cache')), '012')
+
+
+def test_without_images_the_columns_are_named(tmp_path):
+  for split in LABELS:
+    table = plain(split).drop_columns('image')
+    table = table.append_column('text', [['a'] * len(LABELS[split])])
+    parquet.write_table(table, tmp_path / f'{split}.parquet')
+  line = refused('must have one column of image bytes', tmp_path)
+  assert line.endswith('its columns are label (int64), text (string)')
+
+
+def test_two_columns_of_numbers_are_named(tmp_path):
+  for split in LABELS:
+    table = plain(split, size=LABELS[split]).rename_columns({'label': 'kind'})
+    parquet.write_table(table, tmp_path / f'{split}.parquet')
+  refused(r'one column of labels.*kind \(int64\), size \(int64\)$', tmp_path)
+
+
+def test_what_is_wrong_is_one_line(tmp_path):
+  refused('no folder', tmp_path / 'none')
+  refused('no \\*.parquet in', tmp_path)
+  parquet.write_table(plain('train'), tmp_path / 'train.parquet')
+  refused('must have the splits train and test or .*it has train$', tmp_path)
+  test = tmp_path / 'test.parquet'
+  test.write_bytes(b'PAR1')
+  refused(f'{test} cannot be read', tmp_path)
+  parquet.write_table(plain('test').drop_columns('label'), test)
+  refused('test.parquet has no column label', tmp_path)
+  parquet.write_table(plain('test', ['ant', None]), test)
+  refused('row 1 has no label', tmp_path)
+  parquet.write_table(plain('test', ['ant', 'bee']), test)
+  refused("label 'ant' is not among those of train", tmp_path)
+  table = plain('test').set_column(0, 'image', [[b'x', None]])
+  parquet.write_table(table, test)
+  refused('the image of row 0 cannot be read', tmp_path)
+  table = plain('test').set_column(0, 'image', [[png(pixels('test')[0]), None]])
+  parquet.write_table(table, test)
+  refused('row 1 has no image', tmp_path)
+  small = [png(image[:3]) for image in pixels('test')]
+  parquet.write_table(plain('test').set_column(0, 'image', [small]), test)
+  refused('differ in size: .* is 5x6, row 0 of .* is 5x3: give', tmp_path)
+
+
+def test_a_folder_must_be_named():
+  with pytest.raises(InputError, match='for data.name=parquet name the folder'):
+    load(DataConfig('parquet'))
+
+
+def test_a_folder_that_datasets_saved(tmp_path):
+  splits().save_to_disk(tmp_path / 'saved')
+  for _ in range(2):
+    dataset = read(tmp_path / 'saved', 'hf', cache=str(tmp_path / 'cache'))
+    check(dataset, NAMES)
+  assert len(list((tmp_path / 'cache').glob('hf-*'))) == 1
+
+
+def test_a_set_of_the_hub(tmp_path, monkeypatch):
+  asked = []
+
+  def load_dataset(name, configuration, cache_dir):
+    asked.append((name, configuration, cache_dir))
+    return splits()
+
+  monkeypatch.setattr(datasets, 'load_dataset', load_dataset)
+  check(load(DataConfig('hf:someone/ants')), NAMES)
+  check(load(DataConfig('hf:someone/ants:all', str(tmp_path))), NAMES)
+  assert asked == [
+    ('someone/ants', None, None),
+    ('someone/ants', 'all', str(tmp_path)),
+  ]
+
+
+def test_what_the_hub_says_is_one_line(monkeypatch):
+  def load_dataset(*arguments, **options):
+    raise ConnectionError("Couldn't reach 'a/b' on the Hub\nTry again.")
+
+  monkeypatch.setattr(datasets, 'load_dataset', load_dataset)
+  with pytest.raises(InputError, match="a/b was .*reach 'a/b' on the Hub") as e:
+    load(DataConfig('hf:a/b'))
+  assert '\n' not in str(e.value)
+
+
+def test_hf_alone_needs_a_folder(tmp_path):
+  refused('needs a name or a folder', tmp_path / 'none', 'hf')
+
+
+def test_a_missing_package_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'datasets', None)
+  with pytest.raises(InputError, match="datasets, or .*'.\\[hf\\]'"):
+    load(DataConfig('hf:a/b'))
