@@ -33,6 +33,22 @@ def choose(
   )
 
 
+def check_text(what: str, text: str) -> None:
+  """Raises InputError for text that cannot be written as UTF-8.
+
+  A name of a file or folder that is not UTF-8 reaches Python so, and it would
+  first be met where results are written.
+
+  Args:
+    what: how the message calls it.
+    text: any.
+  """
+  try:
+    text.encode()
+  except UnicodeEncodeError:
+    raise InputError(f'{what} {text!r} is not UTF-8: rename it') from None
+
+
 class Diverged(FloatingPointError):
   """The loss or the synthetic images stopped being finite.
 

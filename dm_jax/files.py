@@ -97,9 +97,16 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
     yield
 
 
+def write_text(path: Path, text: str) -> None:
+  """Writes UTF-8, and for what is not, as in some files' names, \\udc80."""
+  encoded = text.encode(errors='backslashreplace')
+  write_atomically(path, lambda file: file.write(encoded))
+
+
 def write_json(path: Path, values: Json) -> None:
-  text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + '\n'
-  write_atomically(path, lambda file: file.write(text.encode()))
+  # What `write_text` escapes, JSON reads as it was.
+  text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
+  write_text(path, text + '\n')
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from dm_jax.exchange.formats import (
   write_released,
 )
 from dm_jax.exchange.released import Released, Wanted
-from dm_jax.files import UNREADABLE, write_atomically
+from dm_jax.files import UNREADABLE, full_path, write_atomically
 from dm_jax.images.normalise import denormalise, mid_grey, normalise
 from dm_jax.images.storage import PLAIN, get_storage
 from dm_jax.types import AnyArray, Array, ImageShape, Json
@@ -278,7 +278,7 @@ class SyntheticSet:
       InputError: no such file, not a synthetic set, of a newer format, or of a
         storage that is not registered here or does not fit the images.
     """
-    arrays = _read(Path(path))
+    arrays = _read(full_path(path))
     provenance = str(arrays['provenance'])
     try:
       json.loads(provenance)

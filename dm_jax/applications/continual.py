@@ -25,6 +25,7 @@ from dm_jax.arguments import (
 )
 from dm_jax.condensing.condense import Callback, condense_classes
 from dm_jax.config.sections import METHODS, CondenseConfig, PretrainConfig
+from dm_jax.data.arrays import as_array
 from dm_jax.data.class_data import ClassData
 from dm_jax.errors import InputError, choose
 from dm_jax.networks.linen import AnyNetwork
@@ -237,7 +238,7 @@ def check_method(method: str) -> None:
 
 def _check_labels(labels: AnyArray) -> np.ndarray:
   """Returns labels [N], integers or strings."""
-  checked = np.asarray(labels)
+  checked = np.asarray(as_array(labels, 'labels'))
   if checked.ndim != 1 or checked.dtype.kind not in 'iuU':
     raise InputError(
       'labels must be one integer or string for each image, got'

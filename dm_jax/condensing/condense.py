@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from typing import Any, cast
+import warnings
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from dm_jax.config.fields import differences
 from dm_jax.config.recipes import Recipe
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
+from dm_jax.data.variety import check_variety
 from dm_jax.devices import layout
 from dm_jax.errors import InputError
 from dm_jax.matching.loss import RealSide
@@ -95,6 +97,9 @@ def condense(
   check_type('config', config, CondenseConfig, Recipe)
   key = as_key(key)
   data = ClassData.from_arrays(images, labels)
+  warning = check_variety(data)
+  if warning is not None:
+    warnings.warn(warning, stacklevel=2)
   made = as_network(
     network or default_network(data.image_shape, data.classes),
     data.image_shape,

@@ -9,13 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.errors import InputError
+from dm_jax.errors import InputError, check_text, first_line
 from dm_jax.types import Array
 
 # Values converted at a time: bounds the wide temporary copy to some 20 MB.
 _CHUNK_VALUES = 2**21
 # 255² times as many still fits 32 bits.
 _CHUNK_IMAGES = 2**16
+# What is taken for rounding beyond 0 and 1; half a level is 2e-3.
+_BEYOND = 1e-3
+_NUMBERED = 'np.unique(labels, return_inverse=True)[1] numbers them'
 
 
 def check_images(images: Any, what: str = 'images') -> Array | np.ndarray:
@@ -23,21 +26,22 @@ def check_images(images: Any, what: str = 'images') -> Array | np.ndarray:
 
   Args:
     images: [N, H, W, D], uint8, or float in [0, 1], which is quantised to 256
-      levels by rounding x * 255. A JAX array stays on its device, anything else
-      becomes a NumPy array.
+      levels by rounding x * 255; up to 1e-3 beyond is taken for rounding. A JAX
+      array stays on its device, anything else becomes a NumPy array.
     what: how messages call the images.
 
   Returns:
     uint8 [N, H, W, D]; the caller's own array if that is what it was.
 
   Raises:
-    InputError: unless 4-D, not empty, and uint8 or float, finite in [0, 1].
+    InputError: unless 4-D with the channels last, not empty, and uint8 or
+      float, finite in [0, 1].
 
   Example:
     >>> check_images(np.full((1, 1, 1, 1), 0.5))
     array([[[[128]]]], dtype=uint8)
   """
-  images = _as_array(images, what)
+  images = as_array(images, what)
   check_form(images.shape, images.dtype, what)
   if images.dtype == np.uint8:
     return images
@@ -56,10 +60,16 @@ def check_form(
   """Raises InputError unless images have a shape and a type that can be used.
 
   Args:
-    shape: must be (N, H, W, D), without a 0.
+    shape: must be (N, H, W, D), without a 0, and not look like (N, D, H, W).
     dtype: must be uint8 or float.
     what: how messages call the images.
   """
+  if dtype == np.dtype(object):
+    raise InputError(
+      f'{what} must form one array of numbers, got Python objects of shape '
+      f'{shape}: bring them to one shape and stack them by '
+      'np.stack(list(images))'
+    )
   if len(shape) != 4:
     remedy = ': for one channel append an axis, images[..., None]'
     raise InputError(
@@ -71,11 +81,29 @@ def check_form(
       f'{what} must hold at least one image of at least one pixel, got shape '
       f'{shape}'
     )
-  if dtype != np.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+  if _has_channels_first(shape):
     raise InputError(
-      f'{what} must be uint8 or float in [0, 1], got {dtype}: convert '
-      "whole numbers of 0 to 255 by images.astype('uint8')"
+      f'{what} must be [N, H, W, D], got shape {shape}, which looks like '
+      '[N, D, H, W]: move the channels last by images.transpose(0, 2, 3, 1)'
     )
+  if dtype != np.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+    remedy = "convert whole numbers of 0 to 255 by images.astype('uint8')"
+    if dtype == np.bool_:
+      remedy = "make them 0 and 1 by images.astype('float32')"
+    raise InputError(
+      f'{what} must be uint8 or float in [0, 1], got {dtype}: {remedy}'
+    )
+
+
+def _has_channels_first(shape: tuple[int, ...]) -> bool:
+  """Whether [N, H, W, D] is rather [N, D, H, W], as PyTorch has images.
+
+  Images of less than 5 pixels may be either; then square ones are taken for
+  images of 1 or 3 channels.
+  """
+  _, first, middle, last = shape
+  square = middle == last not in (1, 3) and first in (1, 3)
+  return square or first <= 4 < min(middle, last)
 
 
 def check_labels(
@@ -100,16 +128,22 @@ def check_labels(
   Raises:
     InputError: if they are not `count` integers in [0, classes).
   """
-  labels = np.asarray(_as_array(labels, what))
+  labels = np.asarray(as_array(labels, what))
   if labels.ndim != 1:
-    one_hot = ': for one-hot labels use labels.argmax(-1)'
+    remedy = ''
+    if labels.ndim == 2:
+      remedy = ': for one-hot labels use labels.argmax(-1)'
+    if labels.shape[1:] == (1,):
+      remedy = ': take the column, labels[:, 0]'
     raise InputError(
       f'{what} must be 1-D, one for each image, got shape {labels.shape}'
-      + (one_hot if labels.ndim == 2 else '')
+      + remedy
     )
   if not np.issubdtype(labels.dtype, np.integer):
+    remedy = f'; {_NUMBERED}' if labels.dtype.kind in 'USO' else ''
     raise InputError(
       f'{what} must be integers, got {labels.dtype}: number the classes from 0'
+      f'{remedy}'
     )
   if len(labels) != count:
     raise InputError(
@@ -138,8 +172,12 @@ def check_class_names(
     class_names: C names; None is '0', '1', …
 
   Raises:
-    InputError: a class without a name or without an image.
+    InputError: a class without a name or without an image, or a name that
+      cannot be written as UTF-8.
   """
+  class_names = None if class_names is None else [*map(str, class_names)]
+  for name in class_names or ():
+    check_text('class name', name)
   present = np.unique(labels)
   highest = int(present[-1])
   if class_names is not None and len(class_names) <= highest:
@@ -157,7 +195,7 @@ def check_class_names(
       f'class {missing}{name} of {classes} has no images: add some, or number '
       'the classes without gaps'
     )
-  return tuple(map(str, range(classes) if class_names is None else class_names))
+  return tuple(class_names or map(str, range(classes)))
 
 
 def channel_statistics(
@@ -231,36 +269,63 @@ def chunks(shape: tuple[int, ...], values: int | None = None) -> list[slice]:
   return [slice(i, min(i + step, shape[0])) for i in range(0, shape[0], step)]
 
 
-def _as_array(values: Any, what: str) -> Array | np.ndarray:
-  """Returns values as an array, a JAX array as it is."""
+def as_array(values: Any, what: str) -> Array | np.ndarray:
+  """Returns values as an array, a JAX array as it is.
+
+  Args:
+    values: an array of any library, or lists of numbers.
+    what: how messages call them.
+
+  Raises:
+    InputError: values that are no array, or that their library does not give.
+  """
   if isinstance(values, jax.Array):
     return values
   try:
     return np.asarray(values)
-  except (TypeError, ValueError) as error:  # E.g. a list of several sizes.
+  except MemoryError:
+    raise
+  except Exception as error:  # Other libraries raise any kind.
+    parts = values if isinstance(values, (list, tuple)) else [values]
+    foreign = [part for part in parts if _is_foreign(part)]
+    if foreign:
+      raise InputError(
+        f'{what} cannot be read from a {type(foreign[0]).__name__} '
+        f'({first_line(error)}): give a NumPy array, of a PyTorch '
+        'tensor by .detach().cpu().numpy()'
+      ) from error
     raise InputError(
       f'{what} must form one array, got {type(values).__name__} of unequal '
       'parts: bring them to one shape'
     ) from error
 
 
+def _is_foreign(value: Any) -> bool:
+  """Whether a value is an array of another library."""
+  known = isinstance(value, (np.ndarray, np.generic, jax.Array))
+  return hasattr(value, '__array__') and not known
+
+
 def _check_unit_range(images: Array | np.ndarray, what: str) -> None:
   """Raises InputError unless all values are in [0, 1]."""
-  low, high = float(images.min()), float(images.max())
+  ends = np.asarray(images.min()), np.asarray(images.max())
+  # As it is written in its own type: 1.01, not the 1.00999999 of float32.
+  low, high = (float(str(end)) for end in ends)
   if not (math.isfinite(low) and math.isfinite(high)):
     raise InputError(
       f'{what} hold NaN or infinite pixels: remove or repair those images'
     )
-  if low < 0 or high > 1:
+  if low < -_BEYOND or high > 1 + _BEYOND:
     raise InputError(
-      f'{what} must be in [0, 1] when they are float, got {low:g} to {high:g}: '
-      'divide by 255, or undo their normalisation'
+      f'{what} must be in [0, 1] when they are float, got {low:.9g} to '
+      f'{high:.9g}: divide by 255, or undo their normalisation'
     )
 
 
 def _quantise(images):
   """Rounds unit range to uint8, NumPy or JAX."""
-  # Through float32: 16-bit floats cannot hold all products below 255.
+  # Through float32: 16-bit floats cannot hold all products below 255. What is
+  # `_BEYOND` the ends rounds to them.
   return (images.astype(np.float32) * 255).round().astype(np.uint8)
 
 

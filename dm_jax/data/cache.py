@@ -4,7 +4,7 @@ Each state of a set has a folder of its own there:
 
   NAME-DIGEST/train.npy   uint8 [C, N_max, H, W, D], padded with zeros
   NAME-DIGEST/test.npy    uint8 [N, H, W, D]
-  NAME-DIGEST/about.json  counts, test labels, names and statistics
+  NAME-DIGEST/about.json  counts, test labels, names, statistics and notes
 
 It appears under this name when it is whole, so that a reader needs no lock.
 """
@@ -29,7 +29,7 @@ from dm_jax.data.source import (
 from dm_jax.errors import InputError, first_line
 from dm_jax.files import locked, write_atomically
 
-_FORMAT = 1  # Of these files, and of how images are decoded.
+_FORMAT = 2  # Of these files, and of how images are decoded.
 # What files meet that are damaged or something else.
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, OverflowError, EOFError)
 
@@ -117,6 +117,7 @@ def _write(source: Source, folder: Path) -> None:
     'class_names': outline.class_names,
     'mean': mean,
     'std': std,
+    'notes': contents.notes,
   }
   text = json.dumps(about).encode()
   write_atomically(folder / 'about.json', lambda file: file.write(text))
@@ -131,6 +132,7 @@ def _map(kept: Path, part: Part) -> Dataset:
     images = np.lib.format.open_memmap(kept / 'train.npy', mode='r')
     test_images = np.lib.format.open_memmap(kept / 'test.npy', mode='r')
     names = tuple(map(str, about['class_names']))
+    notes = tuple(map(str, about['notes']))
     mean, std = (tuple(map(float, about[key])) for key in ('mean', 'std'))
     shape = images.shape[2:]
     fits = (
@@ -151,4 +153,4 @@ def _map(kept: Path, part: Part) -> Dataset:
   held = part.held(len(counts))
   whole = held == (0, len(counts))
   train = ClassData(images, counts, mean, std, names, None if whole else held)
-  return Dataset(train, test_images, test_labels)
+  return Dataset(train, test_images, test_labels, notes)

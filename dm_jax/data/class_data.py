@@ -217,11 +217,13 @@ class Dataset:
     train: the training images by class.
     test_images: uint8 [N, H, W, D].
     test_labels: int32 [N], indices into `train.class_names`.
+    notes: what a person should know of how images were read, a line each.
   """
 
   train: ClassData
   test_images: np.ndarray
   test_labels: np.ndarray
+  notes: tuple[str, ...] = ()
 
   @classmethod
   def from_arrays(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dm_jax.data.files import decode_image, image_shape
+from dm_jax.data.files import decode_image, deep_notes, image_header
 from dm_jax.data.source import Contents, Stored
 from dm_jax.errors import InputError, first_line
 from dm_jax.types import ImageShape
@@ -81,7 +81,7 @@ def contents(train: Table, test: Table, resize: int | None) -> Contents:
   values = _labels(train, label)
   if any(isinstance(value, str) for value in values):
     names = sorted(set(map(str, values)))
-  shape = _shape((train, test), image, resize)
+  shape, notes = _look((train, test), image, resize)
   decode = functools.partial(_decoded, image=image, shape=shape, resize=resize)
 
   def stored(table: Table, labels: list[Any]) -> Stored:
@@ -90,7 +90,7 @@ def contents(train: Table, test: Table, resize: int | None) -> Contents:
 
   test_values = _labels(test, label)
   return Contents(
-    stored(train, values), stored(test, test_values), shape, names
+    stored(train, values), stored(test, test_values), shape, names, notes
   )
 
 
@@ -168,19 +168,20 @@ def _encoded(
       yield row, io.BytesIO(value) if isinstance(value, bytes) else value
 
 
-def _shape(
+def _look(
   tables: Sequence[Table], image: str, resize: int | None
-) -> ImageShape:
-  """Returns (H, W, D), D = 1 if all images are grey, else 3."""
-  channels, first = 1, {}
+) -> tuple[ImageShape, tuple[str, ...]]:
+  """Returns (H, W, D), D = 1 if all images are grey, else 3; and notes."""
+  channels, deep, first = 1, 0, {}
   for table in tables:
     for row, file in _encoded(table, image, np.arange(table.count)):
       try:
-        shape = image_shape(file, resize=resize)
+        header = image_header(file, resize=resize)
       except Exception as error:  # Pillow's, as the broken file has it.
         raise _unreadable(table, row, error) from error
-      channels = max(channels, shape[2])
-      first.setdefault(shape[:2], f'row {row} of {table.where}')
+      channels = max(channels, header.shape[2])
+      deep += header.is_deep
+      first.setdefault(header.shape[:2], f'row {row} of {table.where}')
   if not first:
     raise InputError(f'{tables[0].where} has no rows')
   (height, width), *others = first
@@ -190,7 +191,8 @@ def _shape(
       f'images differ in size: {one} is {width}x{height}, {other} is'
       f' {wide}x{tall}: give one size, e.g. --config.data.resize=64'
     )
-  return height, width, channels
+  count = sum(table.count for table in tables)
+  return (height, width, channels), deep_notes(deep, count)
 
 
 def _decoded(

@@ -5,21 +5,30 @@ import hashlib
 import os
 import pathlib
 from typing import NamedTuple, NoReturn
+import unicodedata
 
 import numpy as np
 
-from dm_jax.data.files import decode_image, image_shape, read_files
+from dm_jax.data.files import (
+  decode_image,
+  deep_notes,
+  image_header,
+  read_files,
+)
 from dm_jax.data.source import Contents, Source, Stored
-from dm_jax.errors import InputError
+from dm_jax.errors import InputError, check_text
 from dm_jax.types import ImageShape
 
 _IMAGES = ('.png', '.jpg', '.jpeg', '.webp')
 # Notes and annotations that image sets carry along, and file managers' own.
 _SIDECARS = ('.txt', '.csv', '.json', '.xml', '.md', '.ini', '.db')
+# Folders that archives and file servers leave beside the images.
+_LITTER = ('__MACOSX', '@eaDir')
 _ANNOTATIONS = 'val_annotations.txt'
+_TEST_FOLDERS = ('test', 'val', 'valid', 'validation')
 _LAYOUT = (
-  'expected train/CLASS/*.png and test/CLASS/*.png or val/CLASS/*.png (png, '
-  'jpg, jpeg, webp)'
+  'expected train/CLASS/*.png and test/CLASS/*.png, or val/, valid/ or '
+  'validation/ for test/ (png, jpg, jpeg, webp)'
 )
 
 Path = pathlib.Path
@@ -34,19 +43,21 @@ class _Files(NamedTuple):
 
 
 def source(directory: str | None, resize: int | None = None) -> Source:
-  """Finds train/ and test/, or val/ where no labelled test/ is.
+  """Finds train/ and test/, or val/, valid/, validation/ for a labelled test/.
 
   Both hold a folder for each class, with images in it or in its sub-folder
   images/. Tiny ImageNet's val/ (val_annotations.txt and images/) is read too;
   the annotations then define the set. Classes are the folder names of train/,
-  sorted; files are read in sorted order.
+  sorted, which must be UTF-8; files are read in sorted order.
 
-  Hidden files and sidecars (.txt, .csv, .json, .xml, .md, .ini, .db) are
-  ignored. Any other file that is no image by its name is refused: skipping an
-  image in a format that is not read would change the class unseen.
+  Hidden files, sidecars (.txt, .csv, .json, .xml, .md, .ini, .db) and the
+  folders __MACOSX and @eaDir are ignored. Any other file that is no image by
+  its name is refused: skipping an image in a format that is not read would
+  change the class unseen.
 
-  If all images are grey they have one channel, else all have three. Alpha is
-  dropped. More than 8 bits are refused.
+  If all images are grey they have one channel, else all have three. They are
+  read as viewers show them, see `decode_image`; 16 bits are scaled to 8, which
+  `Contents.notes` tells.
 
   Args:
     directory: the folder that holds train/.
@@ -92,29 +103,31 @@ def _open(
   names: list[str], train: _Files, test: _Files, resize: int | None
 ) -> Contents:
   paths = [*train.paths, *test.paths]
-  shape = _shape(paths, resize)
+  shape, notes = _look(paths, resize)
 
   def stored(files: _Files) -> Stored:
     read = functools.partial(_read, paths, files.paths, shape, resize)
     return Stored(np.array(files.labels), read)
 
-  return Contents(stored(train), stored(test), shape, names)
+  return Contents(stored(train), stored(test), shape, names, notes)
 
 
 def _train_files(root: Path) -> tuple[list[str], _Files]:
   """Returns the class names and the training files."""
   if not (root / 'train').is_dir():
-    raise InputError(f'no folder train/ in {root}: {_LAYOUT}')
+    raise InputError(f'no folder train/ in {root}: {_LAYOUT}{_found(root)}')
   folders = _class_folders(root / 'train')
   if not folders:
     raise InputError(f'no class folders in {root / "train"}: {_LAYOUT}')
+  for folder in folders:
+    check_text(f'in {root / "train"} the class folder', folder.name)
   names = [folder.name for folder in folders]
   return names, _class_files(folders, names)
 
 
 def _test_files(root: Path, names: list[str]) -> _Files:
   """Returns the test files, from the first set that has labels."""
-  for folder in (root / 'test', root / 'val'):
+  for folder in (root / name for name in _TEST_FOLDERS):
     if not folder.is_dir():
       continue
     if (folder / _ANNOTATIONS).is_file():
@@ -124,7 +137,17 @@ def _test_files(root: Path, names: list[str]) -> _Files:
     if not folders or _is_nested(folders) and 'images' not in names:
       continue
     return _class_files(folders, names)
-  raise InputError(f'no labelled images in test/ or val/ of {root}: {_LAYOUT}')
+  raise InputError(
+    f'no labelled images in test/ or val/ of {root}: {_LAYOUT}{_found(root)}'
+  )
+
+
+def _found(root: Path) -> str:
+  """Returns what folders are there: the images may be under another name."""
+  with os.scandir(root) as entries:
+    folders = sorted(entry.name for entry in entries if entry.is_dir())
+  more = ', …' if len(folders) > 5 else ''
+  return f'; it has {", ".join(folders[:5]) or "no folders"}{more}'
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[str]]:
@@ -133,7 +156,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[str]]:
   with os.scandir(folder) as entries:
     for entry in sorted(entries, key=lambda e: e.name):
       extension = os.path.splitext(entry.name)[1].lower()
-      if entry.name.startswith('.'):
+      if entry.name.startswith('.') or entry.name in _LITTER:
         continue
       if entry.is_dir():
         folders.append(Path(entry.path))
@@ -183,7 +206,12 @@ def _annotated_files(folder: Path, names: list[str]) -> _Files:
   """Returns Tiny ImageNet's validation files: lines of file, class, box."""
   files = _Files([], [])
   annotations = folder / _ANNOTATIONS
-  lines = annotations.read_text(encoding='utf-8').splitlines()
+  try:
+    # Some editors put a byte order mark before the first name.
+    lines = annotations.read_text(encoding='utf-8-sig').splitlines()
+  except UnicodeDecodeError as error:
+    reason = f'{annotations} is not UTF-8 ({error}): convert it'
+    raise InputError(reason) from error
   for line in sorted(filter(str.strip, lines)):
     fields = line.split('\t')
     if len(fields) < 2:
@@ -198,24 +226,29 @@ def _annotated_files(folder: Path, names: list[str]) -> _Files:
 
 
 def _label(name: str, names: list[str], where: Path) -> int:
-  try:
-    return names.index(name)
-  except ValueError:
-    raise InputError(
-      f'{where}: class {name!r} is not in train/, whose {len(names)} classes '
-      f'are {names[0]} to {names[-1]}: each test class must be there'
-    ) from None
+  # A Mac may write é as two letters in one folder and as one in another.
+  for spell in (str, functools.partial(unicodedata.normalize, 'NFC')):
+    spelled = [*map(spell, names)]
+    if spell(name) in spelled:
+      return spelled.index(spell(name))
+  raise InputError(
+    f'{where}: class {name!r} is not in train/, whose {len(names)} classes '
+    f'are {names[0]} to {names[-1]}: each test class must be there'
+  )
 
 
-def _shape(paths: list[str], resize: int | None) -> ImageShape:
-  """Returns (H, W, D), D = 1 if all images are grey, else 3."""
-  channels, first, failed = 1, {}, None
-  read = functools.partial(image_shape, resize=resize)
-  for path, shape, failure in read_files(read, paths, 'headers'):
+def _look(
+  paths: list[str], resize: int | None
+) -> tuple[ImageShape, tuple[str, ...]]:
+  """Returns (H, W, D), D = 1 if all images are grey, else 3; and notes."""
+  channels, deep, first, failed = 1, 0, {}, None
+  read = functools.partial(image_header, resize=resize)
+  for path, header, failure in read_files(read, paths, 'headers'):
     failed = failed or failure
-    if shape:
-      channels = max(channels, shape[2])
-      first.setdefault(shape[:2], path)
+    if header:
+      channels = max(channels, header.shape[2])
+      deep += header.is_deep
+      first.setdefault(header.shape[:2], path)
   if failed:
     _refuse(paths, resize, failed)
   (height, width), *others = first
@@ -227,7 +260,7 @@ def _shape(paths: list[str], resize: int | None) -> ImageShape:
       f'images differ in size: {one} is {width}x{height}, {other} is '
       f'{wide}x{tall}: give one size, e.g. --config.data.resize=64',
     )
-  return height, width, channels
+  return (height, width, channels), deep_notes(deep, len(paths))
 
 
 def _read(

@@ -167,4 +167,8 @@ def _names(names: np.ndarray, path: str) -> list[str]:
       f'class_names in {path} must be strings [C], got {names.dtype} of shape '
       f'{names.shape}'
     )
-  return [n.decode() if isinstance(n, bytes) else str(n) for n in names]
+  # What is not UTF-8 is refused where names are checked.
+  return [
+    n.decode(errors='surrogateescape') if isinstance(n, bytes) else str(n)
+    for n in names
+  ]

@@ -46,12 +46,14 @@ class Contents(NamedTuple):
     test: of classes of the training set.
     image_shape: (H, W, D) of all images.
     class_names: C names; None is '0', '1', …
+    notes: see `Dataset`.
   """
 
   train: Stored
   test: Stored
   image_shape: ImageShape
   class_names: Sequence[str] | None = None
+  notes: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):
@@ -127,7 +129,7 @@ def read_dataset(
     statistics = own_statistics(images, counts, (low, high), part)
   held = None if (low, high) == (0, len(counts)) else (low, high)
   train = ClassData(images, counts, *statistics, outline.class_names, held)
-  return Dataset(train, test_images, outline.test_labels)
+  return Dataset(train, test_images, outline.test_labels, contents.notes)
 
 
 def check_contents(contents: Contents) -> Outline:

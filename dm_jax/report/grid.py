@@ -80,6 +80,11 @@ def draw_grid(
   return picture
 
 
+def is_drawable(shape: tuple[int, ...]) -> bool:
+  """Whether pictures can show images [..., H, W, D]: D must be 1 or 3."""
+  return shape[-1] in (1, 3)
+
+
 def save_png(image: Image.Image, path: str | os.PathLike[str]) -> None:
   """Saves a picture; the file holds all of it or what it held before.
 
@@ -171,7 +176,7 @@ def _check(
   images: np.ndarray, class_names: Sequence[str], *shown: int | None
 ) -> None:
   shape = images.shape
-  good = len(shape) == 5 and shape[-1] in (1, 3) and 0 not in shape
+  good = len(shape) == 5 and is_drawable(shape) and 0 not in shape
   if images.dtype != np.uint8 or not good:
     raise InputError(
       'a picture needs uint8 images [C, S, H, W, D] with D 1 or 3, got '

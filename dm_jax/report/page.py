@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 import string
 
-from dm_jax.files import write_atomically
+from dm_jax.files import write_text
 from dm_jax.records.metrics import read_metrics
 from dm_jax.records.results import Results
 from dm_jax.report.applications import (
@@ -101,7 +101,7 @@ def write_report(
     body='\n'.join(filter(None, sections)),
   )
   path = workdir / 'report.html'
-  write_atomically(path, lambda file: file.write(page.encode()))
+  write_text(path, page)
   return path
 
 

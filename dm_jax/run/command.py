@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import contextlib
+import io
 from pathlib import Path
 import shlex
 import signal
@@ -140,6 +141,9 @@ def execute(
     distributed: whether this is one of several processes, found by JAX where
       `cluster` does not tell.
   """
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    # Names and signs that a terminal lacks must not end a run that prints them.
+    sys.stdout.reconfigure(errors='backslashreplace')
   with exit_in_one_line(InputError, Diverged, OSError):
     if mode == TABLE:
       compare.show(workdirs, workdir)

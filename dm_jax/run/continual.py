@@ -27,11 +27,10 @@ from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.records.results import read_results
 from dm_jax.report.applications import save_figures
-from dm_jax.report.grid import save_png
 from dm_jax.run.job import Purpose
 from dm_jax.run.make import Maker, making_seconds, with_provenance
 from dm_jax.run.progress import progress
-from dm_jax.run.recorder import draw_set, draw_training_images
+from dm_jax.run.recorder import draw_training_images, save_picture
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.stages import (
   Stage,
@@ -221,7 +220,7 @@ def _keep_memories(
     if stage.order > 0:
       continue
     picture = job.folder / 'images' / f'memory_{method}.png'
-    save_png(draw_set(made, method_name(method)), picture)
+    save_picture(made, method_name(method), picture)
     if method == job.config.method:
       draw_training_images(made, method, picture.parent)
       made.save(job.folder / 'synthetic.npz')

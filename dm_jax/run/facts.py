@@ -17,6 +17,7 @@ from dm_jax.matching.optimizer import is_tested, resolve_optimizer
 from dm_jax.networks.labels import label
 from dm_jax.networks.registry import unused_fields
 from dm_jax.records.results import Data
+from dm_jax.report.grid import is_drawable
 from dm_jax.run.config import RunConfig
 from dm_jax.run.job import Job
 from dm_jax.synthetic_set import package_versions
@@ -51,6 +52,12 @@ def notes(job: Job) -> list[str]:
   ]
   if unused:
     lines.append(f'{config.network.name} does not use {", ".join(unused)}')
+  lines += job.dataset.notes
+  if not is_drawable(job.dataset.train.image_shape):
+    channels = job.dataset.train.image_shape[-1]
+    lines.append(
+      f'images of {channels} channels are not drawn: pictures have 1 or 3'
+    )
   if not condenses(job):
     return lines
   lines.append(job.plan.describe())
@@ -105,7 +112,8 @@ def _place(data: DataConfig) -> str | None:
   if data.name not in ('folder', 'npz', 'parquet', 'hf') or not data.dir:
     return None
   path = Path(data.dir).expanduser().resolve()
-  return path.stem if data.name == 'npz' else path.name
+  name = path.stem if data.name == 'npz' else path.name
+  return os.fsencode(name).decode(errors='replace')  # It need not be UTF-8.
 
 
 def _condensing_network(job: Job) -> str | None:

@@ -14,12 +14,11 @@ from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.records.results import Condensing, JpegFiles, Results
-from dm_jax.report.grid import save_png
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import Job, Purpose
 from dm_jax.run.pool import RunPool
 from dm_jax.run.progress import progress
-from dm_jax.run.recorder import Recorder, Saved, draw_set
+from dm_jax.run.recorder import Recorder, Saved, save_picture
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team
 from dm_jax.run.validate import validate
@@ -129,7 +128,7 @@ class Maker:
       self.results.keep(self.results.now.with_jpeg(number, files))
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = job.set_folder(number) / 'images' / f'{method}.png'
-    save_png(draw_set(chosen, method_name(method)), picture)
+    save_picture(chosen, method_name(method), picture)
     chosen = self._label(chosen)
     self._save(chosen, method, path)
     return chosen

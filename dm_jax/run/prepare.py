@@ -11,7 +11,8 @@ from dm_jax.config.fields import differences
 from dm_jax.data.class_data import Dataset
 from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
-from dm_jax.errors import InputError, choose
+from dm_jax.data.variety import check_variety
+from dm_jax.errors import InputError, check_text, choose
 from dm_jax.images import augment
 from dm_jax.images.storage import get_storage
 from dm_jax.matching.discrepancy import parse_discrepancies
@@ -69,6 +70,8 @@ def prepare(
   Raises:
     InputError: something given cannot be used; the message says why.
   """
+  # Orbax cannot write checkpoints elsewhere.
+  check_text('workdir', str(folder.absolute()))
   _check_settings(config, mode, synthetic)
   # Networks that do not exist are refused before the data are read.
   pool = parse_pool(config.evaluate.pool, config.evaluation_network)
@@ -147,7 +150,11 @@ def _load_dataset(config: RunConfig) -> Dataset:
   dataset = load(config.data, own_part(config))
   classes = dataset.train.classes
   _check_shares(classes, whole_batches(config, classes))
-  return dataset
+  warning = check_variety(dataset.train)
+  if warning is None:
+    return dataset
+  notes = (*dataset.notes, f'warning: {warning}')
+  return dataclasses.replace(dataset, notes=notes)
 
 
 def _check_inputs(job: Job) -> None:

@@ -17,7 +17,7 @@ from dm_jax.matching.state import CondenseState
 from dm_jax.records.checkpoint import Checkpoints
 from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.records.results import Condensing
-from dm_jax.report.grid import draw_grid, save_png
+from dm_jax.report.grid import draw_grid, is_drawable, save_png
 from dm_jax.run.config import RunConfig
 from dm_jax.run.interrupts import Request
 from dm_jax.run.job import Job
@@ -130,7 +130,10 @@ class Recorder:
     """Draws the synthetic images as images/step_NNNNNN.png.
 
     Beside them lie the training images that they hold, if these are others.
+    Images that no picture can show are not drawn.
     """
+    if not is_drawable(self._data.image_shape):
+      return
     step = int(state.step)
     made = made_from(state, self._data, self._config.condense)
     title = f'step {step:,}'
@@ -214,8 +217,14 @@ def draw_training_images(made: SyntheticSet, title: str, folder: Path) -> None:
     folder: gets training_images.png, in the place of an earlier one.
   """
   if made.storage != PLAIN.name:
-    grid = draw_set(made.as_plain(), f'training images, {title}')
-    save_png(grid, folder / 'training_images.png')
+    picture = folder / 'training_images.png'
+    save_picture(made.as_plain(), f'training images, {title}', picture)
+
+
+def save_picture(made: SyntheticSet, title: str, path: Path) -> None:
+  """Draws a set into a file, unless no picture can show its images."""
+  if is_drawable(made.image_shape):
+    save_png(draw_set(made, title), path)
 
 
 def draw_set(made: SyntheticSet, title: str) -> Image.Image:

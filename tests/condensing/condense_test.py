@@ -539,6 +539,18 @@ def test_a_state_is_printed_in_a_few_lines(straight):
   assert len(text) < 400
 
 
+def test_classes_of_equal_images_are_warned_of():
+  images = IMAGES.copy()
+  images[LABELS == 1] = 5
+  line = "all images of class '1' are equal: look at how"
+  config = dataclasses.replace(CONFIG, steps=0)
+  with pytest.warns(UserWarning, match=line) as told:
+    dm_jax.condense(images, LABELS, config, key=KEY, network=LINEAR)
+  assert told[0].filename == __file__  # The caller's line.
+  with pytest.raises(InputError, match='all 11 training images are equal'):
+    dm_jax.condense(0 * images, LABELS, config, key=KEY, network=LINEAR)
+
+
 def test_noise_may_have_more_images_than_a_class():
   config = changed(init='noise', images_per_class=6, steps=0)
   assert condense(config=config).images.shape == (12, 8, 8, 1)

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -39,6 +40,65 @@ def test_float_images_round_to_the_nearest_level():
 def levels_of(shape):
   """Levels, uint8, of random images."""
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+@pytest.mark.parametrize('dtype', ['float16', 'float32'])
+def test_rounding_beyond_the_ends_is_clipped(module, dtype):
+  # The last is 1 + 1 / 1024, the next float16 above 1.
+  values = [-0.001, -1e-6, 1.000001, 1.0009765625]
+  images = module.asarray(np.array(values, dtype).reshape(1, 4, 1, 1))
+  assert np.asarray(check_images(images)).ravel().tolist() == [0, 0, 255, 255]
+  edge = module.full((1, 1, 1, 1), 1.001, 'float32')
+  assert np.asarray(check_images(edge)).item() == 255
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+@pytest.mark.parametrize(
+  ('low', 'high', 'shown'),
+  [
+    (0, 1.0012, '0 to 1.0012:'),
+    (-0.00101, 1, '-0.00101 to 1:'),
+    (0.25, 1.000123e3, '0.25 to 1000.123:'),
+  ],
+)
+def test_what_is_beyond_rounding_is_shown_to_its_last_digit(
+  module, low, high, shown
+):
+  images = module.asarray(np.array([low, high], 'float32').reshape(2, 1, 1, 1))
+  with pytest.raises(InputError) as error:
+    check_images(images)
+  assert f'must be in [0, 1] when they are float, got {shown}' in str(error)
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+@pytest.mark.parametrize(
+  'shape',
+  [
+    *((5, 3, 32, 32), (5, 1, 28, 28), (5, 3, 48, 64), (5, 4, 8, 9)),
+    *((5, 3, 4, 4), (5, 1, 2, 2), (5, 2, 5, 6)),
+  ],
+)
+def test_channels_first_are_recognised(module, shape):
+  message = (
+    r'which looks like \[N, D, H, W\]: move .* images.transpose\(0, 2, 3,'
+  )
+  with pytest.raises(InputError, match=message) as error:
+    check_images(module.zeros(shape, 'uint8'))
+  assert f'got shape {shape}' in str(error.value)
+  # What the message says is what helps.
+  assert check_images(module.zeros(shape, 'uint8').transpose(0, 2, 3, 1)).shape
+
+
+@pytest.mark.parametrize(
+  'shape',
+  [
+    *((5, 32, 32, 3), (5, 3, 32, 1), (5, 1, 32, 3), (5, 3, 3, 3), (5, 1, 1, 1)),
+    *((5, 1, 40, 4), (5, 2, 2, 4), (5, 8, 8, 16), (5, 5, 6, 7), (5, 1, 1, 2)),
+  ],
+)
+def test_small_and_deep_images_are_not_taken_for_channels_first(shape):
+  assert check_images(np.zeros(shape, np.uint8)).shape == shape
 
 
 # One chunk; several, of images that do not divide into them; one image each.
@@ -85,7 +145,7 @@ def test_jax_images_stay_on_their_device(dtype):
     ((0, 4, 4, 1), 0, 'uint8', r'at least one image .* \(0, 4, 4, 1\)'),
     ((2, 0, 4, 1), 0, 'float32', r'at least one pixel, .* \(2, 0, 4, 1\)'),
     ((1, 2, 2, 1), 7, 'int32', r"got int32: convert .* images.astype\('uint8'"),
-    ((1, 2, 2, 1), True, 'bool', 'got bool'),
+    ((1, 2, 2, 1), True, 'bool', r"got bool: .* images.astype\('float32'\)"),
     ((1, 2, 2, 1), math.nan, 'float32', 'NaN or infinite pixels: remove'),
     ((1, 2, 2, 1), -math.inf, 'float32', 'NaN or infinite pixels: remove'),
     ((1, 2, 2, 1), 255, 'float32', r'in \[0, 1\].* 255 to 255: divide by 255'),
@@ -115,6 +175,55 @@ def test_lists_of_unequal_images_are_refused():
     check_images(ragged)
 
 
+@pytest.mark.parametrize('shape', [(2,), (2, 4, 4, 1)])
+def test_python_objects_are_refused(shape):
+  images = np.empty(shape, object)
+  images[:] = None
+  message = r'got Python objects of shape .* np.stack\(list\(images\)\)'
+  with pytest.raises(InputError, match=message):
+    check_images(images)
+
+
+class Tensor:
+  """What other libraries hand out where they give no NumPy array."""
+
+  def __init__(self, error):
+    self.error = error
+
+  def __array__(self, dtype=None, copy=None):
+    raise self.error
+
+
+# As PyTorch and CuPy say it.
+@pytest.mark.parametrize(
+  'error',
+  [
+    TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor."),
+    RuntimeError("Can't call numpy() on Tensor that requires grad."),
+    TypeError('Implicit conversion to a NumPy array is not allowed.\n.get()'),
+  ],
+)
+@pytest.mark.parametrize('listed', [False, True])
+def test_arrays_that_their_library_does_not_give_are_refused(error, listed):
+  tensor = [Tensor(error)] * 3 if listed else Tensor(error)
+  for check in (check_images, functools.partial(check_labels, count=3)):
+    with pytest.raises(InputError) as raised:
+      check(tensor, 'these')
+    line = str(raised.value)
+    assert line.startswith('these cannot be read from a Tensor (')
+    assert str(error).splitlines()[0] in line
+    assert line.endswith('of a PyTorch tensor by .detach().cpu().numpy()')
+    assert '\n' not in line
+
+
+def test_arrays_of_other_libraries_that_can_be_read_are_taken():
+  class Readable:
+    def __array__(self, dtype=None, copy=None):
+      return IMAGES
+
+  np.testing.assert_array_equal(check_images(Readable()), IMAGES)
+
+
 @pytest.mark.parametrize(
   'labels',
   [[0, 2, 1], np.array([0, 2, 1], np.uint8), jnp.array([0, 2, 1])],
@@ -132,7 +241,13 @@ def test_labels_become_int32_on_the_host(labels):
     (np.eye(3, dtype=int), r'1-D.*got shape \(3, 3\): for one-hot labels use'),
     (np.array(3), r'1-D.*got shape \(\)$'),
     ([0.0, 1.0, 2.0], 'must be integers, got float64: number the classes'),
-    (['a', 'b', 'c'], 'must be integers, got <U1'),
+    (['a', 'b', 'c'], r'must be integers, got <U1: .* np.unique\(labels, ret'),
+    ([b'a', b'b', b'c'], r'must be integers, got .S1: .* np.unique\(labels, '),
+    (
+      [[2], [0], [1]],
+      r'1-D.*got shape \(3, 1\): take the column, labels\[:, 0\]',
+    ),
+    ([0.0, math.nan, 1.0], 'must be integers, got float64'),
     ([False, True, True], 'must be integers, got bool'),
     ([0, 1], 'one for each image, got 2 for 3 images'),
     ([0, -1, 2], 'at least 0, got -1'),

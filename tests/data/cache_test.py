@@ -70,7 +70,7 @@ def test_kept_images_are_those_of_the_source(known, cached):
 def test_images_are_decoded_once(cached, monkeypatch):
   load(cached)
   monkeypatch.delattr('dm_jax.data.folder.decode_image')
-  monkeypatch.delattr('dm_jax.data.folder.image_shape')
+  monkeypatch.delattr('dm_jax.data.folder.image_header')
   load(cached)
 
 

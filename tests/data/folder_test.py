@@ -102,6 +102,12 @@ def test_val_is_read_where_test_is_absent(root):
   assert firsts(read(root).test_images) == [4, 5]
 
 
+@pytest.mark.parametrize('name', ['val', 'valid', 'validation'])
+def test_other_names_of_a_test_set_are_read(root, name):
+  (root / 'test').rename(root / name)
+  assert firsts(read(root).test_images) == [4, 5]
+
+
 def test_test_goes_before_val(root):
   write(root / 'val/cat/a.png', 99)
   assert firsts(read(root).test_images) == [4, 5]
@@ -111,7 +117,11 @@ def test_hidden_files_and_sidecars_are_ignored(root):
   for name in ('.DS_Store', 'boxes.txt', 'Thumbs.db', 'labels.CSV'):
     (root / 'train/cat' / name).write_text('?')
     (root / 'train' / name).write_text('?')
+  write(root / 'train/cat/._b.jpg', 99)  # A Mac's notes on b.jpg.
   (root / 'train/.cache').mkdir()
+  for where in ('train/__MACOSX', 'train/cat/@eaDir'):
+    (root / where).mkdir()
+    (root / where / 'a.bin').write_text('?')
   assert firsts(read(root).train.images) == [[1, 2], [3, 0]]
 
 
@@ -171,6 +181,61 @@ def refused(root, message, resize=None):
   assert '\n' not in str(error.value)
 
 
+def test_links_are_followed(root):
+  (root / 'train/cat').rename(root / 'elsewhere')
+  (root / 'train/cat').symlink_to(root / 'elsewhere')
+  (root / 'elsewhere/c.png').symlink_to(root / 'train/dog/a.png')
+  assert firsts(read(root).train.images) == [[1, 2, 3], [3, 0, 0]]
+  (root / 'elsewhere/d.png').symlink_to(root / 'nowhere')
+  refused(root, r'cannot read .*cat/d.png .*No such file.*, of 7 images: rep')
+
+
+NOT_UTF8 = os.fsdecode(b'caf\xe9')
+
+
+@pytest.mark.parametrize('cached', [False, True])
+def test_a_class_whose_name_cannot_be_written_is_refused(root, cached):
+  for part in ('train', 'test'):
+    (root / part / 'dog').rename(root / part / NOT_UTF8)
+  config = DataConfig(
+    'folder', str(root), cache=str(root / 'kept') if cached else None
+  )
+  message = r"train the class folder 'caf\\udce9' is not UTF-8: rename it"
+  with pytest.raises(InputError, match=message):
+    load(config)
+
+
+def test_files_and_folders_around_classes_may_have_any_name(root):
+  (root / 'train/cat/b.png').rename(root / f'train/cat/{NOT_UTF8}.png')
+  (root / 'set').mkdir()
+  for part in ('train', 'test'):
+    (root / part).rename(root / 'set' / part)
+  inner = (root / 'set').rename(root / NOT_UTF8)
+  config = DataConfig('folder', str(inner), cache=str(root / NOT_UTF8))
+  for _ in range(2):
+    dataset = load(config)
+    assert firsts(dataset.train.images) == [[1, 2], [3, 0]]
+
+
+def test_a_letter_may_be_written_in_two_ways(root):
+  """An é is one letter on most systems, and an e with an accent on a Mac."""
+  (root / 'train/dog').rename(root / 'train/caf\u00e9')
+  (root / 'test/dog').rename(root / 'test/cafe\u0301')
+  dataset = read(root)
+  assert dataset.train.class_names == ('caf\u00e9', 'cat')
+  assert dataset.test_labels.tolist() == [0, 1]
+  assert firsts(dataset.test_images) == [5, 4]
+
+
+def test_annotations_may_begin_with_a_byte_order_mark(tmp_path):
+  root = tiny_imagenet(tmp_path)
+  annotations = root / 'val/val_annotations.txt'
+  annotations.write_bytes(b'\xef\xbb\xbf' + annotations.read_bytes())
+  assert firsts(read(root).test_images) == [6, 7]
+  annotations.write_bytes(b'val_0.JPEG\tn\xe9\n')
+  refused(root, r'val_annotations.txt is not UTF-8 \(.*\): convert it')
+
+
 def test_no_folder_is_named():
   with pytest.raises(InputError, match='data.dir is not set: .*=my_images'):
     load(DataConfig(name='folder'))
@@ -179,10 +244,15 @@ def test_no_folder_is_named():
 def test_missing_folders_are_named(tmp_path):
   refused(tmp_path / 'none', f'no folder {tmp_path}/none: expected train/CLASS')
   refused(tmp_path, f'no folder train/ in {tmp_path}: expected train/CLASS')
-  (tmp_path / 'train').mkdir()
+  for name in ('Testing', 'Training'):
+    (tmp_path / name).mkdir()
+  refused(tmp_path, 'no folder train/ in .*; it has Testing, Training$')
+  (tmp_path / 'Testing').rmdir()
+  (tmp_path / 'Training').rename(tmp_path / 'train')
   refused(tmp_path, f'no class folders in {tmp_path}/train: expected')
   write(tmp_path / 'train/cat/a.png', 1)
   refused(tmp_path, f'no labelled images in test/ or val/ of {tmp_path}: exp')
+  refused(tmp_path, 'valid/ or validation/ .*; it has train$')
   write(tmp_path / 'test/images/a.png', 1)  # Unlabelled.
   refused(tmp_path, f'no labelled images in test/ or val/ of {tmp_path}: exp')
 
@@ -226,11 +296,35 @@ def test_mixed_sizes_name_two_files(root):
   assert read(root, resize=3).train.image_shape == (3, 3, 1)
 
 
-def test_sixteen_bits_are_refused(root):
-  Image.fromarray(np.full((4, 4), 999, np.uint16)).save(
-    root / 'train/dog/a.png'
+def test_sixteen_bits_are_scaled_and_told(root):
+  deep = Image.fromarray(np.full((4, 4), 257 * 99, np.uint16))
+  deep.save(root / 'train/dog/a.png')
+  dataset = read(root)
+  assert firsts(dataset.train.images)[1] == [99, 0]
+  assert dataset.train.image_shape == (4, 4, 1)
+  assert dataset.notes == (
+    '1 of 5 images are grey of 16 bits: scaled to 8, 65,535 to 255',
   )
-  refused(root, r'dog/a.png \(I;16 pixels, not 8 bits: convert the file\)')
+
+
+def test_nothing_is_told_of_usual_images(root):
+  assert read(root).notes == ()
+
+
+def test_photos_on_their_side_have_the_shape_of_the_others(root):
+  """Two are stored as 3 × 5 pixels, but turned when they are shown."""
+  upright = np.arange(15).reshape(5, 3) * 10
+  turned = {6: np.rot90(upright), 8: np.rot90(upright, -1)}
+  for file in root.glob('*/*/*.png'):
+    write(file, upright)
+  for orientation, stored in turned.items():
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    write(root / f'train/dog/{orientation}.png', stored, exif=exif)
+  images = read(root).train.images
+  assert images.shape == (2, 3, 5, 3, 1)
+  for image in images[1]:
+    np.testing.assert_array_equal(image[..., 0], upright)
 
 
 def test_truncated_images_are_named_and_counted(root):

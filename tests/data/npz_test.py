@@ -85,6 +85,18 @@ def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
       r'class_names .* strings \[C\], got int',
     ),
     ({'class_names': np.array(['a'])}, 'class_names must name every class'),
+    (
+      {'class_names': np.array([b'ant', b'caf\xe9'])},
+      r"class name 'caf\\udce9' is not UTF-8: rename it",
+    ),
+    (
+      {'train_images': np.zeros((4, 3, 8, 8), np.uint8)},
+      r'train_images in .* looks like \[N, D, H, W\]: .*transpose\(0, 2, 3,',
+    ),
+    (
+      {'test_images': np.zeros((1, 1, 2, 2))},
+      r'test_images in .* looks like \[N, D, H, W\]',
+    ),
   ],
 )
 def test_bad_content_is_refused(tmp_path, changes, message):

@@ -1,5 +1,6 @@
 """Whatever a person may give that cannot be used, by the command's own path."""
 
+import os
 import pathlib
 import re
 import resource
@@ -282,6 +283,25 @@ def test_image_files_that_cannot_be_used_are_named_and_not_skipped(
     'condense.images_per_class': 4,
   }
   assert re.search(message, refuse(**changes))
+
+
+def test_names_that_cannot_be_written_are_refused_at_the_start(refuse, folder):
+  for part in ('train', 'test'):
+    (folder / part / 'dog').rename(folder / part / os.fsdecode(b'd\xf6g'))
+  message = refuse(**{'data.name': 'folder', 'data.dir': str(folder)})
+  assert r"the class folder 'd\udcf6g' is not UTF-8: rename it" in message
+
+
+def test_a_workdir_that_checkpoints_cannot_be_in_is_refused(
+  tmp_path, make_config, data
+):
+  workdir = tmp_path / os.fsdecode(b'caf\xe9') / 'run'
+  config = make_config(**{'data.dir': str(data)})
+  with pytest.raises(
+    InputError, match=r"workdir '/.*caf\\udce9/run' is not UT"
+  ):
+    run.run(config, mode='run', folder=workdir)
+  assert not workdir.parent.exists()
 
 
 def test_a_missing_source_is_named(refuse, tmp_path):

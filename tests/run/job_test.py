@@ -1,7 +1,11 @@
+import itertools
+
 import jax
 import numpy as np
+from PIL import Image
 import pytest
 
+from dm_jax.errors import InputError
 from dm_jax.run import facts, run
 from dm_jax.run.config import APPLICATIONS, RunConfig
 from dm_jax.run.prepare import prepare
@@ -17,11 +21,12 @@ CHANGED = 'condense.smoothing is 1.0, but 2.0 was tested with sgd and resnet18'
 def notes(tmp_path):
   """A function of (classes, network, smoothing) -> the notes on such a run."""
 
-  def notes(classes, network='convnet', smoothing=None):
+  def notes(classes, network='convnet', smoothing=None, channels=1, equal=()):
     labels = np.arange(4 * classes) % classes
     images = np.random.default_rng(0).integers(
-      0, 256, (len(labels), 8, 8, 1), np.uint8
+      0, 256, (len(labels), 8, 8, channels), np.uint8
     )
+    images[np.isin(labels, equal)] = 7
     np.savez(
       tmp_path / 'data.npz',
       train_images=images,
@@ -65,6 +70,36 @@ def test_devices_without_a_class_are_told_of(notes, classes, idle):
     f'warning: {idle} of 8 devices do not condense: there are {classes} classes'
   )
   assert told == ([expected] if idle else [])
+
+
+def test_classes_of_equal_images_are_told_of(notes):
+  (told,) = [note for note in notes(8, equal=(2,)) if 'equal' in note]
+  assert told.startswith("warning: all images of class '2' are equal: look at")
+
+
+def test_a_set_of_equal_images_is_refused(notes):
+  with pytest.raises(InputError, match='all 12 training images are equal, wh'):
+    notes(3, equal=(0, 1, 2))
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+def test_images_that_are_not_drawn_are_told_of(notes, channels):
+  told = [note for note in notes(8, channels=channels) if 'drawn' in note]
+  line = f'images of {channels} channels are not drawn: pictures have 1 or 3'
+  assert told == ([] if channels in (1, 3) else [line])
+
+
+def test_what_reading_found_is_told(tmp_path, make_config):
+  for part, label in itertools.product(('train', 'test'), 'ab'):
+    folder = tmp_path / part / label
+    folder.mkdir(parents=True)
+    for i in range(2):
+      pixels = np.full((8, 8), 1000 * i, np.uint16)
+      Image.fromarray(pixels).save(folder / f'{i}.png')
+  config = make_config(**{'data.name': 'folder', 'data.dir': str(tmp_path)})
+  job = prepare(config, 'condense', tmp_path, None, '', print)
+  line = '8 of 8 images are grey of 16 bits: scaled to 8, 65,535 to 255'
+  assert line in facts.notes(job)
 
 
 def test_every_application_of_a_config_can_be_run():

@@ -361,6 +361,7 @@ def test_64_bits_change_no_result():
     (TEST_IMAGES, TEST_LABELS + 1, 'got 3'),
     (TEST_IMAGES, TEST_LABELS[1:], '299 for 300 images'),
     (TEST_IMAGES * 2.0, TEST_LABELS, 'divide by 255'),
+    (TEST_IMAGES.transpose(0, 3, 1, 2), TEST_LABELS, 'channels last by'),
   ],
 )
 def test_test_data_that_do_not_fit_are_refused(images, labels, message):

@@ -1,0 +1,64 @@
+"""Sees training images that are all equal, from which nothing is learned."""
+
+import numpy as np
+
+from dm_jax.data.arrays import chunks
+from dm_jax.data.class_data import ClassData
+from dm_jax.data.mapped import release
+from dm_jax.errors import InputError
+
+_NAMED = 3  # Classes; the others are counted.
+
+
+def check_variety(data: ClassData) -> str | None:
+  """Returns a warning of classes whose images are all equal, if there are any.
+
+  Little is read: of most classes the first two images.
+
+  Args:
+    data: the training set; only classes that are held are looked at. A class of
+      one image is as it must be.
+
+  Returns:
+    One line that names the classes, or None.
+
+  Raises:
+    InputError: all images of all classes are equal.
+  """
+  counts, (low, high) = np.asarray(data.counts), data.held_range
+  firsts = np.asarray(data.images[low:high, :2])  # A view, unless on a device.
+  equal = [
+    label
+    for label, pair in enumerate(firsts, low)
+    if counts[label] > 1
+    and np.array_equal(*pair)
+    and _are_equal(np.asarray(data.images[label]), counts[label])
+  ]
+  if data.held is None and len(equal) == np.count_nonzero(counts > 1):
+    _check_classes(firsts[:, 0], counts.sum())
+  if not equal:
+    return None
+  names = ', '.join(repr(data.names[label]) for label in equal[:_NAMED])
+  more = f' and {len(equal) - _NAMED:,} more' if equal[_NAMED:] else ''
+  which = (
+    f'each of the classes {names}{more}' if equal[1:] else f'class {names}'
+  )
+  return f'all images of {which} are equal: look at how they were read or made'
+
+
+def _check_classes(firsts: np.ndarray, count: int) -> None:
+  """Raises InputError if all classes have one image, and the same one."""
+  if count > 1 and all(np.array_equal(image, firsts[0]) for image in firsts):
+    raise InputError(
+      f'all {count:,} training images are equal, which tells no class from'
+      ' another: look at how they were read or made'
+    )
+
+
+def _are_equal(images: np.ndarray, count: int) -> bool:
+  """Whether the first images are, [N, H, W, D]."""
+  same = all(
+    (images[p] == images[0]).all() for p in chunks(images[:count].shape)
+  )
+  release(images)
+  return same
