@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dm_jax.arguments import refuse_traced
 from dm_jax.data.arrays import (
   channel_statistics,
   check_class_names,
@@ -18,6 +19,7 @@ from dm_jax.data.arrays import (
 )
 from dm_jax.errors import InputError
 from dm_jax.types import Array, ImageShape
+from dm_jax.words import short_repr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +162,9 @@ class ClassData:
     numbers = first + np.arange(self.classes, dtype=np.int32)
     return dataclasses.replace(self, numbers=numbers)
 
+  def __repr__(self) -> str:
+    return short_repr(self)
+
   @classmethod
   def from_arrays(
     cls,
@@ -193,6 +198,7 @@ class ClassData:
       >>> ClassData.from_arrays(images, [1, 0, 1]).counts
       array([1, 2], dtype=int32)
     """
+    refuse_traced('ClassData.from_arrays', images, labels)
     images = check_images(images)
     labels = check_labels(labels, count=len(images))
     names = check_class_names(labels, class_names)
@@ -225,6 +231,9 @@ class Dataset:
   test_labels: np.ndarray
   notes: tuple[str, ...] = ()
 
+  def __repr__(self) -> str:
+    return short_repr(self)
+
   @classmethod
   def from_arrays(
     cls,
@@ -254,6 +263,7 @@ class Dataset:
     Raises:
       InputError: naming the value and the remedy.
     """
+    refuse_traced('Dataset.from_arrays', train_images, train_labels)
     train = ClassData.from_arrays(
       train_images, train_labels, mean=mean, std=std, class_names=class_names
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from dm_jax.arguments import check_type
 from dm_jax.config.sections import DataConfig
 from dm_jax.data.cache import load_cached
 from dm_jax.data.class_data import WHOLE, Dataset, Part
@@ -33,6 +34,7 @@ def load(config: DataConfig, part: Part = WHOLE) -> Dataset:
     >>> load(DataConfig(name='digits')).train.image_shape
     (8, 8, 1)
   """
+  check_type('config', config, DataConfig)
   if config.statistics is not None:
     check_name(config.statistics)
   # Resized images have other statistics than those that are published.

@@ -1,9 +1,10 @@
 """The command: from the values of its flags to a run, or to one line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 import contextlib
 import io
 from pathlib import Path
+import re
 import shlex
 import signal
 import sys
@@ -16,7 +17,7 @@ from dm_jax.run.config import RunConfig
 from dm_jax.run.export import export
 from dm_jax.run.given import SetFile
 from dm_jax.run.interrupts import Interrupted
-from dm_jax.run.job import MODES
+from dm_jax.run.job import JUDGING, MODES
 from dm_jax.run.run import run
 from dm_jax.run.workdir import default_folder
 from dm_jax.types import Json
@@ -24,6 +25,16 @@ from dm_jax.types import Json
 TABLE = 'table'
 EXPORT = 'export'
 COMMANDS = (*MODES, TABLE, EXPORT)
+_OF_A_SET = (*JUDGING, EXPORT)
+# Where a flag means something; others do in every mode.
+MODES_OF: dict[str, tuple[str, ...]] = {
+  'synthetic': _OF_A_SET,
+  'format': _OF_A_SET,
+  'factor': _OF_A_SET,
+  'experiment': _OF_A_SET,
+  'to': (EXPORT,),
+  'workdirs': (TABLE,),
+}
 CONFIGS = Path(__file__).parents[1] / 'configs'
 _INSTALLED = 'dm_jax'  # The command that an installation adds.
 _NO_CONFIG = 'give --config=FILE or a name, e.g. --config=digits'
@@ -74,8 +85,8 @@ def _config_file(value: str) -> str:
   name, *argument = value.split(':', 1)
   if not name:
     raise InputError(_NO_CONFIG)
-  is_file = Path(name).name != name or name.endswith('.py')
-  path = _existing(name) if is_file else _preset(name)
+  is_name = re.fullmatch(r'[^./~\\][^/\\]*', name) and not name.endswith('.py')
+  path = _preset(name) if is_name else _existing(name)
   return ':'.join((str(path), *argument))
 
 
@@ -98,18 +109,26 @@ def _existing(name: str) -> Path:
   return path
 
 
-def check_arguments(rest: Sequence[str], mode: str, has_config: bool) -> None:
+def check_arguments(
+  rest: Sequence[str], mode: str, given: Collection[str]
+) -> None:
   """Raises InputError for a command line that cannot be meant.
 
   Args:
     rest: what is left of it without the flags.
     mode: one of `COMMANDS`.
-    has_config: whether a config file is given.
+    given: the names of its flags.
   """
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}: flags begin with --')
-  if mode not in (TABLE, EXPORT) and not has_config:
+  if mode not in (TABLE, EXPORT) and 'config' not in given:
     raise InputError(_NO_CONFIG)
+  for flag, modes in MODES_OF.items():
+    if flag in given and mode not in modes:
+      raise InputError(
+        f'--{flag} goes with --mode={" or ".join(modes)}, not {mode}: leave it'
+        ' out, or give the mode'
+      )
 
 
 def execute(

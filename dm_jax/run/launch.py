@@ -79,7 +79,9 @@ def _parse(argv: list[str]) -> list[str]:
   # A config file is a program: any kind of error may come.
   with command.exit_in_one_line(Exception):
     rest = flags.FLAGS(command.find_config(argv))
-    command.check_arguments(rest, _MODE.value, _CONFIG.present)
+    known = ('config', *command.MODES_OF)
+    given = {name for name in known if flags.FLAGS[name].present}
+    command.check_arguments(rest, _MODE.value, given)
     if _CONFIG.present:
       _CONFIG.value.lock()  # A file that could not be read says so here.
   return rest

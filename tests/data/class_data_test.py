@@ -237,3 +237,19 @@ def test_classes_are_taken_in_the_order_given():
   # Padded as before, to the class that is left out.
   assert taken.images[:, :, 0, 0, 0].tolist() == [[1, 2, 0], [0, 0, 0]]
   assert (taken.mean, taken.std) == ((0.5,), (0.25,))
+
+
+def test_sets_print_on_a_line_or_two():
+  text = repr(ClassData.from_arrays(images_of(PIXELS), LABELS))
+  assert text.startswith('ClassData(images=uint8[3, 3, 1, 1, 1]')
+  assert len(text) < 400
+  many = dataset(
+    train_images=images_of(100 * PIXELS), train_labels=100 * LABELS
+  )
+  assert len(repr(many)) < 600
+
+
+def test_grouping_inside_a_transformation_is_refused():
+  group = jax.jit(lambda images: ClassData.from_arrays(images, LABELS))
+  with pytest.raises(InputError, match='cannot be called inside jit'):
+    group(images_of(PIXELS))

@@ -1,3 +1,5 @@
+from typing import Any, cast
+
 import pytest
 
 from dm_jax.config.sections import DataConfig
@@ -22,3 +24,8 @@ def test_importing_loads_no_heavy_package(run_python):
   )
   out = run_python(code)
   assert out == '[]\n'
+
+
+def test_settings_as_a_dict_are_refused():
+  with pytest.raises(InputError, match=r'write dm_jax\.DataConfig\(\*\*config'):
+    load(cast(Any, {'name': 'digits'}))

@@ -11,7 +11,7 @@ import pytest
 
 from dm_jax.configs import default
 from dm_jax.errors import InputError
-from dm_jax.run.command import find_config
+from dm_jax.run.command import check_arguments, find_config
 from dm_jax.run.config import RunConfig
 
 
@@ -60,6 +60,22 @@ def test_a_config_that_is_not_there_tells_where_it_was_looked_for(
   with pytest.raises(InputError, match=expected) as error:
     find_config(['launch.py', *arguments])
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('flag', 'mode', 'modes'),
+  [
+    ('to', 'run', 'export'),
+    ('factor', 'condense', 'evaluate or score or export'),
+    ('synthetic', 'table', 'evaluate or score or export'),
+    ('workdirs', 'evaluate', 'table'),
+  ],
+)
+def test_a_flag_of_another_mode_is_refused(flag, mode, modes):
+  message = f'--{flag} goes with --mode={modes}, not {mode}'
+  with pytest.raises(InputError, match=message):
+    check_arguments(['launch.py'], mode, {'config', flag})
+  check_arguments(['launch.py'], modes.split()[0], {'config', flag})
 
 
 def parse(*arguments):
