@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, Self
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from dm_jax.exchange.formats import (
   read_released,
   write_released,
 )
-from dm_jax.exchange.released import Released, Wanted
+from dm_jax.exchange.released import Released, Wanted, check_experiment
 from dm_jax.files import UNREADABLE, full_path, write_atomically
 from dm_jax.images.normalise import denormalise, mid_grey, normalise
 from dm_jax.images.storage import PLAIN, get_storage
@@ -379,17 +380,26 @@ class SyntheticSet:
                                            mean=(0.4914, 0.4822, 0.4465),
                                            std=(0.2023, 0.1994, 0.2010))
     """
-    path = Path(path).expanduser()
+    path = full_path(path)
     layout = find_format(path, format)
+    check_experiment(path, layout, experiment)
     if layout == OWN:
-      if factor != 1:
-        raise InputError(
-          f'{path} says its storage itself: leave factor {factor} out'
-        )
+      arguments = {
+        'factor': factor != 1,
+        'mean': mean is not None,
+        'std': std is not None,
+        'class_names': class_names is not None,
+      }
+      for name, given in arguments.items():
+        if given:
+          raise InputError(f'{path} says its {name} itself: leave it out')
       return cls.load(path)
     names = None if class_names is None else tuple(class_names)
+    released = read_released(path, layout, Wanted(experiment, names))
+    for note in released.notes:
+      warnings.warn(f'{path}: {note}', stacklevel=2)
     return cls.from_released(
-      read_released(path, layout, Wanted(experiment, names)),
+      released,
       path,
       factor=factor,
       mean=mean,
@@ -431,6 +441,10 @@ class SyntheticSet:
       names = map(str, range(count))
     if factor < 1:
       raise InputError(f'factor must be at least 1, got {factor}')
+    if factor != 1 and released.mean is not None:  # An export, with its card.
+      raise InputError(
+        f'{path} holds images as they are trained on: leave factor {factor} out'
+      )
     storage = PLAIN.name if factor == 1 else f'tiles:{factor}'
     try:
       get_storage(storage).check(released.images.shape[1:])
@@ -495,9 +509,14 @@ class SyntheticSet:
     kind, _, factor = self.storage.partition(':')
     made = self.provenance
     about = {
-      'storage': self.storage,
-      'factor': int(factor) if kind == 'tiles' else 1,
-      'stored_images': len(self.class_of),
+      # What is written is decoded.
+      'storage': PLAIN.name,
+      'factor': 1,
+      'made_as': {
+        'storage': self.storage,
+        'factor': int(factor) if kind == 'tiles' else 1,
+        'stored_images': len(self.class_of),
+      },
       'method': made.get('method'),
       'protocol': None,
       'expected_accuracy': None,
@@ -506,7 +525,7 @@ class SyntheticSet:
       'versions': made.get('versions', package_versions()),
       **(judged or {}),
     }
-    return write_released(Path(path).expanduser(), released, format, about)
+    return write_released(full_path(path), released, format, about)
 
 
 def _statistics(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -13,6 +14,22 @@ NORMALISED, UNIT = 'normalised', 'unit'
 SPACES = (NORMALISED, UNIT)
 # Unit pixels that were learned without clamping lie a little beyond the ends.
 _UNIT_RANGE = (-0.5, 1.5)
+
+
+_LEARNED = (
+  'warning: its labels are learned values, no probabilities: only the class of'
+  ' the largest is used, so accuracies may differ from those that its authors'
+  ' print'
+)
+_SEVERAL = ('pt', 'dm')  # Formats of several sets in one file.
+
+
+def check_experiment(path: Path, layout: str, experiment: int) -> None:
+  """Raises InputError where one of several is asked of a file of one set."""
+  if experiment and layout not in _SEVERAL:
+    raise InputError(
+      f'{path} holds one set ({layout}): leave experiment {experiment} out'
+    )
 
 
 class Wanted(NamedTuple):
@@ -39,6 +56,7 @@ class Released:
     mean: per-channel mean in unit range, D values.
     std: per-channel deviation, D values.
     class_names: C names.
+    notes: what a person should know of how it was read, a line each.
   """
 
   images: np.ndarray
@@ -48,6 +66,7 @@ class Released:
   mean: tuple[float, ...] | None = None
   std: tuple[float, ...] | None = None
   class_names: tuple[str, ...] | None = None
+  notes: tuple[str, ...] = ()
 
   @classmethod
   def from_arrays(
@@ -84,7 +103,10 @@ class Released:
     if labels.ndim == 1:
       return cls(images, _as_classes(labels), None, space)
     classes = labels.argmax(1).astype(np.int64)
-    hard = not _are_probabilities(labels) or np.isin(labels, (0, 1)).all()
+    if not _are_probabilities(labels):
+      notes = () if _are_one_hot(labels) else (_LEARNED,)
+      return cls(images, classes, None, space, notes=notes)
+    hard = np.isin(labels, (0, 1)).all()
     return cls(images, classes, None if hard else _as_float(labels), space)
 
   def normalised(
@@ -121,3 +143,12 @@ def _as_float(values: np.ndarray) -> np.ndarray:
 def _are_probabilities(values: np.ndarray) -> bool:
   sums = values.sum(1)
   return bool((values >= 0).all() and np.allclose(sums, 1, atol=1e-3))
+
+
+def _are_one_hot(values: np.ndarray) -> bool:
+  """Whether each row has one value above all others, which are equal.
+
+  Regressions take one-hot labels, less their mean.
+  """
+  others = np.sort(values, axis=1)[:, :-1]
+  return bool(np.allclose(others, others[:, :1], atol=1e-6))

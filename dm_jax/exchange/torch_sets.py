@@ -79,7 +79,21 @@ def read_pair(path: Path, _: Wanted) -> Released:
   if not (path.parent / _CLASSES).exists():
     return read
   classes = read_tensors(path.parent / _CLASSES)
+  if not _are_classes(classes, read):
+    raise InputError(
+      f'{_CLASSES} beside it is not a class for each of its'
+      f' {len(read.images)} images'
+    )
   return dataclasses.replace(read, labels=np.asarray(classes, np.int64))
+
+
+def _are_classes(value: Any, read: Released) -> bool:
+  """Whether a file of classes goes with what was read."""
+  if not isinstance(value, np.ndarray) or value.dtype.kind not in 'iu':
+    return False
+  if value.shape != read.labels.shape:
+    return False
+  return read.targets is not None or bool((value == read.labels).all())
 
 
 def write_dm(path: Path, released: Released) -> None:

@@ -27,6 +27,7 @@ def score_table(results: Results) -> Table | None:
     (
       'Accuracies in %, after the last epoch. Scores are in 0 to 1, of'
       ' accuracies as fractions, by the documented formulas with weights of'
-      ' 0.5; those that ddranking 0.2.0 prints put percent into them.',
+      ' 0.5; those that ddranking 0.2.0 prints put percent into them. Random'
+      ' real images are as many per class as the set has, stored as it is.',
     ),
   )

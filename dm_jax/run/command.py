@@ -33,6 +33,7 @@ MODES_OF: dict[str, tuple[str, ...]] = {
   'factor': _OF_A_SET,
   'experiment': _OF_A_SET,
   'to': (EXPORT,),
+  'workdir': (*MODES, TABLE),
   'workdirs': (TABLE,),
 }
 CONFIGS = Path(__file__).parents[1] / 'configs'

@@ -29,7 +29,8 @@ def export(
 
   Args:
     file: of the set.
-    layout: the format to write.
+    layout: the format to write; or READ:WRITE, where that of the set is not
+      recognised.
     to: the file or folder to make; '' is one beside the set's.
     config: all settings, of which those of the data tell what a set that others
       released does not; None if there are none.
@@ -47,13 +48,14 @@ def export(
     raise InputError(
       f'mode export needs a format: --format, one of {", ".join(WRITTEN)}'
     )
+  source, _, layout = layout.rpartition(':')
   choose('format', layout, WRITTEN, setting='format')
-  file = SetFile.of(file)
+  file = SetFile.of(file)._replace(format=source)
   found = file.read()
   data = None
   if config is not None and not isinstance(found, SyntheticSet):
     data = load(RunConfig.from_dict(config).data).train
-  made = file.complete(found, data)
+  made = file.complete(found, data, say)
   path = full_path(to, '--to') if to else _beside(file.path, layout)
   card = made.export(path, layout, judged=_judged(made, file.path))
   say(f'{len(made.images):,} images as {layout}: {path}')
@@ -70,7 +72,10 @@ def _judged(made: SyntheticSet, path: Path) -> dict[str, Any]:
   folder = _workdir(path)
   if folder is None:
     return {}
-  results, provenance = read_results(folder), made.provenance
+  try:
+    results, provenance = read_results(folder), made.provenance
+  except InputError:  # Another program's file of that name.
+    return {}
   found = _evaluation(made, results)
   if found is None or results.seed != provenance.get('seed'):
     return {}
@@ -95,7 +100,10 @@ def _judged(made: SyntheticSet, path: Path) -> dict[str, Any]:
 def _workdir(path: Path) -> Path | None:
   """Returns the workdir that a set's file lies in, maybe some folders below."""
   folders = list(path.resolve().parents)[:3]  # set_1/baselines/random.npz
-  return next((f for f in folders if (f / FILE_NAME).is_file()), None)
+  files = 'config.json', FILE_NAME
+  return next(
+    (f for f in folders if all((f / file).is_file() for file in files)), None
+  )
 
 
 def _evaluation(made: SyntheticSet, results: Results) -> Evaluation | None:

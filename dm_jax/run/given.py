@@ -1,5 +1,6 @@
 """The set that a run is given: read, completed by the data, made to fit."""
 
+from collections.abc import Callable
 import dataclasses
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.errors import InputError
 from dm_jax.exchange.formats import OWN, find_format, read_released
-from dm_jax.exchange.released import Released, Wanted
+from dm_jax.exchange.released import Released, Wanted, check_experiment
 from dm_jax.files import full_path
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
@@ -47,16 +48,28 @@ class SetFile(NamedTuple):
       InputError: see `SyntheticSet.read`.
     """
     layout = find_format(self.path, self.format or None)
+    check_experiment(self.path, layout, self.experiment)
     if layout == OWN:
       return SyntheticSet.read(self.path, layout, factor=self.factor)
     return read_released(self.path, layout, Wanted(self.experiment))
 
   def complete(
-    self, found: SyntheticSet | Released, data: ClassData | None
+    self,
+    found: SyntheticSet | Released,
+    data: ClassData | None,
+    say: Callable[[str], None],
   ) -> SyntheticSet:
-    """Makes a set of what was read, of statistics and names of the data."""
+    """Makes a set of what was read, of statistics and names of the data.
+
+    Args:
+      found: see `read`.
+      data: the real images; None where no config names them.
+      say: gets what a person should know of how it was read.
+    """
     if isinstance(found, SyntheticSet):
       return found
+    for note in found.notes:
+      say(note)
     known: Json = {}
     if data is not None:
       known = {'mean': data.mean, 'std': data.std, 'class_names': data.names}

@@ -44,8 +44,9 @@ _SYNTHETIC = flags.DEFINE_string(
 _FORMAT = flags.DEFINE_string(
   'format',
   '',
-  'For export: folder, npz, parquet, pt or ddranking. Else the format of'
-  ' --synthetic, where it is not recognised.',
+  'For export: folder, npz, parquet, pt or ddranking; READ:WRITE, e.g. idc:npz,'
+  ' names that of --synthetic, too, where it is not recognised. Else that of'
+  ' --synthetic.',
 )
 _TO = flags.DEFINE_string('to', '', 'For export: the file or folder to make.')
 _FACTOR = flags.DEFINE_integer(

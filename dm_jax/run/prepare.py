@@ -79,7 +79,7 @@ def prepare(
   dataset = _load_dataset(config)
   given = None
   if synthetic is not None and found is not None:
-    given = synthetic.complete(found, dataset.train)
+    given = synthetic.complete(found, dataset.train, say)
     check_fits(given, dataset.train, config)
     if mode == 'score':
       given = with_class_labels(given)

@@ -433,7 +433,10 @@ def test_a_run_of_ones_own_is_read_as_ever(tmp_path):
   read = SyntheticSet.read(tmp_path / 'synthetic.npz')
   assert read.storage == 'tiles:2'
   assert read.provenance['seed'] == 7
-  assert 'leave factor 2 out' in refuse(tmp_path / 'synthetic.npz', factor=2)
+  path = tmp_path / 'synthetic.npz'
+  assert 'its factor itself: leave it out' in refuse(path, factor=2)
+  assert 'its mean itself: leave it out' in refuse(path, mean=(0.5,))
+  assert 'leave experiment 3 out' in refuse(path, experiment=3)
   assert 'no synthetic set at' in refuse(tmp_path / 'nowhere.pt')
 
 

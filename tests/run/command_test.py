@@ -69,6 +69,7 @@ def test_a_config_that_is_not_there_tells_where_it_was_looked_for(
     ('factor', 'condense', 'evaluate or score or export'),
     ('synthetic', 'table', 'evaluate or score or export'),
     ('workdirs', 'evaluate', 'table'),
+    ('workdir', 'export', 'run or condense or evaluate or score or table'),
   ],
 )
 def test_a_flag_of_another_mode_is_refused(flag, mode, modes):
