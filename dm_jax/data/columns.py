@@ -1,6 +1,6 @@
 """Tables of images as Hugging Face lays them out: image bytes and a label."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import functools
 import io
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from dm_jax.types import ImageShape
 
 _ROWS = 1000  # Read at a time: encoded images are small beside pixels.
 _IMAGES = ('image', 'img', 'images')
+_UNLABELLED = -1  # The label of all test images, where they are kept back.
 _LABELS = ('label', 'labels', 'fine_label', 'class', 'target')
 
 
@@ -36,32 +37,37 @@ class Table(NamedTuple):
   read: Callable[[str, np.ndarray], list[Any]]
 
 
-# The names of splits that hold the test set: the first that is there counts.
+# The names of splits that hold the test set: the first that has labels counts.
 TESTS = ('test', 'validation', 'valid', 'val')
 
 
-def choose_splits(names: Sequence[str], where: str) -> tuple[str, str]:
-  """Returns the names of the training and the test split.
+def choose_splits(
+  names: Sequence[str], where: str
+) -> tuple[str, tuple[str, ...]]:
+  """Returns the name of the training split, and those that may be the test set.
 
   Raises:
     InputError: naming those that are there.
   """
-  test = next((name for name in TESTS if name in names), None)
-  if 'train' not in names or test is None:
+  tests = tuple(name for name in TESTS if name in names)
+  if 'train' not in names or not tests:
     raise InputError(
       f'{where} must have the splits train and {" or ".join(TESTS)}, it has'
       f' {", ".join(names) or "none"}'
     )
-  return 'train', test
+  return 'train', tests
 
 
-def contents(train: Table, test: Table, resize: int | None) -> Contents:
+def contents(
+  train: Table, tests: Iterable[Table], resize: int | None
+) -> Contents:
   """Finds the images and the labels of both splits.
 
   Args:
     train: has a column of images and one of labels. Labels are numbers, or
       texts, which are then the class names, sorted.
-    test: has columns of the same names.
+    tests: at least one; the first that has labels is the test set. It has
+      columns of the same names.
     resize: pixels; images are resized to resize × resize, bicubic, with
       antialiasing. None takes them as they are, all of one size.
 
@@ -69,18 +75,16 @@ def contents(train: Table, test: Table, resize: int | None) -> Contents:
     What is in the tables; all labels and the sizes of all images are read.
 
   Raises:
-    InputError: naming the columns, where one is not found, or the row that
-      cannot be read.
+    InputError: naming the columns, where one is not found, the row that cannot
+      be read, or the splits that are all unlabelled.
   """
   image = _column(train, _is_image, _IMAGES, 'image bytes')
   label = _column(train, _is_label, _LABELS, 'labels')
-  for name in (image, label):
-    if name not in test.types:
-      raise InputError(f'{test.where} has no column {name}, as train has')
   names = train.features.get(label, {}).get('names')
   values = _labels(train, label)
   if any(isinstance(value, str) for value in values):
     names = sorted(set(map(str, values)))
+  test, test_values, skipped = _labelled(tests, image, label)
   shape, notes = _look((train, test), image, resize)
   decode = functools.partial(_decoded, image=image, shape=shape, resize=resize)
 
@@ -88,9 +92,34 @@ def contents(train: Table, test: Table, resize: int | None) -> Contents:
     numbers = _numbers(labels, names, table.where)
     return Stored(numbers, functools.partial(decode, table))
 
-  test_values = _labels(test, label)
   return Contents(
-    stored(train, values), stored(test, test_values), shape, names, notes
+    stored(train, values),
+    stored(test, test_values),
+    shape,
+    names,
+    (*skipped, *notes),
+  )
+
+
+def _labelled(
+  tests: Iterable[Table], image: str, label: str
+) -> tuple[Table, list[Any], tuple[str, ...]]:
+  """Returns the first split with labels, these, and notes of those before."""
+  skipped: list[str] = []
+  for test in tests:
+    for name in (image, label):
+      if name not in test.types:
+        raise InputError(f'{test.where} has no column {name}, as train has')
+    values = _labels(test, label)
+    if set(values) != {_UNLABELLED}:
+      notes = (
+        f'{w} is unlabelled: the test set is {test.where}' for w in skipped
+      )
+      return test, values, tuple(notes)
+    skipped.append(test.where)
+  raise InputError(
+    f'{" and ".join(skipped)}: the test split is unlabelled, every {label} is'
+    f' {_UNLABELLED}: give it labels, or give a split validation that has them'
   )
 
 

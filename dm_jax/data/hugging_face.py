@@ -32,10 +32,11 @@ def source(
   """
   splits = _load(name, directory)
   where = f'hf:{name}' if name else str(directory)
-  train, test = (splits[s] for s in choose_splits(list(splits), where))
+  train, tests = choose_splits(list(splits), where)
+  chosen = {split: splits[split] for split in (train, *tests)}
   return Source(
-    state=functools.partial(_state, train, test),
-    open=functools.partial(_open, where, train, test, resize),
+    state=functools.partial(_state, *chosen.values()),
+    open=functools.partial(_open, where, chosen, resize),
   )
 
 
@@ -81,8 +82,10 @@ def _state(*splits) -> str:
   return repr([(s.num_rows, s.cache_files, str(s.version)) for s in splits])
 
 
-def _open(where: str, train, test, resize: int | None) -> Contents:
-  return contents(_table(where, train), _table(where, test), resize)
+def _open(where: str, chosen: dict[str, Any], resize: int | None) -> Contents:
+  # A set that was made in memory does not know the names of its splits.
+  train, *tests = (_table(f'{where}, {s}', rows) for s, rows in chosen.items())
+  return contents(train, tests, resize)
 
 
 def _table(where: str, split) -> Table:
@@ -94,7 +97,7 @@ def _table(where: str, split) -> Table:
 
   schema = split.features.arrow_schema
   return Table(
-    f'{where}, {split.split}',
+    where,
     dict(zip(schema.names, schema.types, strict=True)),
     split.features.to_dict(),
     split.num_rows,

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import pathlib
 import tarfile
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from dm_jax.pickles import unpickle
 
 _SIDE = 32  # Pixels, of the CIFAR sets.
 _BYTE = 8  # The idx format's number of uint8.
+# Folders of torchvision whose files have the same names.
+_ALIKE = ('MNIST/raw', 'FashionMNIST/raw', 'KMNIST/raw')
 
 Path = pathlib.Path
 
@@ -72,6 +75,10 @@ def find(
 ) -> Source | None:
   """Finds the files of a layout in torchvision's place, or in `root` itself.
 
+  MNIST and FashionMNIST have files of the same names. The names of folders tell
+  them apart where torchvision made them; files that lie directly in `root` are
+  otherwise what the caller says they are.
+
   Args:
     layouts: the first that is there is taken.
     root: that holds torchvision's folder, or is it.
@@ -85,12 +92,23 @@ def find(
   """
   for layout in layouts:
     own = Path(layout.folder)
-    for place in (root / own, root / own.name, root):
+    for place in _places(own, root):
       named = layout.folder and place.parts[-len(own.parts) :] == own.parts
       some = any(_path(place, name) for name in layout.files)
       if some or named and place.is_dir():
         return source(layout, place, resize)
   return None
+
+
+def _places(own: Path, root: Path) -> list[Path]:
+  """Returns where the files of torchvision's folder `own` may lie."""
+  parts = Path(os.path.abspath(root)).parts  # Not resolved: links have names.
+  places = [root / own]
+  if parts[-1:] == own.parts[:-1]:
+    places.append(root / own.name)
+  if parts[-2:] == own.parts or '/'.join(parts[-2:]) not in _ALIKE:
+    places.append(root)
+  return places
 
 
 def source(layout: Layout, place: Path, resize: int | None = None) -> Source:

@@ -132,8 +132,9 @@ def source(
      tfds looks for them;
   4. the published archives, downloaded to R/NAME.
 
-  Archives are checked by their digests each time; files of R are not: they may
-  have been compressed anew, or be a part.
+  What is found by 3 or 4 is checked by its digests each time. Files found by 2
+  are not, even if they have the published names, as MNIST's .gz and SVHN's .mat
+  directly in R: they may have been compressed anew, or be a part.
 
   Args:
     name: of the set.

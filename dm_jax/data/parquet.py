@@ -33,13 +33,14 @@ def source(directory: str | None, resize: int | None = None) -> Source:
   `columns.contents`.
 
   Args:
-    directory: the folder, in which all folders are looked through; or the file
-      of the training set, beside which that of the test set lies.
+    directory: the folder, in which all folders are looked through; or the one
+      file of the training set, beside which those of the test set lie.
     resize: pixels; images are resized to resize × resize, bicubic, with
       antialiasing. None takes them as they are, all of one size.
 
   Raises:
-    InputError: naming the folder and what is not there.
+    InputError: naming the folder and what is not there, or the folders that
+      have files of one split.
   """
   if directory is None:
     raise InputError(
@@ -48,7 +49,29 @@ def source(directory: str | None, resize: int | None = None) -> Source:
     )
   root = Path(directory).expanduser()
   if root.is_file():
-    root = root.parent
+    splits, where = _beside(root), f'{root} and the files beside it'
+  else:
+    splits, where = _below(root), str(root)
+  train, tests = choose_splits(sorted(splits), where)
+  chosen = [splits[name] for name in (train, *tests)]
+  return Source(
+    state=functools.partial(file_state, [p for paths in chosen for p in paths]),
+    open=functools.partial(_open, chosen, resize),
+  )
+
+
+def _beside(file: Path) -> dict[str, list[Path]]:
+  """Returns the files of each split: `file` alone is that of train."""
+  splits: dict[str, list[Path]] = {'train': [file]}
+  for path in sorted(file.parent.glob(f'*{_ENDING}')):
+    split = _split(Path(path.name))
+    if split in TESTS and path != file:
+      splits.setdefault(split, []).append(path)
+  return splits
+
+
+def _below(root: Path) -> dict[str, list[Path]]:
+  """Returns the files of each split in all folders of `root`."""
   if not root.is_dir():
     raise InputError(f'data.dir: no folder {root}: name that of the files')
   paths = sorted(root.rglob(f'*{_ENDING}'))
@@ -59,11 +82,18 @@ def source(directory: str | None, resize: int | None = None) -> Source:
   splits: dict[str, list[Path]] = {}
   for path in paths:
     splits.setdefault(_split(path.relative_to(root)), []).append(path)
-  train, test = choose_splits(sorted(splits), str(root))
-  return Source(
-    state=functools.partial(file_state, [*splits[train], *splits[test]]),
-    open=functools.partial(_open, splits[train], splits[test], resize),
-  )
+  for split in ('train', *TESTS):
+    folders = sorted({path.parent for path in splits.get(split, ())})
+    if len(folders) > 1:
+      # Two configurations of a set; fine/train/0000 is in that of fine.
+      named = {f.parent if f.name == split else f for f in folders}
+      if len(named) == len(folders):
+        folders = sorted(named)
+      raise InputError(
+        f'files of {split} lie in several folders,'
+        f' {", ".join(map(str, folders))}: name one by data.dir'
+      )
+  return splits
 
 
 def _split(path: Path) -> str:
@@ -75,10 +105,9 @@ def _split(path: Path) -> str:
   return path.stem
 
 
-def _open(
-  train: Sequence[Path], test: Sequence[Path], resize: int | None
-) -> Contents:
-  return contents(_table(train), _table(test), resize)
+def _open(chosen: Sequence[Sequence[Path]], resize: int | None) -> Contents:
+  train, *tests = chosen
+  return contents(_table(train), map(_table, tests), resize)
 
 
 def _table(paths: Sequence[Path]) -> Table:

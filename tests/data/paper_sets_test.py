@@ -233,6 +233,45 @@ def test_fashion_mnist_is_not_mnist(tmp_path, unpublished):
   )
 
 
+@pytest.mark.parametrize('inside', ['', 'raw'])
+def test_a_folder_of_fashion_mnist_is_not_mnist(
+  tmp_path, unpublished, monkeypatch, inside
+):
+  lay(tmp_path / 'FashionMNIST/raw', mnist(*small((28, 28, 1))))
+  folder = tmp_path / 'FashionMNIST' / inside
+  line = refused(f'mnist is not in {folder}, and ', 'mnist', folder)
+  assert line.endswith(f'into {folder}/mnist')
+  monkeypatch.chdir(folder)
+  refused('mnist is not in', 'mnist', '.')
+
+
+@pytest.mark.parametrize('inside', ['mine', 'mine/raw', 'FashionMNIST'])
+def test_files_of_a_folder_that_is_named_are_what_it_says(tmp_path, inside):
+  train, test = small((28, 28, 1))
+  lay(tmp_path / inside, mnist(train, test))
+  check(read('mnist', tmp_path / inside), train, test)
+
+
+def test_each_of_two_sets_of_one_folder_is_found(tmp_path):
+  train, test = small((28, 28, 1))
+  lay(tmp_path / 'FashionMNIST/raw', mnist(test, train))
+  lay(tmp_path / 'MNIST/raw', mnist(train, test))
+  for inside in ('', 'MNIST', 'MNIST/raw'):
+    check(read('mnist', tmp_path / inside), train, test)
+
+
+def test_published_files_directly_in_the_folder_are_not_checked(
+  publish, tmp_path
+):
+  train, test = small((28, 28, 1))
+  files = mnist(train, test, compressed=True)
+  publish('mnist', files, digests=dict.fromkeys(files, '0' * 64))
+  lay(tmp_path / 'mnist', files)
+  refused('has the SHA-256', 'mnist', tmp_path)
+  lay(tmp_path, files)
+  check(read('mnist', tmp_path), train, test)
+
+
 def test_ten_is_the_digit_zero_of_svhn(tmp_path):
   train, test = small((32, 32, 3))
   lay(tmp_path, svhn(train, test))

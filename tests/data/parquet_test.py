@@ -107,6 +107,69 @@ def test_files_of_datasets_know_their_class_names(tmp_path):
   check(read(tmp_path / 'train.parquet'), NAMES)
 
 
+def test_a_named_file_alone_is_the_training_set(tmp_path):
+  parquet.write_table(plain('train'), tmp_path / 'train_small.parquet')
+  parquet.write_table(plain('train'), tmp_path / 'train_big.parquet')
+  parquet.write_table(plain('test'), tmp_path / 'test.parquet')
+  (tmp_path / 'old').mkdir()
+  parquet.write_table(plain('test'), tmp_path / 'old/test.parquet')
+  check(read(tmp_path / 'train_small.parquet'), '012')
+  (tmp_path / 'test.parquet').unlink()
+  refused(
+    'train_small.parquet and the files beside it must .* it has train$',
+    tmp_path / 'train_small.parquet',
+  )
+
+
+@pytest.mark.parametrize('file', ['{}-00000-of-00001', '{}/0000'])
+def test_two_configurations_are_not_one_set(tmp_path, file):
+  for split in LABELS:
+    for configuration in ('fine', 'coarse'):
+      path = tmp_path / configuration / f'{file.format(split)}.parquet'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      parquet.write_table(plain(split), path)
+  line = refused('files of train lie in several folders', tmp_path)
+  assert f' {tmp_path}/coarse, {tmp_path}/fine: name one by data.dir' in line
+  check(read(tmp_path / 'fine'), '012')
+
+
+def test_a_file_beside_the_folder_of_its_split_is_refused(tmp_path):
+  (tmp_path / 'train').mkdir()
+  for name in ('train/0', 'train', 'test'):
+    split = 'test' if name == 'test' else 'train'
+    parquet.write_table(plain(split), tmp_path / f'{name}.parquet')
+  refused(f'folders, {tmp_path}, {tmp_path}/train: name one', tmp_path)
+
+
+def test_validation_is_taken_for_an_unlabelled_test_split(tmp_path):
+  parquet.write_table(plain('train'), tmp_path / 'train.parquet')
+  parquet.write_table(plain('test', [-1, -1]), tmp_path / 'test.parquet')
+  refused('test.parquet: the test split is unlabelled, .* -1: give', tmp_path)
+  parquet.write_table(plain('test'), tmp_path / 'validation.parquet')
+  for _ in range(2):
+    dataset = read(tmp_path, cache=str(tmp_path / 'cache'))
+    check(dataset, '012')
+    assert dataset.notes == (
+      f'{tmp_path}/test.parquet is unlabelled: the test set is'
+      f' {tmp_path}/validation.parquet',
+    )
+
+
+def test_an_unlabelled_test_split_of_datasets(tmp_path):
+  found = splits()
+  found['validation'] = found['test']
+  found['test'] = found['test'].map(lambda row: {'label': -1})
+  found.save_to_disk(tmp_path / 'saved')
+  check(read(tmp_path / 'saved', 'hf'), NAMES)
+  del found['validation']
+  found.save_to_disk(tmp_path / 'unlabelled')
+  refused(
+    'unlabelled, test: the test split is unlabelled',
+    tmp_path / 'unlabelled',
+    'hf',
+  )
+
+
 def test_parts_and_row_groups_are_read_in_order(tmp_path):
   table = plain('train')
   for i, rows in enumerate((slice(0, 3), slice(3, 5))):
