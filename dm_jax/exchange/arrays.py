@@ -43,6 +43,11 @@ def read_npz(path: Path, _: Wanted) -> Released:
     path, ('normalised', 'labels', 'targets', 'mean', 'std', 'class_names')
   )
   read = Released.from_arrays(arrays['normalised'], arrays['labels'])
+  for name in ('mean', 'std', 'class_names'):
+    if arrays[name].ndim != 1:
+      raise InputError(
+        f'its {name} has shape {arrays[name].shape}, not one axis'
+      )
   soft = arrays['targets'].ndim == 2
   return dataclasses.replace(
     read,

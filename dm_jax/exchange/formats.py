@@ -1,13 +1,13 @@
 """The formats by name: which there are, which one a file is, read and write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import os
 from pathlib import Path
 import shutil
 from typing import NamedTuple
 
-from dm_jax.errors import InputError, choose
+from dm_jax.errors import InputError, choose, first_line
 from dm_jax.exchange import arrays, pictures, torch_sets
 from dm_jax.exchange.card import (
   card_path,
@@ -18,6 +18,7 @@ from dm_jax.exchange.card import (
 )
 from dm_jax.exchange.released import NORMALISED, Released, Wanted
 from dm_jax.exchange.torch_file import read_tensors
+from dm_jax.files import UNREADABLE
 from dm_jax.types import Json
 
 OWN = 'dm_jax'  # A run's synthetic.npz, which `SyntheticSet.load` reads.
@@ -119,16 +120,47 @@ def read_released(path: Path, name: str, wanted: Wanted) -> Released:
     wanted: which of several, and the order of the classes.
 
   Raises:
-    InputError: it is damaged or of another format.
+    InputError: it, or its card, is damaged or of another format.
   """
   card = read_card(path)
+  _check_card(path, card)
   names = card.get('class_names', wanted.class_names)
   try:
     read = FORMATS[name].read(path, wanted._replace(class_names=names))
   except InputError as error:
     at = '' if str(path) in str(error) else f'{path} is no {name} set: '
     raise InputError(f'{at}{error}') from error
+  except (*UNREADABLE, IndexError, AttributeError) as error:
+    # What no reader foresaw: a damaged set is no error of the program.
+    raise InputError(
+      f'{path} is no whole {name} set: {first_line(error)}'
+    ) from error
+  _check_lengths(path, name, read)
   return dataclasses.replace(read, **card)
+
+
+def _check_card(path: Path, card: Mapping[str, tuple]) -> None:
+  kinds = {'mean': (int, float), 'std': (int, float), 'class_names': str}
+  for name, values in card.items():
+    odd = [value for value in values if not isinstance(value, kinds[name])]
+    if odd:
+      file = card_path(path, is_folder=path.is_dir())
+      raise InputError(
+        f'{file} is no card of a set (its {name} has {odd[0]!r}): mend it or'
+        ' take it away'
+      )
+
+
+def _check_lengths(path: Path, name: str, read: Released) -> None:
+  """Refuses a set whose labels are not one for each image."""
+  count = len(read.images)
+  for what, values in (('labels', read.labels), ('targets', read.targets)):
+    axes = 1 if what == 'labels' else 2
+    if values is not None and (values.ndim != axes or len(values) != count):
+      raise InputError(
+        f'{path} is no whole {name} set: its {what} have shape {values.shape},'
+        f' for {count} images'
+      )
 
 
 def write_released(
@@ -147,9 +179,20 @@ def write_released(
     The path of the card.
 
   Raises:
-    InputError: there is something already, or the format cannot hold the set.
+    InputError: there is something already, the format cannot hold the set, or
+      it cannot be written there.
   """
   choose('format', name, WRITTEN, setting='format')
+  try:
+    return _write(path, released, name, about)
+  except OSError as error:
+    raise InputError(
+      f'{path} cannot be written: {error.strerror or first_line(error)}; name'
+      ' another place or format'
+    ) from error
+
+
+def _write(path: Path, released: Released, name: str, about: Json) -> Path:
   layout = FORMATS[name]
   is_folder = not layout.suffix
   card_file = card_path(path, is_folder=is_folder)

@@ -1,5 +1,6 @@
 """Layouts of images as PNG: a folder for each class, and Hugging Face's."""
 
+from collections.abc import Mapping
 import dataclasses
 import io
 import json
@@ -12,12 +13,18 @@ import numpy as np
 
 from dm_jax.errors import InputError, first_line
 from dm_jax.exchange.released import UNIT, Released, Wanted
+from dm_jax.files import UNREADABLE
 from dm_jax.images.normalise import to_unit
 
 TARGETS = 'targets.npy'
 _TABLE = Path('data', 'train-00000-of-00001.parquet')
 # What some system forbids in a file name, or gives a meaning.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*%]|^\.|[. ]$')
+
+# Of images that a folder of classes may hold in other tools.
+_OTHER_IMAGES = frozenset(
+  ['.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp']
+)
 
 
 def encode_name(name: str) -> str:
@@ -68,6 +75,10 @@ def read_folder(path: Path, wanted: Wanted) -> Released:
 
   Classes come in the order that is wanted, if these are the folders' names, and
   else in that of the folders.
+
+  Raises:
+    InputError: there are no images, or others than *.png, or targets.npy is
+      damaged.
   """
   folders = sorted(p for p in (path / 'train').glob('*') if p.is_dir())
   found = {decode_name(folder.name): folder for folder in folders}
@@ -82,11 +93,25 @@ def read_folder(path: Path, wanted: Wanted) -> Released:
   read = Released(images, labels, None, UNIT, None, None, names)
   if not (path / TARGETS).exists():
     return read
-  targets = np.load(path / TARGETS, allow_pickle=False)
-  return dataclasses.replace(read, targets=targets)
+  return dataclasses.replace(read, targets=_read_targets(path / TARGETS))
+
+
+def _read_targets(file: Path) -> np.ndarray:
+  try:
+    with open(file, 'rb') as raw:
+      return np.lib.format.read_array(raw, allow_pickle=False)
+  except UNREADABLE as error:
+    raise InputError(
+      f'{file} cannot be read, it is cut off or damaged: {first_line(error)}'
+    ) from error
 
 
 def _pngs(folder: Path) -> list[Path]:
+  for file in sorted(folder.iterdir()):
+    if file.suffix != '.png' and file.suffix.lower() in _OTHER_IMAGES:
+      raise InputError(
+        f'{file} is no .png, and only those are read: convert or remove it'
+      )
   # By number: 10000.png comes after 9999.png.
   return sorted(folder.glob('*.png'), key=lambda p: (len(p.name), p.name))
 
@@ -129,11 +154,15 @@ def write_parquet(path: Path, released: Released) -> None:
   pq.write_table(table, file)
 
 
-def read_parquet(path: Path, _: Wanted) -> Released:
+def read_parquet(path: Path, wanted: Wanted) -> Released:
   """Reads image bytes and labels, of a file or all in a folder.
 
+  Labels are numbers, or texts, which are then the class names: in the order
+  that is wanted, if all are among those, and else sorted.
+
   Raises:
-    InputError: there is no column of images or labels; the columns are named.
+    InputError: there is no column of images or labels, and the columns are
+      named; or a row that is named has none of its own.
   """
   pa, pq = _pyarrow()
   files = sorted(path.rglob('*.parquet')) if path.is_dir() else [path]
@@ -146,22 +175,62 @@ def read_parquet(path: Path, _: Wanted) -> Released:
       raise InputError(
         f'it has no column {column}: it has {", ".join(table.column_names)}'
       )
+  if not table.num_rows:
+    raise InputError('it has no rows')
   rows = [value.as_py() for value in table['image']]
   if not all(isinstance(row, dict) and row.get('bytes') for row in rows):
     raise InputError('its column image holds no bytes of images')
   images = _stack(
     [_decoded(io.BytesIO(r['bytes']), f'row {n}') for n, r in enumerate(rows)]
   )
-  labels = np.array(table['label'].to_pylist(), np.int64)
+  labels, names = _labels(table['label'].to_pylist(), wanted)
   targets = None
   if 'probabilities' in table.column_names:
-    targets = np.array(table['probabilities'].to_pylist(), np.float32)
-  about = (table.schema.metadata or {}).get(b'huggingface', b'{}')
-  features = json.loads(about).get('info', {}).get('features', {})
-  names = features.get('label', {}).get('names')
-  return Released(
-    images, labels, targets, UNIT, None, None, names and tuple(names)
-  )
+    targets = _probabilities(table['probabilities'].to_pylist())
+  names = names or _known_names(table.schema.metadata or {})
+  return Released(images, labels, targets, UNIT, None, None, names)
+
+
+def _labels(
+  values: list[Any], wanted: Wanted
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+  """Returns int64 [N] and, where the labels are texts, the class names."""
+  if None in values:
+    raise InputError(f'row {values.index(None)} has no label: remove it')
+  names = None
+  if all(isinstance(value, str) for value in values):
+    names = wanted.class_names or ()
+    if not set(values) <= set(names):
+      names = tuple(sorted(set(values)))
+    values = [names.index(value) for value in values]
+  odd = [value for value in values if not isinstance(value, int)]
+  if odd:
+    raise InputError(f'its labels must be integers or texts, got {odd[0]!r}')
+  return np.array(values, np.int64), names
+
+
+def _probabilities(rows: list[Any]) -> np.ndarray:
+  """Returns float32 [N, C]."""
+  classes = len(rows[0] or ())
+  for number, row in enumerate(rows):
+    if not row or len(row) != classes or None in row:
+      raise InputError(
+        f'row {number} has not one probability for each of {classes} classes'
+      )
+  return np.array(rows, np.float32)
+
+
+def _known_names(metadata: Mapping[bytes, bytes]) -> tuple[str, ...] | None:
+  """Returns the class names that Hugging Face's metadata say."""
+  try:
+    about = json.loads(metadata.get(b'huggingface', b'{}'))
+    label = about.get('info', {}).get('features', {}).get('label', {})
+    names = label.get('names')
+    return tuple(map(str, names)) if names else None
+  except (ValueError, TypeError, AttributeError) as error:
+    raise InputError(
+      f'its metadata of huggingface are damaged: {first_line(error)}'
+    ) from error
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -71,7 +71,10 @@ def _read_zip(archive: zipfile.ZipFile) -> Any:
 
   def find(reference: Any) -> np.ndarray:
     """Returns a storage; several tensors may lie in one."""
-    _, kind, key, _, count = reference
+    _, name, key, _, count = reference
+    if name not in _STORAGES:
+      raise InputError(f'it has a storage of an unknown kind, {name!r}')
+    kind = _STORAGES[name]
     data = archive.read(f'{root}data/{key}')
     return np.frombuffer(data, kind.newbyteorder('>') if big else kind, count)
 
@@ -87,6 +90,8 @@ def _tensor(
   *_: Any,
 ) -> np.ndarray:
   """Returns a tensor, which must lie in its storage: the file says where."""
+  if storage.ndim != 1:
+    raise InputError('a tensor lies in what is no storage')
   if 0 in shape:
     return np.empty(shape, storage.dtype)
   last = offset + sum(
@@ -100,17 +105,10 @@ def _tensor(
   return np.array(view, native)
 
 
-def _scalar(kind: np.dtype, data: bytes) -> Any:
-  return np.frombuffer(data, kind, 1)[0]
-
-
 _NAMES: Names = {
   **NUMPY,
-  **{
-    (f'numpy.{core}.multiarray', 'scalar'): _scalar
-    for core in ('core', '_core')
-  },
-  **{('torch', name): kind for name, kind in _STORAGES.items()},
+  # By name: a pickle could change the state of a NumPy type that it holds.
+  **{('torch', name): name for name in _STORAGES},
   ('torch._utils', '_rebuild_tensor_v2'): _tensor,
   ('torch._utils', '_rebuild_parameter'): lambda tensor, *_: tensor,
   ('collections', 'OrderedDict'): collections.OrderedDict,

@@ -455,7 +455,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch, name):
     raise OSError('no room')
 
   monkeypatch.setattr(os, 'rename', fail)
-  with pytest.raises(OSError, match='no room'):
+  with pytest.raises(InputError, match=f'{name} cannot be written: no room'):
     make().export(tmp_path / name, name)
   assert not list(tmp_path.iterdir())
 
@@ -483,3 +483,168 @@ def test_big_endian_files_are_read(tmp_path):
     big.writestr('saved/byteorder', 'big')
     big.writestr('saved/data/0', np.arange(3.0).astype('>f8').tobytes())
   assert read_tensors(tmp_path / 'big.pt').tolist() == [0, 1, 2]
+
+
+def test_a_crafted_type_of_values_is_refused(tmp_path):
+  class Built:
+    def __init__(self, *parts):
+      self.parts = parts
+
+    def __reduce__(self):
+      return self.parts
+
+  state = (3, '|', None, None, None, -1, -1, 0)
+  kind = Built(np.dtype, ('O8', False, True), state)
+  scalar = Built(np.float64(1).__reduce__()[0], (kind, b'A' * 8))
+  path = tmp_path / 'evil.pt'
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('evil/data.pkl', pickle.dumps({'data': scalar}, 2))
+  assert "values of 'O8', and only numbers are read" in refuse(path)
+
+
+def test_a_storage_of_an_unknown_kind_is_refused(tmp_path):
+  class Pickler(pickle.Pickler):
+    def persistent_id(self, obj):
+      return obj.reference if isinstance(obj, _Stored) else None
+
+  file = io.BytesIO()
+  Pickler(file, 2).dump(_Stored(('storage', 'O', '0', 'cpu', 1)))
+  with zipfile.ZipFile(tmp_path / 'odd.pt', 'w') as archive:
+    archive.writestr('odd/data.pkl', file.getvalue())
+    archive.writestr('odd/data/0', b'A' * 8)
+  assert "storage of an unknown kind, 'O'" in refuse(tmp_path / 'odd.pt')
+
+
+def test_a_tensor_lies_in_a_storage_alone():
+  from dm_jax.exchange.torch_file import _tensor
+
+  with pytest.raises(InputError, match='no storage'):
+    _tensor(np.zeros((5, 0), np.float32), 0, (4,), (1,))
+
+
+@pytest.mark.parametrize(
+  ('data', 'message'),
+  [
+    (b'xx', 'targets.npy cannot be read, it is cut off or damaged'),
+    (None, r'targets have shape (2, 3), for 6 images'),
+  ],
+)
+def test_damaged_targets_are_one_line(tmp_path, data, message):
+  path, _ = export(make(), tmp_path, 'folder')
+  if data is None:
+    np.save(path / 'targets.npy', SOFT[:2])
+  else:
+    (path / 'targets.npy').write_bytes(data)
+  assert message in refuse(path)
+
+
+@pytest.mark.parametrize('name', ['0002.jpg', '0002.PNG'])
+def test_other_images_in_a_folder_are_named(tmp_path, name):
+  path, _ = export(make(), tmp_path, 'folder')
+  (path / 'train' / 'Vögel' / 'notes.txt').write_text('kept')
+  SyntheticSet.read(path)
+  (path / 'train' / 'Vögel' / name).write_bytes(b'')
+  assert f'{name} is no .png, and only those are read' in refuse(path)
+
+
+def rewrite_table(path, change):
+  import pyarrow.parquet as pq
+
+  file = path / 'data' / 'train-00000-of-00001.parquet'
+  pq.write_table(change(pq.read_table(file)), file)
+
+
+def with_column(name, values):
+  def change(table):
+    if name in table.column_names:
+      table = table.drop([name])
+    return table.append_column(name, [values])
+
+  return change
+
+
+@pytest.mark.parametrize('card', [True, False])
+def test_labels_may_be_texts(tmp_path, card):
+  path, _ = export(make(), tmp_path, 'parquet')
+  texts = [NAMES[label] for label in LABELS]
+  rewrite_table(path, with_column('label', texts))
+  if not card:
+    (path / 'card.json').unlink()
+  read = SyntheticSet.read(path, **({} if card else STATISTICS))
+  assert read.class_names == (NAMES if card else tuple(sorted(NAMES)))
+  assert [read.class_names[k] for k in read.labels] == sorted(
+    texts, key=read.class_names.index
+  )
+  first = texts.index(read.class_names[0])
+  np.testing.assert_array_equal(read.images_uint8[0], PIXELS[first])
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (with_column('label', [0, 0, 1, None, 2, 2]), 'row 3 has no label'),
+    (with_column('label', [0.5] * 6), 'must be integers or texts, got 0.5'),
+    (
+      with_column('probabilities', [[0.5, 0.5]] * 5 + [[1.0]]),
+      'row 5 has not one probability for each of 2 classes',
+    ),
+    (
+      lambda table: table.replace_schema_metadata({'huggingface': 'nope'}),
+      'its metadata of huggingface are damaged',
+    ),
+    (
+      lambda table: table.replace_schema_metadata({'huggingface': '[]'}),
+      'its metadata of huggingface are damaged',
+    ),
+    (lambda table: table.slice(0, 0), 'it has no rows'),
+  ],
+)
+def test_a_malformed_table_is_one_line(tmp_path, change, message):
+  path, _ = export(make(), tmp_path, 'parquet')
+  rewrite_table(path, change)
+  assert message in refuse(path)
+
+
+@pytest.mark.parametrize(
+  ('changed', 'message'),
+  [
+    ({'mean': np.float32(0.5)}, 'its mean has shape ()'),
+    ({'class_names': np.array('a')}, 'its class_names has shape ()'),
+    ({'targets': SOFT[:2]}, 'targets have shape (2, 3), for 6 images'),
+    ({'labels': np.zeros(5, np.int64)}, 'labels have shape (5,), for 6'),
+  ],
+)
+def test_a_malformed_npz_is_one_line(tmp_path, changed, message):
+  path, _ = export(make(), tmp_path, 'npz')
+  with np.load(path) as file:
+    arrays = dict(file)
+  save_npz(path, **{**arrays, **changed})
+  assert message in refuse(path)
+
+
+def test_classes_of_no_tensor_are_one_line(tmp_path):
+  path = write_peer(tmp_path, 'ddranking')
+  save_torch(path / 'hard_labels.pt', {'a': 1})
+  assert 'is no whole ddranking set' in refuse(path)
+
+
+@pytest.mark.parametrize(
+  ('key', 'name'), [('mean', 'mean'), ('classes', 'class_names')]
+)
+def test_a_card_of_wrong_values_is_named(tmp_path, key, name):
+  path, card = export(make(), tmp_path, 'npz')
+  odd = ['x', 0.5, 0.5] if key == 'mean' else ['a', 2, 'c']
+  file = tmp_path / 'npz.card.json'
+  file.write_text(json.dumps({**card, key: odd}), 'utf-8')
+  message = refuse(path)
+  assert f'{file} is no card of a set (its {name} has' in message
+
+
+def test_a_class_name_too_long_for_a_folder_leaves_nothing(tmp_path):
+  made = dataclasses.replace(make(), class_names=('x' * 300, 'b', 'c'))
+  with pytest.raises(
+    InputError, match='cannot be written: .*too long'
+  ) as found:
+    made.export(tmp_path / 'long', 'folder')
+  assert '\n' not in str(found.value)
+  assert not list(tmp_path.iterdir())
