@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Self
 import warnings
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -590,8 +591,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
   except InputError:
     raise
   except UNREADABLE as error:
+    # NumPy advises to unpickle whatever is no .npz.
+    why = error if zipfile.is_zipfile(path) else 'it is no .npz file'
     raise InputError(
-      f'{path} cannot be read as a synthetic set: {error}'
+      f'{path} cannot be read as a synthetic set: {why}'
     ) from error
 
 

@@ -111,7 +111,7 @@ def short_repr(value: Any) -> str:
     return f'{{{_counted(parts, len(value))}}}'
   if isinstance(value, (tuple, list)):
     parts = [short_repr(part) for part in value[:_SHOWN]]
-    return f'({_counted(parts, len(value))})'
+    return f'({_counted(parts, len(value))}{"," * (len(value) == 1)})'
   if isinstance(value, float):
     return f'{value:.4g}'
   text = repr(value)

@@ -91,7 +91,7 @@ class Held:
     (Held(0.123456), 'Held(step=0.1235, rest=None)'),
     ((1, 2, 3), '(1, 2, 3)'),
     (tuple(range(1000)), '(0, 1, 2, … 1,000 in all)'),
-    ({'a': [1], 'b': {}}, '{a=(1), b={}}'),
+    ({'a': [1], 'b': {}}, '{a=(1,), b={}}'),
     (dict.fromkeys(range(5), 0), '{0=0, 1=0, 2=0, … 5 in all}'),
     ('x' * 100, f"'{'x' * 59}…"),
     (jax.random.key(0, impl='threefry2x32'), 'key<fry>[]'),

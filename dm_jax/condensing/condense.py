@@ -121,7 +121,7 @@ def condense(
     targets=held * recipe.embedder.cached_draws,
   )
   if state is not None:  # Before networks are trained for a long time.
-    check_state(state, plan, data, recipe.condense, key)
+    check_state(state, plan, data, recipe.condense, key, made)
   embedder, cached = None, None
   if recipe.embedder.name != 'random':
     embedder, cached = _train_embedder(recipe, plan, data, made, key)
@@ -221,7 +221,7 @@ def condense_classes(
   if state is None:
     state = plan.algorithm.init(own, key, config.init)
   else:
-    check_state(state, plan, data, config, key)
+    check_state(state, plan, data, config, key, made)
     state = layout.slice_classes(state, STATE_AXES, low, high)
   labels = jax.numpy.arange(low, high, dtype='int32')
   state = loop.run(
@@ -233,7 +233,7 @@ def condense_classes(
     steps=config.steps,
     every=config.log_every,
     describe=plan.moves,
-    callback=callback and _with_origin(callback, data, config, key),
+    callback=callback and _with_origin(callback, data, config, key, made),
     resident=plan.fit.placement == 'device',
     peers=peers,
   )
@@ -260,10 +260,14 @@ def made_from(
 
 
 def _with_origin(
-  callback: Callback, data: ClassData, config: CondenseConfig, key: Key
+  callback: Callback,
+  data: ClassData,
+  config: CondenseConfig,
+  key: Key,
+  network: Network,
 ) -> Callback:
   """Gives a callback states that know what run they are of."""
-  origin = state_origin(data, config, key)
+  origin = state_origin(data, config, key, network)
 
   def call(state: CondenseState, metrics: loop.Metrics) -> None:
     callback(dataclasses.replace(state, origin=origin), metrics)
@@ -277,6 +281,7 @@ def check_state(
   data: ClassData,
   config: CondenseConfig,
   key: Key,
+  network: Network,
 ) -> None:
   """Raises InputError unless a run can go on from a state."""
   check_type(
@@ -298,9 +303,15 @@ def check_state(
     raise InputError(f"the state is another optimiser's: {anew}")
   if _layout(state.terms) != _layout(expected.terms):
     raise InputError(f'the state is one of other terms of the loss: {anew}')
+  if int(state.step) > config.steps:
+    raise InputError(
+      f'the state is at step {int(state.step)} and condense.steps is'
+      f' {config.steps}: raise it, or {anew}'
+    )
   if state.origin is None:
     return
-  changed = differences(state.origin, state_origin(data, config, key))
+  own = state_origin(data, config, key, network)
+  changed = differences(state.origin, own)
   if changed:
     raise InputError(
       f'the state is of another run ({"; ".join(changed)}): give what it was'

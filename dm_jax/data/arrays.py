@@ -141,6 +141,8 @@ def check_labels(
     )
   if not np.issubdtype(labels.dtype, np.integer):
     remedy = f'; {_NUMBERED}' if labels.dtype.kind in 'USO' else ''
+    if labels.dtype.kind == 'f':
+      remedy = ', or use labels.astype(int) if they are numbered so'
     raise InputError(
       f'{what} must be integers, got {labels.dtype}: number the classes from 0'
       f'{remedy}'

@@ -79,6 +79,9 @@ def find_format(path: Path, name: str | None = None) -> str:
   found = name or (
     _recognise_folder(path) if path.is_dir() else _recognise_file(path)
   )
+  own = path / 'synthetic.npz'
+  if found is None and own.exists():
+    raise InputError(f'{path} is the folder of a run: give {own}')
   if found is None:
     raise InputError(
       f'{path} is of no format that is recognised: name it by format, one of'
@@ -199,6 +202,8 @@ def _write(path: Path, released: Released, name: str, about: Json) -> Path:
   for target in (path, card_file):
     if target.exists() or target.is_symlink():
       raise InputError(f'{target} is there already: name another, or remove it')
+  if layout.pixels == _LEVELS:
+    about = {**about, 'accuracy_of': 'the float images, before rounding'}
   card = make_card(released, name, layout.pixels, about)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   _make_parent(path)

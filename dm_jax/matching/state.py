@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from dm_jax.errors import InputError
 from dm_jax.images.normalise import normalise
 from dm_jax.images.storage import Storage
 from dm_jax.matching.loss import RealSide
-from dm_jax.types import AnyKey, Array, Embedder, Json, Key
+from dm_jax.types import AnyKey, Array, Embedder, Json, Key, Network
 from dm_jax.words import short_repr
 
 
@@ -83,14 +84,15 @@ class Problem:
 
 
 def state_origin(
-  data: ClassData, config: CondenseConfig, key: Key
+  data: ClassData, config: CondenseConfig, key: Key, network: Network
 ) -> dict[str, Any]:
   """Returns what the states of a run follow from, as far as it can be told.
 
   Args:
-    data: the real images, which are told by their number and statistics.
+    data: the real images, told by their numbers, statistics and first images.
     config: all of it but the number of steps, which may be raised.
     key: of the run.
+    network: that embeds, told by its name and the sizes of its variables.
   """
   settings = binding(config)
   del settings['steps']
@@ -99,8 +101,24 @@ def state_origin(
     'images': int(np.sum(data.counts)),
     'mean of the images': data.mean,
     'deviation of the images': data.std,
+    'classes and their first images': _digest_classes(data),
+    'network': _describe_network(network),
     **settings,
   }
+
+
+def _digest_classes(data: ClassData) -> str:
+  """Returns a digest that changes where images get other labels."""
+  digest = hashlib.sha256(np.asarray(data.counts, np.int64).tobytes())
+  digest.update(np.ascontiguousarray(data.images[:, 0]).tobytes())
+  return digest.hexdigest()[:12]
+
+
+def _describe_network(network: Network) -> str:
+  shapes = jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)))
+  numbers = sum(leaf.size for leaf in shapes)
+  batch = ', of batches' if network.mixes_images else ''
+  return f'{network.name or "own"} of {numbers:,} variables{batch}'
 
 
 def make_problem(

@@ -399,9 +399,8 @@ def test_nested_sets_are_each_compared():
 def condense(
   images=IMAGES, labels=LABELS, config=CONFIG, key=KEY, **options: Any
 ):
-  return dm_jax.condense(
-    images, labels, config, key=key, network=LINEAR, **options
-  )
+  options = {'network': LINEAR, **options}
+  return dm_jax.condense(images, labels, config, key=key, **options)
 
 
 @pytest.fixture(scope='module')
@@ -501,6 +500,8 @@ def state_of(calls, step):
     ({'config': changed(augment='none')}, "augment: 'flip' -> 'none'"),
     ({'config': changed(learning_rate=0.1)}, 'learning_rate: None -> 0.1'),
     ({'images': IMAGES // 2}, 'mean of the images'),
+    ({'labels': 1 - LABELS}, 'classes and their first images'),
+    ({'network': CONVNET}, r'own of 320 .* -> .convnet of'),
   ],
 )
 def test_a_state_of_another_run_is_refused(straight, options, message):
@@ -518,6 +519,11 @@ def test_a_run_goes_on_by_the_seed_of_its_key(straight, condensed, number):
   again = condense(config=changed(log_every=5), state=state, key=number)
   np.testing.assert_allclose(again.images, condensed.images, atol=1e-5)
   assert int(condense(config=changed(steps=3), state=state).classes) == 2
+
+
+def test_a_state_beyond_the_steps_is_refused(straight):
+  with pytest.raises(InputError, match='at step 3 and condense.steps is 2'):
+    condense(config=changed(steps=2), state=state_of(straight[1], 3))
 
 
 def test_a_state_tells_its_run_through_a_file_and_none_of_a_transformation(

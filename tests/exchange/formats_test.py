@@ -625,7 +625,7 @@ def test_a_malformed_npz_is_one_line(tmp_path, changed, message):
 def test_classes_of_no_tensor_are_one_line(tmp_path):
   path = write_peer(tmp_path, 'ddranking')
   save_torch(path / 'hard_labels.pt', {'a': 1})
-  assert 'is no whole ddranking set' in refuse(path)
+  assert 'hard_labels.pt beside it is not a class for each' in refuse(path)
 
 
 @pytest.mark.parametrize(

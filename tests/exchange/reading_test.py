@@ -81,3 +81,17 @@ def test_an_export_may_name_the_format_of_the_set(tmp_path):
     export(file, 'frepo:folder', to, data)
   export(file, 'kip:folder', to, data)
   assert len([*(tmp_path / 'to').rglob('*.png')]) == 6
+
+
+def test_a_folder_of_a_run_names_its_file(tmp_path):
+  make().save(tmp_path / 'synthetic.npz')
+  with pytest.raises(
+    InputError, match=r'folder of a run: give .*synthetic\.npz'
+  ):
+    SyntheticSet.read(tmp_path)
+
+
+@pytest.mark.parametrize('layout', ['folder', 'npz'])
+def test_a_card_says_that_rounded_pixels_were_not_judged(tmp_path, layout):
+  card = json.loads(make().export(tmp_path / 'to', layout).read_text())
+  assert ('accuracy_of' in card) == (layout == 'folder')

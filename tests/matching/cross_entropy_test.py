@@ -197,7 +197,8 @@ def test_outputs_that_nobody_reads_are_not_computed():
 
 
 def test_networks_that_know_nothing_are_refused():
-  images = np.zeros((8, 8, 8, 1), np.uint8)
+  images = np.arange(512, dtype=np.uint8).reshape(8, 8, 8, 1) // 2
+  images[:4] = 0
   labels = np.arange(8) % 2
   with pytest.raises(InputError, match='0.5 needs trained networks: set'):
     condense(images, labels, CONFIG, key=KEY)

@@ -1,6 +1,9 @@
+import dataclasses
+
 import pytest
 
 from dm_jax.records.results import Results, from_json
+from dm_jax.records.score import Score
 from dm_jax.report.applications import (
   APPLICATIONS,
   application_lines,
@@ -9,6 +12,7 @@ from dm_jax.report.applications import (
   save_figures,
 )
 
+SCORE = {field.name: 0.5 for field in dataclasses.fields(Score)}
 UNFINISHED = {
   'continual': (
     {'rows': [], 'methods': {}},
@@ -28,9 +32,11 @@ def both(continual, search):
 
 def test_applications_are_shown_where_they_were_run(both):
   assert applied(Results()) == []
+  found = {'continual': {}, 'search': {}, 'score': SCORE}
   for field, application in APPLICATIONS.items():
-    assert applied(from_json({field: {}})) == [application]
-  assert applied(both) == [*APPLICATIONS.values()]
+    assert applied(from_json({field: found[field]})) == [application]
+  everything = dataclasses.replace(both, score=Score(**SCORE))
+  assert applied(everything) == [*APPLICATIONS.values()]
 
 
 def test_figures_are_saved_where_the_page_looks_for_them(both, tmp_path):

@@ -329,13 +329,7 @@ def read_config(root, monkeypatch):
       ['--config=CONFIGS/cifar10.py:ipc=10:recipe=trajectory']
       + ['--config.seed=1'],
     ),
-    *(
-      ([same], [same])
-      for same in (
-        *('--config=configs/digits.py', '--config=mine.py:a', '--config=/a/b'),
-        *('--config=', '--config', '--workdir=digits', 'digits'),
-      )
-    ),
+    *(([same], [same]) for same in ('--config', '--workdir=digits', 'digits')),
   ],
 )
 def test_a_config_goes_by_its_name(root, given, found):
@@ -395,7 +389,7 @@ def test_every_config_file_is_valid_and_has_a_recipe(root, read_config):
     config = read_config(name)
     assert config.data.name in {
       *('digits', 'folder', 'mnist', 'fashion_mnist', 'svhn_cropped'),
-      *('cifar10', 'cifar100'),
+      *('cifar10', 'cifar100', 'tiny_imagenet'),
     }
     module = importlib.import_module(
       f'dm_jax.configs.{name.removesuffix(".py")}'

@@ -71,7 +71,7 @@ sys.stdout.reconfigure(encoding='ascii', errors='strict')
 compare.show = lambda *_: print('caf\u00e9 \udce9')
 command.execute(
   {}, '', mode='table', workdir='', workdirs=[], synthetic=None,
-  cluster=('', 0, -1), distributed=False
+  layout='', to='', cluster=('', 0, -1), distributed=False
 )
 """
 
