@@ -85,9 +85,7 @@ def test_an_export_may_name_the_format_of_the_set(tmp_path):
 
 def test_a_folder_of_a_run_names_its_file(tmp_path):
   make().save(tmp_path / 'synthetic.npz')
-  with pytest.raises(
-    InputError, match=r'folder of a run: give .*synthetic\.npz'
-  ):
+  with pytest.raises(InputError, match='is the folder of a run: give '):
     SyntheticSet.read(tmp_path)
 
 
