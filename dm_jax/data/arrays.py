@@ -88,6 +88,8 @@ def check_form(
     )
   if dtype != np.uint8 and not jnp.issubdtype(dtype, jnp.floating):
     remedy = "convert whole numbers of 0 to 255 by images.astype('uint8')"
+    if dtype == np.uint16:
+      remedy = "scale 16 bits to 8 by (images // 257).astype('uint8')"
     if dtype == np.bool_:
       remedy = "make them 0 and 1 by images.astype('float32')"
     raise InputError(
@@ -320,8 +322,17 @@ def _check_unit_range(images: Array | np.ndarray, what: str) -> None:
   if low < -_BEYOND or high > 1 + _BEYOND:
     raise InputError(
       f'{what} must be in [0, 1] when they are float, got {low:.9g} to '
-      f'{high:.9g}: divide by 255, or undo their normalisation'
+      f'{high:.9g}: {_unit_remedy(low, high)}'
     )
+
+
+def _unit_remedy(low: float, high: float) -> str:
+  """Says how floats of a range are brought to [0, 1]."""
+  if -1 <= low < 0 < high <= 1:
+    return 'from [-1, 1] take (images + 1) / 2, or undo their normalisation'
+  if low >= 0 and high > 1.1:
+    return 'divide by 255, or undo their normalisation'
+  return 'undo their normalisation, or clip them'
 
 
 def _quantise(images):

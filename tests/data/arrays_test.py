@@ -149,6 +149,8 @@ def test_jax_images_stay_on_their_device(dtype):
     ((1, 2, 2, 1), math.nan, 'float32', 'NaN or infinite pixels: remove'),
     ((1, 2, 2, 1), -math.inf, 'float32', 'NaN or infinite pixels: remove'),
     ((1, 2, 2, 1), 255, 'float32', r'in \[0, 1\].* 255 to 255: divide by 255'),
+    ((1, 2, 2, 1), 1.01, 'float32', r'1\.01: undo .*, or clip them'),
+    ((1, 2, 2, 1), 65535, 'uint16', r'\(images // 257\)\.astype'),
     ((1, 2, 2, 1), -0.5, 'float32', r'got -0.5 to -0.5'),
   ],
 )
@@ -163,6 +165,9 @@ def test_one_bad_pixel_is_found():
   images = np.full((3, 4, 4, 1), 0.5)
   images[1, 2, 3, 0] = 1.25
   with pytest.raises(InputError, match='got 0.5 to 1.25'):
+    check_images(images)
+  images[1, 2, 3, 0] = -0.5
+  with pytest.raises(InputError, match=r'take \(images \+ 1\) / 2'):
     check_images(images)
   images[1, 2, 3, 0] = np.nan
   with pytest.raises(InputError, match='NaN'):
