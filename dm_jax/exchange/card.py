@@ -9,6 +9,12 @@ from dm_jax.exchange.released import Released
 from dm_jax.types import Json
 
 NAME = 'card.json'
+# What of a card is read -> its key there, and the type of its values.
+_READ = {
+  'mean': ('mean', (int, float)),
+  'std': ('std', (int, float)),
+  'class_names': ('classes', str),
+}
 
 
 def card_path(path: Path, *, is_folder: bool) -> Path:
@@ -25,9 +31,9 @@ def make_card(
     released: the images that are written, normalised, those to train on.
     layout: the format's name.
     pixels: in which space the format has them, in words.
-    about: what the images do not say: `storage`, `factor` and `stored_images`
-      of the set they are of, `method`, `protocol`, `expected_accuracy`, `seed`
-      and `versions`.
+    about: what the images do not say: `storage` and `factor` of what is
+      written, `made_as` of the set they are of, `method`, `protocol`,
+      `expected_accuracy`, `seed` and `versions`.
   """
   counts = [
     int((released.labels == label).sum())
@@ -59,17 +65,20 @@ def read_card(path: Path) -> dict[str, Any]:
   try:
     values = json.loads(file.read_text('utf-8'))
     return {
-      name: tuple(values[key])
-      for name, key in {
-        'mean': 'mean',
-        'std': 'std',
-        'class_names': 'classes',
-      }.items()
+      name: _checked(name, values[key], kind)
+      for name, (key, kind) in _READ.items()
     }
   except (OSError, ValueError, TypeError, KeyError) as error:
     raise InputError(
       f'{file} is no card of a set ({error}): mend it or take it away'
     ) from error
+
+
+def _checked(name: str, values: Any, kind: Any) -> tuple[Any, ...]:
+  odd = [value for value in values if not isinstance(value, kind)]
+  if odd:
+    raise TypeError(f'its {name} has {odd[0]!r}')
+  return tuple(values)
 
 
 def write_card(file: Path, card: Json) -> None:

@@ -1,6 +1,6 @@
 """The formats by name: which there are, which one a file is, read and write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import dataclasses
 import os
 from pathlib import Path
@@ -126,7 +126,6 @@ def read_released(path: Path, name: str, wanted: Wanted) -> Released:
     InputError: it, or its card, is damaged or of another format.
   """
   card = read_card(path)
-  _check_card(path, card)
   names = card.get('class_names', wanted.class_names)
   try:
     read = FORMATS[name].read(path, wanted._replace(class_names=names))
@@ -140,18 +139,6 @@ def read_released(path: Path, name: str, wanted: Wanted) -> Released:
     ) from error
   _check_lengths(path, name, read)
   return dataclasses.replace(read, **card)
-
-
-def _check_card(path: Path, card: Mapping[str, tuple]) -> None:
-  kinds = {'mean': (int, float), 'std': (int, float), 'class_names': str}
-  for name, values in card.items():
-    odd = [value for value in values if not isinstance(value, kinds[name])]
-    if odd:
-      file = card_path(path, is_folder=path.is_dir())
-      raise InputError(
-        f'{file} is no card of a set (its {name} has {odd[0]!r}): mend it or'
-        ' take it away'
-      )
 
 
 def _check_lengths(path: Path, name: str, read: Released) -> None:
