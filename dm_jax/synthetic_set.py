@@ -218,6 +218,21 @@ class SyntheticSet:
     return json.loads(self.provenance_json)
 
   @property
+  def sizes(self) -> tuple[int, ...]:
+    """The stored images per class of the nested sets it holds, ascending.
+
+    Mostly one. They are known of sets that came from a run or `condense`, and
+    taken with `first`.
+    """
+    counts = np.bincount(np.asarray(self.class_of), minlength=self.classes)
+    held = len(self.class_of) // self.classes
+    condense = self.provenance.get('config', {}).get('condense', {})
+    sizes = condense.get('images_per_class')
+    # `first` and `take` leave the provenance of the whole.
+    whole = isinstance(sizes, list) and (counts == sizes[-1]).all()
+    return tuple(sizes) if whole else (held,)
+
+  @property
   def classes(self) -> int:
     return len(self.class_names)
 

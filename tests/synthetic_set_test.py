@@ -66,6 +66,15 @@ def test_provenance_is_replaced_whole():
   assert make().provenance == {'seed': 3, 'config': {}}
 
 
+@pytest.mark.parametrize('sizes', [[1, 2], [1, 3], 2, None])
+def test_nested_sizes_are_those_that_were_asked_for(sizes):
+  """A provenance of another number of images than there are says nothing."""
+  asked = {'images_per_class': sizes}
+  made = make().with_provenance(config={'condense': asked})
+  assert made.sizes == ((1, 2) if sizes == [1, 2] else (2,))
+  assert made.first(1).sizes == (1,)
+
+
 def test_loading_gives_what_was_saved(tmp_path):
   path = tmp_path / 'synthetic.npz'
   make().save(path)

@@ -114,7 +114,8 @@ class Job:
     """The images per class of the sets that are judged, ascending."""
     if self.synthetic is None:
       return self.config.condense.sizes
-    return (len(self.synthetic.class_of) // self.synthetic.classes,)
+    sizes = self.synthetic.sizes
+    return sizes[-1:] if self.mode == 'score' else sizes
 
   @property
   def protocols(self) -> tuple[str, ...]:

@@ -314,7 +314,8 @@ def check_evaluation(job: Job) -> None:
   ]
   counts = {n * train.classes * each for n in job.sizes for each in held}
   if job.synthetic is not None:
-    counts = {len(job.synthetic.labels)}
+    whole = len(job.synthetic.labels)
+    counts = {whole * n // job.sizes[-1] for n in job.sizes}
   elif 'whole' in (job.method, *config.selections):
     counts.add(int(train.counts.sum()))
   batches = {config.under(p).training.batch_size for p in config.protocols}

@@ -38,10 +38,12 @@ SETTINGS = {
 }
 
 
-def start(folder, **changes):
+def start(folder, mode='run', synthetic=None, **changes):
   said = []
   config = RunConfig.from_dict(SETTINGS | changes)
-  results = run(config, mode='run', folder=folder, say=said.append)
+  results = run(
+    config, mode=mode, folder=folder, synthetic=synthetic, say=said.append
+  )
   return results, said
 
 
@@ -74,6 +76,22 @@ def test_every_method_size_and_network_is_evaluated_on_every_set(finished):
     assert [len(group) for group in entry['accuracies']] == [1]
     assert entry['images_per_class'] is None
   assert len(results['evaluations']) == 3 * 2 * 2 + 2
+
+
+def test_each_size_of_a_nested_set_is_judged_later(finished, tmp_path):
+  folder, results, _ = finished
+  judged, _ = start(tmp_path, 'evaluate', folder / 'synthetic.npz', sets=1)
+  for size in (1, 3):
+    for network in POOL:
+      wanted = {
+        'method': 'dm',
+        'images_per_class': size,
+        'network': network,
+      }
+      (before,) = entries(results, **wanted)
+      (after,) = entries(judged, **wanted)
+      assert after['accuracies'] == before['accuracies'][:1]
+  assert len(judged['evaluations']) == 4
 
 
 def test_the_headline_is_the_first_network_at_the_largest_size(finished):
