@@ -109,7 +109,7 @@ def get_recipe() -> dm_jax.Recipe:
     steps=_ENDLESS,
     log_every=_ENDLESS,
   )
-  return peer_trajectory.embed_in_steps(
+  return peer_trajectory.as_published(
     dataclasses.replace(recipe, condense=condense)
   )
 

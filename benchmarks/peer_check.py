@@ -116,7 +116,7 @@ def check_trajectory(device, name: str) -> None:
   """Asserts the same of the recipe, and of its augmentations together."""
   stored, count = 3, 27  # Nine real images start a stored one.
   data = random_data(classes=2, count=count, side=_SIDE)
-  recipe = peer_trajectory.embed_in_steps(
+  recipe = peer_trajectory.as_published(
     dm_jax.recipe(name, image_shape=data.image_shape, images_per_class=stored)
   )
   check_stages(device, recipe.condense.augment)

@@ -23,10 +23,13 @@ from dm_jax.matching.optimizer import PixelOptimizer
 Pool = list[list[Any]]  # By training and epoch.
 
 
-def embed_in_steps(recipe: Recipe) -> Recipe:
-  """Returns the recipe with real images embedded in each step, as theirs."""
-  embedder = dataclasses.replace(recipe.embedder, targets='fresh')
-  return dataclasses.replace(recipe, embedder=embedder)
+def as_published(recipe: Recipe) -> Recipe:
+  """Returns the recipe with real images in each step and SGD, as in theirs."""
+  return dataclasses.replace(
+    recipe,
+    embedder=dataclasses.replace(recipe.embedder, targets='fresh'),
+    condense=dataclasses.replace(recipe.condense, optimizer='sgd'),
+  )
 
 
 def check_covered(recipe: Recipe, optimizer: PixelOptimizer) -> None:

@@ -5,12 +5,12 @@
 is one rung; `benchmarks/ladder.py` runs all of them and tabulates. The first is
 the paper's method at the steps and real images per step of the recipe
 `trajectory`; each other one adds to the one before what `RUNGS` says, until
-with `cross_entropy` all of the recipe is there, up to how features are
-compared. Of the last rungs each has a single change. `fresh` embeds real images
-in each step in place of targets made ahead; other discrepancies stand on it, as
-what they compare with is too much to keep for long trainings. Data and network
-are those of another config: data=cifar10, the default, or cifar100, digits,
-...; recipe=trajectory_short takes its settings.
+with `cross_entropy` all of the recipe is there, but for adam: pixels move by
+SGD on every rung. Of the last rungs each has a single change. `fresh` embeds
+real images in each step in place of targets made ahead; other discrepancies
+stand on it, as what they compare with is too much to keep for long trainings.
+Data and network are those of another config: data=cifar10, the default, or
+cifar100, digits, ...; recipe=trajectory_short takes its settings.
 
 Every rung holds the same tenth of the training images out, to judge its sets on
 the way; at the end they are judged under both protocols.
@@ -74,7 +74,6 @@ RUNGS = {
       'condense.decoded_at_once',
       # They were chosen for what is stored so.
       'condense.clamp',
-      'condense.optimizer',
       'condense.learning_rate',
       'condense.momentum',
       'condense.smoothing',
@@ -135,6 +134,7 @@ def get_config(argument=None):
   preset = importlib.import_module(f'dm_jax.configs.{given["data"]}')
   paper = preset.get_config(f'ipc={given["ipc"]}')
   config = preset.get_config(f'ipc={given["ipc"]}:recipe={given["recipe"]}')
+  config.condense.optimizer = paper.condense.optimizer
   _climb(config, paper, given['rung'])
   _judge(config, given['rung'])
   return config

@@ -1,8 +1,11 @@
 """Settings of every test: eight CPU devices, quick compiling, strictness."""
 
+import atexit
 import gc
 import os
 from pathlib import Path
+import shutil
+import tempfile
 
 # Before JAX is imported: devices and platform are fixed at its first use.
 os.environ['JAX_PLATFORMS'] = 'cpu'
@@ -12,6 +15,15 @@ os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '')
   + f' --xla_force_host_platform_device_count=8 {QUICKLY}'
 )
+# What one process compiled the others read: workers, which inherit the name of
+# the folder, and commands that tests start. A folder that is named beforehand
+# is kept, so that the next session finds it.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  compiled = tempfile.mkdtemp(prefix='dm_jax_compiled_')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = compiled
+  atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -44,19 +56,9 @@ def root() -> Path:
 
 
 @pytest.fixture(scope='session')
-def environment(tmp_path_factory) -> dict[str, str]:
-  """Of a process with one device; compiled programs are kept between them."""
-  shared = tmp_path_factory.getbasetemp()
-  if 'PYTEST_XDIST_WORKER' in os.environ:  # The folder of all workers.
-    shared = shared.parent
-  compiled = shared / 'compiled'
-  environment = {
-    **os.environ,
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_COMPILATION_CACHE_DIR': str(compiled),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-  }
+def environment() -> dict[str, str]:
+  """Of a process with one device, whose compiling is not hurried."""
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
   del environment['XLA_FLAGS']  # Whole runs compute more than they compile.
   return environment
 

@@ -49,8 +49,10 @@ def trajectory(
   images pass through a snapshot of a training, drawn anew in each step, all
   three augmentations are applied, and the synthetic images' cross entropy under
   the snapshot is added (TGDD, AAAI 2026). TGDD takes a later snapshot for that:
-  it needs a second pass and gained nothing. Pixels stay in their range. The
-  real images are embedded before the first step, for all of them.
+  it needs a second pass and gained nothing. Adam moves the pixels where both
+  take SGD: its steps do not depend on how long the gradients are, which is
+  another length for each data set. Pixels stay in their range. The real images
+  are embedded before the first step, for all of them.
 
   It costs the trainings once, and per step nine synthetic images, or four,
   where the paper has one, but no real one. What it reaches at this length has
@@ -62,6 +64,7 @@ def trajectory(
       images_per_class=images_per_class,
       steps=10_000,
       batch_real=128,
+      optimizer='adam',
       momentum=0.0,
       augment='color+crop+cutout',
       cross_entropy=_cross_entropy(_largest(images_per_class)),

@@ -92,6 +92,7 @@ _DEFAULT = {'sgd': PAPER, 'adam': Tested(0.01)}
 # images wander off at the paper's rate. BUILD_NOTES.md has the figures.
 _TESTED = {
   ('convnet', 'adam', 'plain'): Tested(0.01),
+  ('convnet', 'adam', 'tiles'): Tested(0.01),
   ('convnet', 'sgd', 'tiles'): Tested(0.5, per_image=True, least=2.0),
   ('resnet18', 'sgd', 'plain'): Tested(1.0, smoothing=2.0),
   ('resnet18_ap', 'sgd', 'plain'): Tested(0.04, smoothing=2.0),

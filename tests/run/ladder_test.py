@@ -47,7 +47,7 @@ def test_the_ladder_leads_from_the_paper_to_the_recipe(data, preset):
   judged = {'sets', 'data.validation', 'condense.discrepancy'}
   for rung, recipe, rest in (
     ('dm', 'paper', {'condense.steps', 'condense.batch_real'}),
-    ('cross_entropy', 'trajectory', set()),
+    ('cross_entropy', 'trajectory', {'condense.optimizer'}),
   ):
     made = preset.get_config(f'ipc=50:recipe={recipe}').to_dict()
     fields = changed(
@@ -55,6 +55,8 @@ def test_the_ladder_leads_from_the_paper_to_the_recipe(data, preset):
     )
     others = {f for f in fields if not f.startswith('evaluate.')}
     assert others <= judged | rest
+  for name in RUNGS:
+    assert read(f'rung={name}:ipc=50').condense.optimizer == 'sgd'
   assert read(f'rung=tiles:data={data}').evaluate.protocols == ('dm', 'idc')
 
 
