@@ -79,8 +79,15 @@ def _cells(
     yield f'{config}_{size}_{kind}', Planned(says, config, argument, settings)
 
 
-def _across(config: str, size: int, epochs: int):
-  """Yields cells that train other networks on the sets of `_cells`."""
+def _across(config: str, size: int, *, epochs: int, networks: int):
+  """Yields cells that train other networks on the sets of `_cells`.
+
+  Args:
+    config: of configs/.
+    size: stored images per class.
+    epochs: of judging the recipe.
+    networks: of each kind on each set.
+  """
   own = CELLS[f'{config}_{size}_recipe'].sets['evaluate.epochs']
   for kind in ('recipe', 'dm', 'tiles', 'random'):
     name = f'{config}_{size}_{kind}'
@@ -90,7 +97,7 @@ def _across(config: str, size: int, epochs: int):
       # The shares of steps stay.
       'evaluate.epochs': cell.sets['evaluate.epochs'] * epochs // own,
       'evaluate.pool': 'convnet:width=128,vgg11,resnet18',
-      'evaluate.networks': 1,
+      'evaluate.networks': networks,
       'sets': 1,
     }
     made = cell.sets.get('method', 'dm') == 'dm'
@@ -111,4 +118,5 @@ CELLS: dict[str, Planned] = {
   )
   for key, cell in cells
 }
-CELLS |= _across('cifar10', 10, epochs=66)
+CELLS |= _across('cifar10', 1, epochs=200, networks=2)
+CELLS |= _across('cifar10', 10, epochs=66, networks=1)
