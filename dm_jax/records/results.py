@@ -19,6 +19,7 @@ from dm_jax.records.score import Score
 from dm_jax.types import Json
 
 FILE_NAME = 'results.json'
+CONFIG_NAME = 'config.json'  # A run's settings, and what it read.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,7 +282,7 @@ def read_results(folder: Path) -> Results:
   """
   path = folder / FILE_NAME
   try:
-    protocol = protocol_of(read_json(folder / 'config.json'))
+    protocol = protocol_of(read_json(folder / CONFIG_NAME))
     return from_json(read_json(path), protocol)
   except (TypeError, AttributeError) as error:
     raise InputError(

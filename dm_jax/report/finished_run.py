@@ -8,6 +8,7 @@ from typing import Any, Self
 from dm_jax.errors import InputError
 from dm_jax.records.evaluations import Evaluation
 from dm_jax.records.results import (
+  CONFIG_NAME,
   FILE_NAME,
   Results,
   from_json,
@@ -56,7 +57,7 @@ class FinishedRun:
         f'{folder} is not a folder: give the workdir of a finished run'
       )
     values = _read_json(folder / FILE_NAME)
-    config = _read_json(folder / 'config.json')
+    config = _read_json(folder / CONFIG_NAME)
     application = values.get('application', 'none')
     if application != 'none':
       raise InputError(

@@ -10,7 +10,12 @@ from typing import Any, Self
 from dm_jax.files import read_json
 from dm_jax.records.json_values import decode, encode
 from dm_jax.records.metrics import read_metrics
-from dm_jax.records.results import FILE_NAME, Results, read_results
+from dm_jax.records.results import (
+  CONFIG_NAME,
+  FILE_NAME,
+  Results,
+  read_results,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Rung:
     if not (workdir / FILE_NAME).exists():
       return None
     results = read_results(workdir)
-    evaluation = read_json(workdir / 'config.json').get('evaluate', {})
+    evaluation = read_json(workdir / CONFIG_NAME).get('evaluate', {})
     judged = {row.step for row in results.validation}
     seconds = {}
     for number in range(results.sets):

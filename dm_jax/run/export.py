@@ -11,7 +11,12 @@ from dm_jax.errors import InputError, choose
 from dm_jax.exchange.formats import FORMATS, WRITTEN
 from dm_jax.files import full_path
 from dm_jax.records.evaluations import Evaluation
-from dm_jax.records.results import FILE_NAME, Results, read_results
+from dm_jax.records.results import (
+  CONFIG_NAME,
+  FILE_NAME,
+  Results,
+  read_results,
+)
 from dm_jax.run.config import RunConfig
 from dm_jax.run.given import SetFile
 from dm_jax.synthetic_set import SyntheticSet
@@ -100,7 +105,7 @@ def _judged(made: SyntheticSet, path: Path) -> dict[str, Any]:
 def _workdir(path: Path) -> Path | None:
   """Returns the workdir that a set's file lies in, maybe some folders below."""
   folders = list(path.resolve().parents)[:3]  # set_1/baselines/random.npz
-  files = 'config.json', FILE_NAME
+  files = CONFIG_NAME, FILE_NAME
   return next(
     (f for f in folders if all((f / file).is_file() for file in files)), None
   )

@@ -10,7 +10,7 @@ import re
 from dm_jax.config.fields import differences
 from dm_jax.errors import InputError
 from dm_jax.files import read_json, write_json
-from dm_jax.records.results import read_results
+from dm_jax.records.results import CONFIG_NAME, read_results
 from dm_jax.run.config import RunConfig
 from dm_jax.run.inputs import changed_inputs
 from dm_jax.types import Json
@@ -70,9 +70,7 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
     refuse_others(path, config, inputs)
     for left in path.rglob('.*.tmp'):  # By a process that was killed.
       left.unlink()
-    write_json(
-      path / 'config.json', {**config.to_dict(), 'inputs': dict(inputs)}
-    )
+    write_json(path / CONFIG_NAME, {**config.to_dict(), 'inputs': dict(inputs)})
     try:
       yield
     except OSError as error:
@@ -96,7 +94,7 @@ def refuse_others(
   """
   if path.exists() and not path.is_dir():
     raise InputError(f'workdir {path} is a file: choose another with --workdir')
-  file = path / 'config.json'
+  file = path / CONFIG_NAME
   old = read_json(file)
   if not file.exists():
     if (path / 'checkpoints').exists():
