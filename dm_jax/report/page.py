@@ -253,9 +253,9 @@ def _facts(results: Results) -> str:
   facts = []
   if counts and results.method != 'whole':
     real, few = counts
-    facts.append(
-      ('Images', f'{real:,} → {few:,}', f'{real / few:,.3g} times fewer')
-    )
+    digits = ',.0f' if real / few >= 100 else '.3g'
+    fewer = f'{real / few:{digits}} times fewer'
+    facts.append(('Images', f'{real:,} → {few:,}', fewer))
     if shape:
       real, own = counts[0] * math.prod(shape), results.method or 'dm'
       few = stored_bytes(results, own, results.images_per_class) or 0

@@ -160,6 +160,16 @@ def test_page_and_summary_say_that_a_teacher_labels(workdir):
   assert not any('teacher' in line for line in summary(none))
 
 
+@pytest.mark.parametrize(
+  ('real', 'words'),
+  [(60_000, '600 times'), (1_281_167, '12,812 times'), (150, '1.5 times')],
+)
+def test_how_many_times_fewer_images_is_written_out(workdir, real, words):
+  data = RESULTS['data'] | {'train_images': real}
+  text = Page(read(workdir, RESULTS | {'data': data})).text
+  assert f'{real:,} → 100 {words} fewer' in text
+
+
 def test_the_page_says_what_the_run_found(workdir):
   text = Page(read(workdir)).text
   for words in (
