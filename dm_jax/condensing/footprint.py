@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from dm_jax.data.class_data import ClassData
-from dm_jax.matching.objective import Objective
+from dm_jax.matching.objective import Objective, classes_embedded_together
 from dm_jax.networks.outputs import output_shapes
 from dm_jax.types import Batch, ImageShape, Network
 
@@ -63,14 +63,16 @@ def count_needs(
   if 'logits' in objective.terms.read_of_synthetic:
     kept *= 2  # They may come from a second network.
   passing = micro * 3 * each.largest
-  real = batch * (each.features + 2 * pixels)
+  held = classes_embedded_together(objective, data.classes)
+  real = held * batch * (each.features + 2 * pixels)
   per_class = training * (2 * pixels + each.features)
   kept_of_real = _kept_bytes(objective, data.image_shape)
   per_class += kept_of_real
   if network.mixes_images:  # One batch of real images, one of the others.
     per_class += training * kept + batch * 3 * each.largest + real
   else:  # As many whole classes as come near a micro-batch.
-    passing += min(max(micro, training), objective.most_kept) * kept + real
+    at_once = objective.differentiated or micro
+    passing += min(max(at_once, training), objective.most_kept) * kept + real
   image = jax.ShapeDtypeStruct((stored, *data.image_shape), jnp.float32)
   moved = stored * pixels + _tree_bytes(jax.eval_shape(optimizer.init, image))
   return Needs(
