@@ -63,8 +63,7 @@ def count_needs(
   if 'logits' in objective.terms.read_of_synthetic:
     kept *= 2  # They may come from a second network.
   passing = micro * 3 * each.largest
-  held = classes_embedded_together(objective, data.classes)
-  real = held * batch * (each.features + 2 * pixels)
+  real = batch * (each.features + 2 * pixels)
   per_class = training * (2 * pixels + each.features)
   kept_of_real = _kept_bytes(objective, data.image_shape)
   per_class += kept_of_real
@@ -72,7 +71,8 @@ def count_needs(
     per_class += training * kept + batch * 3 * each.largest + real
   else:  # As many whole classes as come near a micro-batch.
     at_once = objective.differentiated or micro
-    passing += min(max(at_once, training), objective.most_kept) * kept + real
+    passing += min(max(at_once, training), objective.most_kept) * kept
+    passing += classes_embedded_together(objective, data.classes) * real
   image = jax.ShapeDtypeStruct((stored, *data.image_shape), jnp.float32)
   moved = stored * pixels + _tree_bytes(jax.eval_shape(optimizer.init, image))
   return Needs(

@@ -18,7 +18,7 @@ from dm_jax.condensing.fit import Fit, fit_into_memory
 from dm_jax.condensing.footprint import activations
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.devices.arrangement import Arrangement, get_arrangement
+from dm_jax.devices.arrangement import PLAIN, Arrangement, get_arrangement
 from dm_jax.devices.free_memory import free_bytes
 from dm_jax.devices.layout import ClassLayout, lay_out, lay_out_peers
 from dm_jax.errors import InputError
@@ -41,7 +41,7 @@ from dm_jax.matching.step import Algorithm, make_algorithm
 from dm_jax.matching.terms import Term
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.outputs import check_outputs, output_shapes
-from dm_jax.types import Json, Network
+from dm_jax.types import ImageShape, Json, Network
 from dm_jax.words import format_bytes
 
 
@@ -182,11 +182,15 @@ def make_plan(
     smallest = min(config.batch_real, int(data.counts.min()))
     config = dataclasses.replace(config, batch_real=smallest)
   arrangement = get_arrangement(devices[0].platform)
+  if config.rematerialise and arrangement.classes > 1:
+    arrangement = PLAIN  # Memory was asked for, not speed.
   room = free(devices[0])
   if config.micro_batch:  # It says how many synthetic images pass, too.
     arrangement = dataclasses.replace(arrangement, synthetic_images=0)
   else:
-    micro_batch = _micro_batch(arrangement, config, own, network, room)
+    micro_batch = real_images_at_once(
+      arrangement, config.batch_real, network, own.image_shape, room
+    )
     config = dataclasses.replace(config, micro_batch=micro_batch)
   moves = optimizer or resolve_optimizer(config, network, data.std)
   objective = make_objective(
@@ -284,17 +288,25 @@ def check_network(
     )
 
 
-def _micro_batch(
+def real_images_at_once(
   arrangement: Arrangement,
-  config: CondenseConfig,
-  data: ClassData,
+  batch_real: int,
   network: Network,
-  room: int | None,
+  image_shape: ImageShape,
+  room: int | None = None,
 ) -> int:
-  """Real images embedded at a time; room is the free memory, if known."""
+  """Returns how many real images are embedded at a time.
+
+  Args:
+    arrangement: of the platform.
+    batch_real: B.
+    network: what embeds them.
+    image_shape: H, W, D.
+    room: bytes of memory that are free; None if it is not known.
+  """
   if not arrangement.activations:
-    return config.batch_real
-  largest = activations(network, data.image_shape).largest
+    return batch_real
+  largest = activations(network, image_shape).largest
   taken = arrangement.activations
   if room is not None:
     taken = min(taken, room // 16)

@@ -395,6 +395,11 @@ def test_a_platform_decides_what_is_left_open():
   assert 'embedding the real images of 10 classes at once' in said
 
 
+def test_a_gpu_that_spends_time_for_memory_takes_one_class_at_a_time():
+  assert resolved(on('gpu', **OPEN, rematerialise=True)) == (32, 1, 10)
+  assert on('gpu', **OPEN, rematerialise=True).objective.most_kept == 32
+
+
 def test_a_gpu_with_little_memory_takes_fewer_images():
   # A 16th of 1.6 MB holds 390 images of 64 floats, or 12 classes of 32.
   assert on('gpu', 16 * 100_000, **OPEN).objective.micro_batch == 390
