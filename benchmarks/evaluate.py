@@ -31,6 +31,7 @@ import numpy as np
 from benchmarks.rates import embed_flops, matrix_rate
 from dm_jax import make_network
 from dm_jax.config.sections import EvalConfig
+from dm_jax.devices.arrangement import get_arrangement
 from dm_jax.run.facts import describe_machine
 from dm_jax.training import step as training
 
@@ -104,7 +105,8 @@ def measure(name: str, per_class: int) -> str:
   network = make_network(
     name, image_shape=_SHAPE, classes=_CLASSES, width=_WIDTH.value
   )
-  config = training.TrainingConfig.of(EvalConfig())
+  part = get_arrangement(jax.devices()[0].platform).part
+  config = training.TrainingConfig.of(EvalConfig(), part)
   random = np.random.default_rng(0)
   pixels = random.standard_normal((_CLASSES * per_class, *_SHAPE), np.float32)
   images = jnp.asarray(pixels)

@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import app
 
+from benchmarks import kernel_table
 from benchmarks.results_table import make_table
 from dm_jax.errors import InputError, choose
 from dm_jax.files import read_json, write_atomically
@@ -22,10 +23,12 @@ from dm_jax.report.table import Table
 from dm_jax.run.command import exit_in_one_line
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ('README.md',)
+PAGES = ('README.md', 'benchmarks/README.md')
 # By the record's name: what makes its table.
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
   'recipe_cpu': make_table,
+  'kernels_condense_h100': kernel_table.make_table,
+  'kernels_train_h100': kernel_table.make_table,
   'ladder_cpu': lambda record: ladder_table(from_record(record)),
 }
 _BLOCK = re.compile(r'(<!-- record: (\w+) -->\n).*?(<!-- end -->)', re.S)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from benchmarks import peer_torch, peer_trajectory
 import dm_jax
+from dm_jax.devices.arrangement import get_arrangement
 from dm_jax.images import augment
 from dm_jax.matching.optimizer import resolve_optimizer
 from dm_jax.training import step as training
@@ -185,7 +186,8 @@ def check_training(device) -> None:
   draw = np.random.default_rng(0).standard_normal
   images = jnp.asarray(draw((count, _SIDE, _SIDE, 3), np.float32))
   labels = jnp.arange(count, dtype=jnp.int32) % classes
-  config = training.TrainingConfig.of(dm_jax.EvalConfig())
+  part = get_arrangement(jax.devices()[0].platform).part
+  config = training.TrainingConfig.of(dm_jax.EvalConfig(), part)
   network = make_network(classes)
   rate = 0.1  # Above the protocol's, so that the weight decay shows.
   state = training.init_training(network, config, jax.random.key(0))

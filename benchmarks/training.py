@@ -28,6 +28,7 @@ from benchmarks.rates import (
   square_product,
 )
 from dm_jax import EvalConfig, make_network
+from dm_jax.devices.arrangement import get_arrangement
 from dm_jax.networks.convolution import convolve
 from dm_jax.run.facts import describe_machine
 from dm_jax.training import step as training
@@ -37,7 +38,7 @@ _WIDTH = flags.DEFINE_integer('width', 128, 'Channels of the ConvNet.')
 _STEPS = flags.DEFINE_integer('steps', 3, 'Steps in a measurement.')
 _ROUNDS = flags.DEFINE_integer('rounds', 9, 'Measurements of each.')
 _IMAGES = 100
-_PART = 20  # Images that a CPU differentiates at a time.
+_PART = get_arrangement('cpu').part
 _CLASSES = 10
 _SIDES = (32, 16, 8)  # Of the maps that the three convolutions take.
 _PRODUCT = 1024  # Side of the matrices that are multiplied.
@@ -97,7 +98,7 @@ def make_step(images: Array, labels: Array) -> Callable:
     classes=_CLASSES,
     width=_WIDTH.value,
   )
-  config = training.TrainingConfig.of(EvalConfig())
+  config = training.TrainingConfig.of(EvalConfig(), _PART)
   state = training.init_training(network, config, jax.random.key(0))
 
   @jax.jit

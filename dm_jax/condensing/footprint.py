@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from dm_jax.data.class_data import ClassData
-from dm_jax.matching.objective import Objective
+from dm_jax.matching.objective import Objective, classes_embedded_together
 from dm_jax.networks.outputs import output_shapes
 from dm_jax.types import Batch, ImageShape, Network
 
@@ -70,7 +70,9 @@ def count_needs(
   if network.mixes_images:  # One batch of real images, one of the others.
     per_class += training * kept + batch * 3 * each.largest + real
   else:  # As many whole classes as come near a micro-batch.
-    passing += min(max(micro, training), objective.most_kept) * kept + real
+    at_once = objective.differentiated or micro
+    passing += min(max(at_once, training), objective.most_kept) * kept
+    passing += classes_embedded_together(objective, data.classes) * real
   image = jax.ShapeDtypeStruct((stored, *data.image_shape), jnp.float32)
   moved = stored * pixels + _tree_bytes(jax.eval_shape(optimizer.init, image))
   return Needs(

@@ -18,6 +18,7 @@ from dm_jax.condensing.fit import Fit, fit_into_memory
 from dm_jax.condensing.footprint import activations
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
+from dm_jax.devices.arrangement import PLAIN, Arrangement, get_arrangement
 from dm_jax.devices.free_memory import free_bytes
 from dm_jax.devices.layout import ClassLayout, lay_out, lay_out_peers
 from dm_jax.errors import InputError
@@ -26,6 +27,7 @@ from dm_jax.images.storage import get_storage
 from dm_jax.matching.discrepancy import check_images
 from dm_jax.matching.objective import (
   Objective,
+  classes_embedded_together,
   classes_together,
   make_objective,
 )
@@ -39,11 +41,8 @@ from dm_jax.matching.step import Algorithm, make_algorithm
 from dm_jax.matching.terms import Term
 from dm_jax.networks.linen import AnyNetwork, as_network
 from dm_jax.networks.outputs import check_outputs, output_shapes
-from dm_jax.types import Json, Network
+from dm_jax.types import ImageShape, Json, Network
 from dm_jax.words import format_bytes
-
-_CPU_CACHE = 2**22  # Bytes; what the largest activations of a batch may take.
-_CPU_MICRO_BATCH = (4, 64)  # Images, at least and at most.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +88,12 @@ class Plan:
     # What is free at the moment says something only where it decided.
     told = fit.free is not None and not simple
     free = f' of {format_bytes(fit.free or 0)} free' if told else ''
-    micro_batch = min(self.objective.micro_batch, self.objective.batch_real)
+    objective, classes = self.objective, self.layout.per_device
+    micro_batch = min(objective.micro_batch, objective.batch_real)
     embedding = f', embedding {micro_batch} real images of each at once'
+    together = classes_embedded_together(objective, classes)
+    if together > 1 and not objective.network.mixes_images:
+      embedding = f', embedding the real images of {together} classes at once'
     return (
       f'{where}; a device computes {count} at a time'
       f'{embedding if fit.data_bytes else ""}, in about'
@@ -106,6 +109,9 @@ class Plan:
       else {},
       'batch_real': objective.batch_real,
       'micro_batch': objective.micro_batch,
+      'classes_embedded': classes_embedded_together(
+        objective, self.layout.per_device
+      ),
       'classes_together': classes_together(
         objective, self.layout.per_device, max(objective.sizes)
       ),
@@ -175,17 +181,27 @@ def make_plan(
     devices = devices[:1]
     smallest = min(config.batch_real, int(data.counts.min()))
     config = dataclasses.replace(config, batch_real=smallest)
-  if not config.micro_batch:
-    micro_batch = _micro_batch(devices[0].platform, config, own, network)
+  arrangement = get_arrangement(devices[0].platform)
+  if config.rematerialise and arrangement.classes > 1:
+    arrangement = PLAIN  # Memory was asked for, not speed.
+  room = free(devices[0])
+  if config.micro_batch:  # It says how many synthetic images pass, too.
+    arrangement = dataclasses.replace(arrangement, synthetic_images=0)
+  else:
+    micro_batch = real_images_at_once(
+      arrangement, config.batch_real, network, own.image_shape, room
+    )
     config = dataclasses.replace(config, micro_batch=micro_batch)
   moves = optimizer or resolve_optimizer(config, network, data.std)
-  objective = make_objective(network, config, terms=terms)
+  objective = make_objective(
+    network, config, terms=terms, arrangement=arrangement
+  )
   fit = fit_into_memory(
     objective,
     as_transformation(moves),
     own,
     devices,
-    free(devices[0]),
+    room,
     placement,
     config.classes_at_once,
     networks,
@@ -272,12 +288,27 @@ def check_network(
     )
 
 
-def _micro_batch(
-  platform: str, config: CondenseConfig, data: ClassData, network: Network
+def real_images_at_once(
+  arrangement: Arrangement,
+  batch_real: int,
+  network: Network,
+  image_shape: ImageShape,
+  room: int | None = None,
 ) -> int:
-  """Images embedded at a time: on a CPU, what stays in its cache."""
-  if platform != 'cpu':
-    return config.batch_real
-  largest = activations(network, data.image_shape).largest
-  least, most = _CPU_MICRO_BATCH
-  return min(max(_CPU_CACHE // max(largest, 1), least), most)
+  """Returns how many real images are embedded at a time.
+
+  Args:
+    arrangement: of the platform.
+    batch_real: B.
+    network: what embeds them.
+    image_shape: H, W, D.
+    room: bytes of memory that are free; None if it is not known.
+  """
+  if not arrangement.activations:
+    return batch_real
+  largest = activations(network, image_shape).largest
+  taken = arrangement.activations
+  if room is not None:
+    taken = min(taken, room // 16)
+  least, most = arrangement.real_images
+  return min(max(taken // max(largest, 1), least), most)

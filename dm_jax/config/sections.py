@@ -344,6 +344,8 @@ class EvalConfig(Section, prefix='evaluate.'):
       that start alike; of the first one are the headline and what is evaluated
       on the way.
     networks: fresh networks trained, M.
+    networks_at_once: the most that a device trains together; 0 chooses by
+      platform. Speed and memory only.
     epochs: E, see `epochs_run`.
     batch_size: see `Protocol`, also for the next six.
     learning_rate: as above.
@@ -372,6 +374,7 @@ class EvalConfig(Section, prefix='evaluate.'):
 
   protocol: str = 'dm'
   networks: int = setting(20, at_least=1)
+  networks_at_once: int = setting(0, at_least=0, changes_result=False)
   epochs: int = setting(1000, at_least=0)
   batch_size: int | None = setting(None, at_least=1)
   learning_rate: float | None = setting(None, above=0)

@@ -4,6 +4,7 @@ Draw real images of each class, augment them as the synthetic ones of that class
 are augmented, embed both with one network, and compare. No network is trained.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -21,7 +22,11 @@ from dm_jax.matching.embed import (
   embed_flat,
   embed_together,
 )
-from dm_jax.matching.objective import Objective, classes_together
+from dm_jax.matching.objective import (
+  Objective,
+  classes_embedded_together,
+  classes_together,
+)
 from dm_jax.types import Array, Key, Outputs, Pair, Variables
 
 # `fold_in` by 0 and 1 may give what `split` gives.
@@ -97,8 +102,8 @@ def embed_real(
 ) -> RealSide:
   """Draws and embeds one real batch of every class.
 
-  Classes pass one after the other, so that one class's images at a time are
-  held, and only the augmentation that the class drew is computed.
+  Where classes pass one after the other, one class's images at a time are held,
+  and only the augmentation that the class drew is computed.
 
   Args:
     objective: the loss.
@@ -110,6 +115,7 @@ def embed_real(
     A `RealSide` with a leading C.
   """
   terms, reads = objective.terms, objective.terms.read_of_real
+  together = classes_embedded_together(objective, len(keys))
 
   def draw_and_keep(args) -> RealSide:
     drawn = draw_real(objective, *args)
@@ -122,9 +128,28 @@ def embed_real(
     )
     return RealSide(terms.keep(outputs, drawn.weights), drawn.augmentation)
 
+  def draw_and_keep_group(data, keys) -> RealSide:
+    drawn = jax.vmap(lambda *args: draw_real(objective, *args))(data, keys)
+    batch = drawn.images.shape[:2]
+    flat = drawn.images.reshape(-1, *drawn.images.shape[2:])
+    outputs = by_network(
+      lambda variables, reads: embed_batch(objective, variables, flat, reads),
+      networks,
+      reads,
+    )
+    outputs = jax.tree.map(
+      lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), outputs
+    )
+    kept = jax.vmap(terms.keep)(outputs, drawn.weights)
+    return RealSide(kept, drawn.augmentation)
+
   if not objective.network.mixes_images:
-    return lax.map(draw_and_keep, (data, keys))
-  drawn = lax.map(lambda args: draw_real(objective, *args), (data, keys))
+    if together == 1:
+      return lax.map(draw_and_keep, (data, keys))
+    return _by_groups(draw_and_keep_group, (data, keys), together)
+  drawn = _map_classes(
+    lambda args: draw_real(objective, *args), (data, keys), together
+  )
   outputs = by_network(
     lambda variables, reads: embed_together(
       objective, variables, drawn.images, drawn.weights, reads
@@ -243,23 +268,43 @@ def class_gradients(
     return sum(loss.sum() for loss in compared.losses.values()), compared
 
   both = jax.grad(loss, has_aux=True)
-  classes = len(images)
-  together = classes_together(objective, classes, images.shape[1])
-  if together >= classes:
-    return both(images, targets)  # Gradients outside of loops are faster.
+  together = classes_together(objective, len(images), images.shape[1])
+  return _by_groups(both, (images, targets), together)
+
+
+def _by_groups(function: Callable, args: tuple, together: int) -> Any:
+  """Gives a function so many classes at a time, and joins what it returns.
+
+  Args:
+    function: of `args` with a leading axis over the classes of a group; what it
+      returns has it, too.
+    args: with a leading C.
+    together: classes of a group.
+  """
+  classes = len(jax.tree.leaves(args)[0])
+  if together >= classes:  # Gradients outside of loops are faster.
+    return function(*args)
   full = classes - classes % together
   groups = jax.tree.map(
-    lambda leaf: leaf[:full].reshape(-1, together, *leaf.shape[1:]),
-    (images, targets),
+    lambda leaf: leaf[:full].reshape(-1, together, *leaf.shape[1:]), args
   )
-  grouped = lax.map(lambda group: both(*group), groups)
+  grouped = lax.map(lambda group: function(*group), groups)
   parts = [
     jax.tree.map(lambda leaf: leaf.reshape(full, *leaf.shape[2:]), grouped)
   ]
   if full < classes:  # A smaller last group is compiled on its own.
-    last = jax.tree.map(lambda leaf: leaf[full:], (images, targets))
-    parts.append(both(*last))
+    last = jax.tree.map(lambda leaf: leaf[full:], args)
+    parts.append(function(*last))
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def _map_classes(function: Callable, args: tuple, together: int) -> Any:
+  """Maps a function over classes, one after the other or so many at once."""
+  if together == 1:
+    return lax.map(function, args)
+  return _by_groups(
+    lambda *group: jax.vmap(lambda *one: function(one))(*group), args, together
+  )
 
 
 def _embed_synthetic(
@@ -285,7 +330,8 @@ def _embed_synthetic(
     alone = jax.tree.map(lambda leaf: leaf[0], of_each)
     training = one_class(alone)[None]
   else:
-    training = lax.map(one_class, of_each)
+    together = classes_embedded_together(objective, len(images))
+    training = _map_classes(one_class, of_each, together)
 
   def embed(variables: Variables, reads) -> Outputs:
     if not objective.network.mixes_images:

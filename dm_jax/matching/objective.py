@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 from dm_jax.config.sections import CondenseConfig
+from dm_jax.devices.arrangement import PLAIN, Arrangement
 from dm_jax.devices.layout import ClassAxis
 from dm_jax.images import augment
 from dm_jax.images.storage import Storage, get_storage
@@ -11,9 +12,6 @@ from dm_jax.matching.cross_entropy import CROSS_ENTROPY, cross_entropy
 from dm_jax.matching.discrepancy import parse_discrepancies
 from dm_jax.matching.terms import Term, Terms, of_features
 from dm_jax.types import Network
-
-# Synthetic images whose activations are kept for the gradient, at the most.
-MOST_KEPT = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +29,12 @@ class Objective:
       0 is all.
     clamp: whether pixels stay in the range of images.
     micro_batch: real images embedded at a time; 0 is all of a class.
+    classes_embedded: classes whose real images are drawn and embedded together,
+      at the most; only as many as a micro-batch holds.
+    differentiated: synthetic images that are differentiated together, in whole
+      classes; 0 is as many as a micro-batch.
+    kept_images: synthetic images whose activations are kept for the gradient,
+      at the most.
     batch_norm_classes: classes that are one batch of a batch norm; 0 is all.
     rematerialise: whether activations of synthetic images are computed again
       for the gradient, a micro-batch at a time.
@@ -47,6 +51,9 @@ class Objective:
   decoded_at_once: int = 0
   clamp: bool = False
   micro_batch: int = 0
+  classes_embedded: int = PLAIN.classes
+  differentiated: int = PLAIN.synthetic_images
+  kept_images: int = PLAIN.kept_images
   batch_norm_classes: int = 0
   rematerialise: bool = False
   precision: str = 'float32'
@@ -59,7 +66,9 @@ class Objective:
     More of them are embedded in parts, and again for the gradient.
     """
     micro_batch = self.micro_batch or self.batch_real
-    return min(micro_batch, MOST_KEPT) if self.rematerialise else MOST_KEPT
+    if not self.rematerialise:
+      return self.kept_images
+    return min(micro_batch, self.kept_images)
 
   def trained_on(self, stored: int) -> int:
     """Returns the training images that a step takes of so many stored ones."""
@@ -69,17 +78,36 @@ class Objective:
 def classes_together(objective: Objective, classes: int, stored: int) -> int:
   """Returns how many classes' synthetic images are differentiated at once.
 
-  As many as fill a micro-batch, which the device's classes divide: so sums are
-  taken in an order that the number of devices may change.
+  As many as fill a micro-batch, or `differentiated`, which the device's classes
+  divide: so sums are taken in an order that the number of devices may change.
 
   Args:
-    objective: micro-batch and storage.
+    objective: how many images, and storage.
     classes: that the device computes at a time.
     stored: images of each.
   """
   if objective.network.mixes_images:
     return classes
-  most = max(objective.micro_batch // objective.trained_on(stored), 1)
+  images = objective.differentiated or objective.micro_batch
+  return _even_group(classes, images // objective.trained_on(stored))
+
+
+def classes_embedded_together(objective: Objective, classes: int) -> int:
+  """Returns how many classes' real images are drawn and embedded at once.
+
+  Args:
+    objective: how many at the most, and the micro-batch that holds them.
+    classes: that the device computes at a time.
+  """
+  most = min(
+    objective.classes_embedded, objective.micro_batch // objective.batch_real
+  )
+  return _even_group(classes, most)
+
+
+def _even_group(classes: int, most: int) -> int:
+  """Returns the size of groups of so many classes at the most."""
+  most = max(most, 1)
   even = max(n for n in range(1, most + 1) if classes % n == 0)
   # A smaller last group is compiled on its own.
   return even if 2 * even >= min(most, classes) else min(most, classes)
@@ -91,6 +119,7 @@ def make_objective(
   *,
   terms: tuple[tuple[str, Term], ...] = (),
   axis: ClassAxis | None = None,
+  arrangement: Arrangement = PLAIN,
 ) -> Objective:
   """Makes the loss that a config describes.
 
@@ -100,6 +129,8 @@ def make_objective(
       the smallest class.
     terms: added to the discrepancies', under names of their own.
     axis: see `Objective`.
+    arrangement: how much is computed together; its images at a time are the
+      config's.
 
   Raises:
     InputError: an unknown augmentation, discrepancy or storage.
@@ -120,6 +151,9 @@ def make_objective(
     decoded_at_once=config.decoded_at_once,
     clamp=config.clamp,
     micro_batch=config.micro_batch or config.batch_real,
+    classes_embedded=arrangement.classes,
+    differentiated=arrangement.synthetic_images,
+    kept_images=arrangement.kept_images,
     batch_norm_classes=config.batch_norm_classes,
     rematerialise=config.rematerialise,
     precision=config.precision,

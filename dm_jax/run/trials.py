@@ -16,8 +16,9 @@ from dm_jax.run.progress import Progress
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team
 from dm_jax.synthetic_set import SyntheticSet
+from dm_jax.training.evaluate import networks_together
 
-_MOST = 5  # Networks that a device trains between two saves.
+_MOST = 5  # Networks that a device trains between two saves, or all at once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +148,15 @@ def run_trial(
     for number, done in enumerate(accuracies):
       if len(done) == total:
         continue
-      size = group_size(total - len(done), devices or jax.device_count())
+      size = group_size(
+        total - len(done),
+        devices or jax.device_count(),
+        networks_together(
+          trial.config,
+          len(made[number].images),
+          jax.local_devices()[0].platform,
+        ),
+      )
       while len(done) < total:
         started = time.perf_counter()
         done += team.evaluate(
@@ -172,23 +181,26 @@ def _meet(request: Request, trial: Trial, done: Sequence[float]) -> None:
   request.meet(f'{trial.title}: {len(done)} of {total} networks are kept')
 
 
-def group_size(networks: int, devices: int) -> int:
+def group_size(networks: int, devices: int, together: int = 1) -> int:
   """Returns how many networks to train between two saves.
 
   Args:
     networks: those not yet trained.
     devices: that they are spread over.
+    together: networks that a device trains at once.
 
   Returns:
-    Of the divisors that give no device more than five networks the one that is
-    done soonest, and of several such the largest: groups of one size share what
-    is compiled.
+    Of the divisors that give no device more than five networks, or than it
+    trains at once, the one that is done soonest, and of several such the
+    largest: groups of one size share what is compiled.
   """
 
   def turns(size: int) -> int:
-    """How many networks the busiest device trains, one after the other."""
-    return networks // size * math.ceil(size / devices)
+    """How often the busiest device trains, one time after the other."""
+    own = math.ceil(size / devices)
+    return networks // size * math.ceil(own / together)
 
-  sizes = range(1, min(networks, _MOST * devices) + 1)
+  most = max(_MOST, together) * devices
+  sizes = range(1, min(networks, most) + 1)
   divisors = [size for size in sizes if networks % size == 0]
   return min(divisors, key=lambda size: (turns(size), -size))

@@ -13,6 +13,7 @@ import numpy as np
 from dm_jax.arguments import HOW_TO_LOAD, as_key, check_type, refuse_traced
 from dm_jax.config.sections import EvalConfig
 from dm_jax.data.arrays import check_images, check_labels
+from dm_jax.devices.arrangement import get_arrangement
 from dm_jax.devices.layout import ClassLayout, lay_out
 from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import InputError
@@ -192,10 +193,14 @@ def evaluate_each(
   check_outputs(network, batch, shape, classes)
   check_batches(network, count, protocol.batch_size)
   layout = lay_out(len(keys), devices)
+  training_config = TrainingConfig.of(
+    config, get_arrangement(layout.platform).part
+  )
+  together = networks_together(config, count, layout.platform)
   statistics = (synthetic.mean, synthetic.std)
   counts = _train_and_test(
     _evaluation_programs(
-      network, TrainingConfig.of(config), statistics, layout
+      network, training_config, statistics, layout, together
     ),
     layout,
     config.epochs_run,
@@ -210,6 +215,23 @@ def evaluate_each(
   return EvalResult(
     tuple(accuracies.tolist()), tuple(map(tuple, counts.tolist()))
   )
+
+
+def networks_together(config: EvalConfig, images: int, platform: str) -> int:
+  """Returns how many networks a device trains at once, at the most.
+
+  Args:
+    config: what `networks_at_once` says wins.
+    images: N of the set that is trained on.
+    platform: of the device, see `devices.arrangement`.
+  """
+  if config.networks_at_once:
+    return config.networks_at_once
+  arrangement = get_arrangement(platform)
+  if not arrangement.training_images:
+    return arrangement.networks
+  batch = min(config.training.batch_size, images)
+  return min(arrangement.networks, max(arrangement.training_images // batch, 1))
 
 
 def check_batches(network: Network, images: int, batch_size: int) -> None:
@@ -235,9 +257,9 @@ def _train_and_test(
 ) -> np.ndarray:
   """Returns the correctly classified test images, int32 [C, M].
 
-  The networks of a device are trained one after the other inside a compiled
-  call: mapping over their parameters would turn every convolution into a
-  grouped one.
+  The networks of a device are trained inside a compiled call, one after the
+  other or `networks_together` at once: mapping over their parameters turns
+  every convolution into a grouped one, which a CPU computes slowly.
   """
   networks = len(starts[0])
   state, _ = programs.init(layout.deal(starts, 0, donated=True))
@@ -258,11 +280,15 @@ def _train_and_test(
 
 @functools.lru_cache(maxsize=32)
 def _evaluation_programs(
-  network: Network, config: TrainingConfig, statistics, layout: ClassLayout
+  network: Network,
+  config: TrainingConfig,
+  statistics,
+  layout: ClassLayout,
+  together: int,
 ) -> _Programs:
   """Compiled functions: equal settings and layouts share them."""
   init = functools.partial(_init, network, config)
-  advance = functools.partial(_advance, network, config)
+  advance = functools.partial(_advance, network, config, together)
   test = functools.partial(_test, network, statistics)
   return _Programs(
     init=layout.map(init, (0,)),
@@ -286,7 +312,9 @@ def _init(network: Network, config: TrainingConfig, starts):
   return (starts[0], jax.vmap(one)(starts)), ()
 
 
-def _advance(network, config, state, training_set: _Labelled, first, count):
+def _advance(
+  network, config, together, state, training_set: _Labelled, first, count
+):
   """Trains every network for `count` epochs from epoch `first` on."""
 
   def one(args):
@@ -305,7 +333,9 @@ def _advance(network, config, state, training_set: _Labelled, first, count):
 
     return lax.fori_loop(first, first + count, body, trained)
 
-  return (state[0], lax.map(one, state)), ()
+  # Not 1: a batch of one would be mapped over its parameters as well.
+  batch = together if together > 1 else None
+  return (state[0], lax.map(one, state, batch_size=batch)), ()
 
 
 def _test(network, statistics, state, test_set: _Labelled):

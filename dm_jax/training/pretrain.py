@@ -12,6 +12,7 @@ import numpy as np
 
 from dm_jax.config.sections import PretrainConfig
 from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.devices.arrangement import get_arrangement
 from dm_jax.devices.layout import ClassLayout, lay_out
 from dm_jax.devices.pace import A_SECOND, Pace
 from dm_jax.errors import InputError
@@ -190,8 +191,9 @@ def pretrain_each(
   batch = min(config.batch_size, int(np.sum(data.counts)))
   check_outputs(network, batch, data.image_shape, data.classes)
   layout = lay_out(len(keys), devices)
+  part = get_arrangement(layout.platform).part
   init, advance = _pretraining_programs(
-    network, TrainingConfig.of(config), (data.mean, data.std), layout
+    network, TrainingConfig.of(config, part), (data.mean, data.std), layout
   )
   total, done, ahead = total_steps(data, config), 0, 1
   inputs = _Inputs(*layout.deal(flatten(data), None))

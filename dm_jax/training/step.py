@@ -17,6 +17,7 @@ import optax
 
 from dm_jax.config.protocols import Protocol
 from dm_jax.config.sections import EvalConfig, PretrainConfig
+from dm_jax.devices.arrangement import PLAIN
 from dm_jax.errors import InputError
 from dm_jax.images import augment
 from dm_jax.networks.outputs import count_outputs
@@ -29,7 +30,6 @@ from dm_jax.types import (
   Variables,
 )
 
-_CPU_PART = 20  # Images of a batch that a CPU differentiates at a time.
 # `fold_in` by small numbers may give what `split` gives, e.g. of the stages.
 _CUTMIX = 100
 
@@ -40,14 +40,23 @@ class TrainingConfig(Protocol):
 
   Attributes:
     epochs: E of the schedule, see `learning_rate`.
+    part: images of a batch that are differentiated at a time; 0 is all.
   """
 
   epochs: int
+  part: int
 
   @classmethod
-  def of(cls, section: EvalConfig | PretrainConfig) -> Self:
-    """Takes what training reads from a section of the settings."""
-    return cls(epochs=section.epochs, **vars(section.training))
+  def of(
+    cls, section: EvalConfig | PretrainConfig, part: int = PLAIN.part
+  ) -> Self:
+    """Takes what training reads from a section of the settings.
+
+    Args:
+      section: of the settings.
+      part: see `TrainingConfig`; `devices.arrangement` has it by platform.
+    """
+    return cls(epochs=section.epochs, part=part, **vars(section.training))
 
 
 @jax.tree_util.register_dataclass
@@ -298,7 +307,9 @@ def update(
     The state after the step, and the logits [N, C] before it.
   """
   params, rest = _split(state.variables)
-  gradient, rest, logits = _gradient(network, params, rest, images, targets)
+  gradient, rest, logits = _gradient(
+    network, config.part, params, rest, images, targets
+  )
   updates, momentum = _optimizer(config).update(
     gradient, state.momentum, params
   )
@@ -322,8 +333,12 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
   )
 
 
-def _gradient(network: Network, params, rest, images: Array, targets: Array):
+def _gradient(
+  network: Network, part: int, params, rest, images: Array, targets: Array
+):
   """Differentiates the mean cross entropy by the parameters.
+
+  In equal parts of about `part` images, where these give what the batch does.
 
   Returns:
     The gradient, what else there is of the variables after the batch, and the
@@ -337,32 +352,26 @@ def _gradient(network: Network, params, rest, images: Array, targets: Array):
     _, rest_after = _split(outputs.variables)
     return losses.sum() / count, (rest_after, outputs.logits)
 
-  def whole(params, images, targets):
+  def whole(images, targets):
     gradient, (rest, logits) = jax.grad(total, has_aux=True)(
       params, images, targets
     )
     return gradient, rest, logits
 
-  def in_parts(params, images, targets):
-    def add(gradient, part):
-      more, _, logits = whole(params, *part)
-      return jax.tree.map(jnp.add, gradient, more), logits
-
-    parts = [a.reshape(-1, size, *a.shape[1:]) for a in (images, targets)]
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    gradient, logits = lax.scan(add, zeros, tuple(parts))
-    return gradient, rest, logits.reshape(count, -1)
+  def add(gradient, part):
+    more, _, logits = whole(*part)
+    return jax.tree.map(jnp.add, gradient, more), logits
 
   count = len(images)
-  size = max(n for n in range(1, _CPU_PART + 1) if count % n == 0)
+  sizes = [n for n in range(1, part + 1) if count % n == 0]
   # Collections other than constants may change with the batch.
   alone = not network.mixes_images and set(rest or ()) <= {*network.constants}
-  if not alone or size < _CPU_PART // 2:
-    return whole(params, images, targets)
-  # On a CPU, activations of a few images stay in cache.
-  return lax.platform_dependent(
-    params, images, targets, cpu=in_parts, default=whole
-  )
+  if not alone or not sizes or sizes[-1] < part // 2:
+    return whole(images, targets)
+  parts = [a.reshape(-1, sizes[-1], *a.shape[1:]) for a in (images, targets)]
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  gradient, logits = lax.scan(add, zeros, tuple(parts))
+  return gradient, rest, logits.reshape(count, -1)
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:

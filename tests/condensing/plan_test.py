@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import threading
+import types
 
 import jax
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 
 from dm_jax import condense_classes, make_network
 from dm_jax.condensing.plan import make_plan
+from dm_jax.config.protocols import ALL_OPERATIONS
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
+from dm_jax.devices.arrangement import ARRANGEMENTS
 from dm_jax.devices.layout import ClassLayout
 from dm_jax.errors import InputError
 from dm_jax.matching.optimizer import PixelOptimizer
@@ -359,6 +362,68 @@ def test_classes_pass_together_as_far_as_they_fill_a_micro_batch():
     for micro in (1, 4, 10, 20, 100)
   ]
   assert found == [1, 2, 5, 10, 10]
+
+
+def on(platform, free=80 * GB, config=CONFIG, **changes):
+  """Plans for a device that is not there: nothing is computed."""
+  device = types.SimpleNamespace(platform=platform)
+  return make_plan(
+    dataclasses.replace(config, **changes),
+    data_of(),
+    LINEAR,
+    devices=[device],
+    free=lambda device: free,
+  )
+
+
+def resolved(plan):
+  names = ('micro_batch', 'classes_embedded', 'classes_together')
+  return tuple(plan.record()[name] for name in names)
+
+
+OPEN = {'batch_real': 32, 'micro_batch': 0}
+
+
+def test_a_platform_decides_what_is_left_open():
+  # Of 10 classes with 32 real and 2 synthetic images each, whose activations
+  # are 256 bytes: a CPU takes 64 images, its most, but one class's at a time.
+  assert resolved(on('cpu', **OPEN)) == (64, 1, 10)
+  assert resolved(on('gpu', **OPEN)) == (2560, 10, 10)
+  for platform in ('tpu', 'metal'):  # A class's batch, as many synthetic ones.
+    assert resolved(on(platform, **OPEN)) == (32, 1, 10)
+  said = on('gpu', **OPEN).describe()
+  assert 'embedding the real images of 10 classes at once' in said
+
+
+def test_a_gpu_that_spends_time_for_memory_takes_one_class_at_a_time():
+  assert resolved(on('gpu', **OPEN, rematerialise=True)) == (32, 1, 10)
+  assert on('gpu', **OPEN, rematerialise=True).objective.most_kept == 32
+
+
+def test_a_gpu_with_little_memory_takes_fewer_images():
+  # A 16th of 1.6 MB holds 390 images of 64 floats, or 12 classes of 32.
+  assert on('gpu', 16 * 100_000, **OPEN).objective.micro_batch == 390
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'gpu', 'tpu'])
+def test_what_is_set_wins_over_the_platform(platform):
+  # 8 images: no two classes of 32 real ones, four classes of 2 synthetic ones,
+  # of which the largest that divides 10 is two.
+  given = on(platform, batch_real=32, micro_batch=8)
+  assert resolved(given) == (8, 1, 2)
+  few = on(platform, **OPEN, classes_at_once=2)
+  assert few.record()['classes_at_once'] == 2
+  assert max(resolved(few)[1:]) == 2
+
+
+def test_a_gpus_arrangement_makes_the_same_images(monkeypatch):
+  data = data_of()
+  settings = {**OPEN, 'augment': ALL_OPERATIONS}
+  alone, losses = condense(data, 'device', **settings)
+  monkeypatch.setitem(ARRANGEMENTS, 'cpu', ARRANGEMENTS['gpu'])
+  together, our_losses = condense(data, 'device', **settings)
+  np.testing.assert_allclose(our_losses, losses, rtol=1e-5)
+  np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
 def test_adam_needs_memory_for_a_second_moment():

@@ -312,6 +312,7 @@ def test_what_cannot_change_a_result_binds_no_run():
         'log_every': 5,
       },
       'embedder': {'dir': 'c'},
+      'evaluate': {'networks_at_once': 4},
       'output': {'pictures': 0},
     }
   )

@@ -15,7 +15,11 @@ from dm_jax.images import augment
 from dm_jax.images.storage import PLAIN, Storage
 from dm_jax.matching import loss as matching
 from dm_jax.matching.discrepancy import get_discrepancy
-from dm_jax.matching.objective import Objective
+from dm_jax.matching.objective import (
+  Objective,
+  classes_embedded_together,
+  classes_together,
+)
 from dm_jax.matching.terms import Terms, of_features
 from dm_jax.networks.registry import make_network
 from dm_jax.types import Network
@@ -343,6 +347,50 @@ def test_classes_pass_together_or_one_by_one(micro_batch):
   )
   np.testing.assert_allclose(losses.sum(), total(images), rtol=1e-5)
   assert losses.shape == (4,)
+
+
+@pytest.mark.parametrize('classes', [2, 3, 5, 9])
+def test_classes_that_are_embedded_together_draw_what_they_draw_alone(classes):
+  """Of 5 classes groups of 2, 2 and 1, of 3 and 2, and all."""
+  data = random_data([7, 4, 6, 9, 5])
+  variables = jax.jit(CONVNET.init)(KEY)
+  images = normalised(data)[:, :3]
+  alone = objective(CONVNET, operations=EVERY, micro_batch=8)
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def compute(objective):
+    targets = make_targets(objective, data, variables, class_keys(data))
+    return matching.class_gradients(objective, images, targets, variables)
+
+  together = dataclasses.replace(
+    alone,
+    classes_embedded=classes,
+    micro_batch=8 * classes,
+    differentiated=3 * classes,
+  )
+  expected, compared = compute(alone)
+  gradient, ours = compute(together)
+  np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    ours.losses['mean'], compared.losses['mean'], rtol=1e-5
+  )
+
+
+def test_a_micro_batch_holds_the_classes_that_are_embedded_together():
+  wanted = objective(classes_embedded=4, batch_real=8)
+  found = [
+    classes_embedded_together(dataclasses.replace(wanted, micro_batch=m), 8)
+    for m in (4, 8, 16, 31, 32, 1000)
+  ]
+  # Of 8 classes; 3 would leave 2 alone, 2 leave none.
+  assert found == [1, 1, 2, 2, 4, 4]
+
+
+def test_synthetic_images_have_a_bound_of_their_own():
+  few = objective(micro_batch=100, differentiated=6)
+  assert classes_together(few, 10, 3) == 2
+  unbounded = dataclasses.replace(few, differentiated=0)
+  assert classes_together(unbounded, 10, 3) == 10
 
 
 def test_many_synthetic_images_pass_in_parts():

@@ -42,6 +42,25 @@ def test_a_group_fills_the_devices(networks, devices, size):
   assert group_size(networks, devices) == size
 
 
+@pytest.mark.parametrize(
+  ('networks', 'devices', 'together', 'size'),
+  [
+    (20, 1, 10, 10),
+    (20, 1, 20, 20),
+    # Five by five as many turns as one by one has.
+    (20, 1, 4, 4),
+    (6, 1, 10, 6),
+    (20, 2, 10, 20),
+    # Of 7 no other divisor but 1 is left, and all go at once.
+    (7, 1, 8, 7),
+  ],
+)
+def test_a_group_is_as_large_as_a_device_trains_at_once(
+  networks, devices, together, size
+):
+  assert group_size(networks, devices, together) == size
+
+
 @pytest.mark.parametrize('devices', range(1, 10))
 def test_groups_are_equal_and_of_at_most_five_for_each_device(devices):
   for networks in range(1, 101):

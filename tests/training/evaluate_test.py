@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dm_jax.config.protocols import ALL_OPERATIONS
 from dm_jax.config.sections import EvalConfig, NetworkChoice
 from dm_jax.devices.layout import lay_out
 from dm_jax.errors import InputError
+from dm_jax.networks.registry import make_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import EvalResult, evaluate, evaluate_each
 from dm_jax.types import Network
@@ -86,6 +88,26 @@ def test_networks_evaluated_apart_are_those_evaluated_together():
   one = dataclasses.replace(CONFIG, networks=1)
   apart = [evaluate_linear(one, first=number)[0] for number in range(3)]
   assert tuple(apart) == evaluate_linear()
+
+
+@pytest.mark.parametrize('together', [2, 3, 5])
+def test_networks_that_are_trained_together_are_those_trained_in_turn(together):
+  """Of three networks two and one, or all at once."""
+  network = make_network(
+    'convnet', image_shape=(8, 8, 1), classes=3, width=4, depth=1
+  )
+  config = dataclasses.replace(CONFIG, augment=ALL_OPERATIONS, epochs=3)
+  found = []
+  for at_once in (1, together):
+    result = evaluate_linear(
+      dataclasses.replace(config, networks_at_once=at_once),
+      network=network,
+      devices=jax.devices()[:1],
+    )
+    found.append(result)
+  # One of 300 test images may lie between two classes by a rounding.
+  np.testing.assert_allclose(found[1], found[0], atol=1.5 / 300)
+  assert len(set(found[0])) > 1
 
 
 def test_equal_settings_compile_once():

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -113,6 +114,20 @@ def test_a_step_is_sgd_with_momentum_and_weight_decay():
       reference_steps(weights, config, done),
       rtol=1e-5,
     )
+
+
+@pytest.mark.parametrize('part', [5, 7, 10, 20])
+def test_a_batch_in_parts_moves_as_the_whole_does(part):
+  """Of ten images two parts, two (7 divides nothing), one, and one."""
+  whole = settings(batch_size=COUNT, learning_rate=0.5, augment='none')
+  parts = dataclasses.replace(whole, part=part)
+  after = [
+    train_epoch(LINEAR, config, start(LINEAR, config), jnp.int32(0))
+    for config in (whole, parts)
+  ]
+  np.testing.assert_allclose(
+    after[1].variables['params'], after[0].variables['params'], rtol=1e-5
+  )
 
 
 @pytest.mark.parametrize(
