@@ -27,7 +27,6 @@ from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose
 from dm_jax.files import full_path, read_json, write_atomically, write_json
 from dm_jax.run.command import exit_in_one_line
-from dm_jax.run.config import RunConfig
 
 PLANS = ('recipe',)
 
@@ -64,18 +63,9 @@ def make_cell(name: str, plan: Any, folder: Path) -> Cell:
     InputError: one cannot be.
   """
   planned = plan.CELLS[name]
-  preset = importlib.import_module(f'dm_jax.configs.{planned.config}')
-  config = preset.get_config(planned.argument)
+  pool = {'embedder.dir': str(folder / f'pool_{planned.config}')}
   given = config_flags.get_override_values(flags.FLAGS['config'])
-  settings = {
-    'embedder.dir': str(folder / f'pool_{planned.config}'),
-    **plan.COMMON,
-    **planned.sets,
-    **given,
-  }
-  with config.ignore_type():
-    config.update_from_flattened_dict(settings)
-  made = RunConfig.from_dict(config.to_dict())
+  made = planned.make_config(pool, plan.COMMON, planned.sets, given)
   other = folder / planned.judges / 'synthetic.npz' if planned.judges else None
   return Cell(name, made, folder / name, other)
 

@@ -8,10 +8,10 @@ four times as many images to train on.
 """
 
 import math
-from typing import Any, NamedTuple
 
 from dm_jax.config.protocols import PROTOCOLS
 from dm_jax.config.recipes import recipe
+from dm_jax.configs.results.planned import Planned
 from dm_jax.images.storage import get_storage
 
 COMMON = {
@@ -21,24 +21,6 @@ COMMON = {
   'evaluate.networks': 5,
   'evaluate.baselines': 'none',
 }
-
-
-class Planned(NamedTuple):
-  """A run of a plan.
-
-  Attributes:
-    says: the set in words.
-    config: of configs/, without .py.
-    argument: of that config.
-    sets: settings by dotted name, beside `COMMON`.
-    judges: the cell whose first set it judges; '' for its own.
-  """
-
-  says: str
-  config: str
-  argument: str
-  sets: dict[str, Any]
-  judges: str = ''
 
 
 def _cells(

@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks.portable import portable_command, portable_settings
 from benchmarks.results_table import make_record, make_table
-from dm_jax.run.config import RunConfig
 
 CELLS = 'cifar10_1_tiles', 'cifar10_1_random'
 SETTINGS = (
@@ -108,11 +107,7 @@ def test_a_record_keeps_what_was_run_in_other_folders(tmp_path):
 def test_every_cell_of_the_plan_is_a_run():
   plan = importlib.import_module('dm_jax.configs.results.recipe')
   for cell in plan.CELLS.values():
-    preset = importlib.import_module(f'dm_jax.configs.{cell.config}')
-    config = preset.get_config(cell.argument)
-    with config.ignore_type():
-      config.update_from_flattened_dict({**plan.COMMON, **cell.sets})
-    made = RunConfig.from_dict(config.to_dict())
+    made = cell.make_config(plan.COMMON, cell.sets)
     assert made.network.width == 32
     assert made.method == cell.sets.get('method', 'dm')
 
