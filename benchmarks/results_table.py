@@ -207,7 +207,7 @@ def make_table(record: dict[str, Any]) -> Table:
   cells = record['cells']
   found = [each for cell in cells for each in cell['evaluations']]
   protocols = [*dict.fromkeys(each['protocol'] for each in found)]
-  asked = {_asked(cell) for cell in cells}
+  asked = {asked_of(cell) for cell in cells}
   devices = {cell['device'] for cell in cells if cell['device']}
   pools: dict[str, float] = {}  # Whoever came first has trained it.
   for cell in cells:
@@ -242,22 +242,39 @@ def _networks(cell: dict[str, Any]) -> list[str]:
   return [*dict.fromkeys(each['network'] for each in own)]
 
 
+def evaluation_of(
+  cell: dict[str, Any], network: str, protocol: str | None = None
+) -> dict[str, Any] | None:
+  """Returns what networks reached on a cell's own, largest set.
+
+  Args:
+    cell: of a record.
+    network: its label.
+    protocol: under which they were trained; None takes the first one's.
+  """
+  return next(
+    (
+      each
+      for each in cell['evaluations']
+      if (each['method'], each['network']) == (cell['method'], network)
+      and each['images_per_class'] == cell['images_per_class']
+      and protocol in (None, each['protocol'])
+    ),
+    None,
+  )
+
+
 def _row(
   cell: dict[str, Any],
   network: str,
   pools: dict[str, float],
   protocols: Sequence[str],
 ) -> tuple[str, ...]:
-  settings, own = cell['settings'], (cell['method'], network)
+  settings = cell['settings']
   seconds = [s for s in cell['condense_seconds'].values() if s is not None]
   uses_pool = cell['pool_seconds'] is not None
-  found = {
-    each['protocol']: each
-    for each in cell['evaluations']
-    if (each['method'], each['network']) == own
-    and each['images_per_class'] == cell['images_per_class']
-  }
-  made = {each['bytes'] for each in found.values()}
+  found = {name: evaluation_of(cell, network, name) for name in protocols}
+  made = {each['bytes'] for each in found.values() if each}
   return (
     cell['config'],
     str(cell['images_per_class']),
@@ -267,24 +284,34 @@ def _row(
     format_seconds(statistics.fmean(seconds)) if seconds else '–',
     network_name(network),
     str(settings['evaluate']['epochs']),
-    *(_accuracy(cell, found.get(protocol)) for protocol in protocols),
+    *(shown(each, lambda e: accuracy_of(cell, e)) for each in found.values()),
     shown(next(iter(made), None), format_bytes),
   )
 
 
-def _asked(cell: dict[str, Any]) -> str:
+def asked_of(cell: dict[str, Any]) -> str:
   """Returns what judges a cell, e.g. 2 sets of 5 networks."""
   sets, evaluate = cell['settings']['sets'], cell['settings']['evaluate']
   networks = plural(evaluate['networks'], 'network')
   return f'{plural(sets, "set")} of {networks}'
 
 
-def _accuracy(cell: dict[str, Any], found: dict[str, Any] | None) -> str:
-  """Returns mean and deviation, and of how many where some are missing."""
-  if found is None:
-    return '–'
+def accuracy_of(
+  cell: dict[str, Any], found: dict[str, Any], method: str = ''
+) -> str:
+  """Returns mean and deviation, and of how many where some are missing.
+
+  Args:
+    cell: of a record.
+    found: one of its evaluations.
+    method: whole, which is trained on by networks of its own number.
+  """
   settings, by_set = cell['settings'], found['accuracies']
   values = [value for each in by_set for value in each]
-  accuracy = plus_minus(statistics.fmean(values), statistics.pstdev(values))
   asked = settings['sets'] * settings['evaluate']['networks']
+  if method == 'whole':
+    asked = settings['evaluate']['whole_set_networks']
+  # One network has none: ± 0.0 would look like certainty.
+  deviation = statistics.pstdev(values) if len(values) > 1 else None
+  accuracy = plus_minus(statistics.fmean(values), deviation)
   return accuracy + f' ({len(values)} of {asked})' * (len(values) < asked)
