@@ -41,17 +41,14 @@ from dm_jax.words import format_seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ('README.md', 'docs/results.md')
+# By the record's name: what makes its table.
+TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
+  'recipe_cpu': make_table,
+  'ladder_cpu': lambda record: ladder_table(from_record(record)),
+}
 _RECORDS = 'benchmarks/records'
 _FIGURE = 'figure_'  # Begins a block of one of `curves`.
 _BLOCK = re.compile(r'(<!-- record: (\w+) -->\n).*?(<!-- end -->)', re.S)
-
-
-def _of_record(make: Callable[[dict[str, Any]], Table], name: str, root: Path):
-  """Returns the table of a record, which must be there."""
-  record = read_json(root / _RECORDS / f'{name}.json')
-  if not record:
-    raise InputError(f'there is no record {name}: measure it first')
-  return make(record)
 
 
 def _plan(name: str, root: Path) -> Plan:
@@ -126,13 +123,7 @@ def _ends(*kinds: str) -> Callable[[str], bool]:
 
 
 # By the block's name: what makes its table of the folder of all.
-TABLES: dict[str, Callable[[Path], Table]] = {
-  'recipe_cpu': functools.partial(_of_record, make_table, 'recipe_cpu'),
-  'ladder_cpu': functools.partial(
-    _of_record,
-    lambda record: ladder_table(from_record(record)),
-    'ladder_cpu',
-  ),
+PLANNED: dict[str, Callable[[Path], Table]] = {
   'paper_cells_cpu': functools.partial(_group, 'PAPER'),
   'paper_cells_gpu': functools.partial(_cells, 'gpu', lambda name: True),
   'recipe_beside_dm': functools.partial(
@@ -181,12 +172,21 @@ def fill(text: str, root: Path = ROOT) -> str:
     if name.startswith(_FIGURE):
       body = _figure(name.removeprefix(_FIGURE), root)
     else:
-      choose('record', name, TABLES)
       # The page says in its own words what the title says.
-      _, _, body = TABLES[name](root).as_markdown().partition('\n\n')
+      _, _, body = _table(name, root).as_markdown().partition('\n\n')
     return f'{match[1]}\n{body}\n\n{match[3]}'
 
   return _BLOCK.sub(block, text)
+
+
+def _table(name: str, root: Path) -> Table:
+  if name in PLANNED:
+    return PLANNED[name](root)
+  choose('record', name, (*TABLES, *PLANNED))
+  record = read_json(root / _RECORDS / f'{name}.json')
+  if not record:
+    raise InputError(f'there is no record {name}: measure it first')
+  return TABLES[name](record)
 
 
 def _figure(name: str, root: Path) -> str:
