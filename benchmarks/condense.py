@@ -23,9 +23,11 @@ from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.load import load as load_data
+from dm_jax.files import full_path, write_json
 from dm_jax.networks.registry import make_network
 from dm_jax.run.config import RunConfig
 from dm_jax.run.facts import describe_machine
+from dm_jax.synthetic_set import package_versions
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'As for launch.py.')
 _SECONDS = flags.DEFINE_float('seconds', 30.0, 'How long to measure.')
@@ -35,6 +37,7 @@ _RANDOM = flags.DEFINE_boolean(
 _SHAPE = flags.DEFINE_list(
   'shape', ['10', '5000', '32', '32', '3'], 'C, images per class, H, W, D.'
 )
+_RECORD = flags.DEFINE_string('record', '', 'JSON file to write.')
 
 
 class _Enough(Exception):
@@ -91,6 +94,18 @@ def main(argv: list[str]) -> None:
   seconds = statistics.median(per_step)
   rate = statistics.median(rates)
   machine = describe_machine()
+  figures = {
+    'device': machine['device'],
+    'versions': package_versions(),
+    'compile_seconds': compile_seconds,
+    'seconds_per_step': seconds,
+    'images_per_second': (real + synthetic) / seconds,
+    'flops_per_step': flops,
+    'flops_per_second': flops / seconds,
+    'matrix_flops_per_second': rate,
+    'share_of_matrix_rate': flops / seconds / rate,
+    'peak_bytes': machine['peak_bytes'],
+  }
   print(f'device            {machine["device"]}, jax {jax.__version__}')
   print(f'compile           {compile_seconds:.1f} s')
   print(f'step              {seconds * 1e3:.1f} ms (median of {len(per_step)})')
@@ -100,6 +115,8 @@ def main(argv: list[str]) -> None:
   print(f'matrix product    {rate / 1e9:.1f} GFLOP/s (median of {len(rates)})')
   print(f'step / least cost {seconds * rate / flops:.2f}')
   print(f'peak memory       {machine["peak_bytes"] / 2**20:,.0f} MiB')
+  if _RECORD.value:
+    write_json(full_path(_RECORD.value, '--record'), figures)
 
 
 if __name__ == '__main__':

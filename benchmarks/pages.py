@@ -1,12 +1,14 @@
-"""Fills the tables of the pages from the records under benchmarks/records/.
+"""Fills the tables and figures of the pages from benchmarks/records/.
 
   python benchmarks/pages.py
 
-A table stands between `<!-- record: NAME -->` and `<!-- end -->`; nothing there
-is typed by hand, so that a page cannot say what no record says.
+They stand between `<!-- record: NAME -->` and `<!-- end -->`; nothing there is
+typed by hand, so that a page cannot say what no record says. What is planned
+and has no record yet is `not measured`.
 """
 
 from collections.abc import Callable
+import functools
 from pathlib import Path
 import re
 from typing import Any
@@ -14,16 +16,32 @@ from typing import Any
 from absl import app
 
 from benchmarks import kernel_table
+from benchmarks.planned_tables import (
+  NOT_MEASURED,
+  Plan,
+  baselines_table,
+  cells_table,
+  commands_table,
+)
 from benchmarks.results_table import make_table
+from benchmarks.time_to_accuracy import (
+  Curve,
+  curves_of_cells,
+  curves_of_runs,
+  curves_table,
+  says,
+)
 from dm_jax.errors import InputError, choose
-from dm_jax.files import read_json, write_atomically
+from dm_jax.files import read_json, write_text
+from dm_jax.report.figures import over_seconds, save_figure
 from dm_jax.report.ladder import ladder_table
 from dm_jax.report.rungs import from_record
 from dm_jax.report.table import Table
 from dm_jax.run.command import exit_in_one_line
+from dm_jax.words import format_seconds
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ('README.md', 'benchmarks/README.md')
+PAGES = ('README.md', 'docs/results.md', 'benchmarks/README.md')
 # By the record's name: what makes its table.
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
   'recipe_cpu': make_table,
@@ -31,7 +49,114 @@ TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
   'kernels_train_h100': kernel_table.make_table,
   'ladder_cpu': lambda record: ladder_table(from_record(record)),
 }
+_RECORDS = 'benchmarks/records'
+_FIGURE = 'figure_'  # Begins a block of one of `curves`.
 _BLOCK = re.compile(r'(<!-- record: (\w+) -->\n).*?(<!-- end -->)', re.S)
+
+
+def _plan(name: str, root: Path) -> Plan:
+  return Plan.read(name, root / _RECORDS)
+
+
+def _cells(name: str, wanted: Callable[[str], bool], root: Path) -> Table:
+  plan = _plan(name, root)
+  return cells_table('', plan, [*filter(wanted, plan.module.CELLS)])
+
+
+def _group(name: str, root: Path) -> Table:
+  """Returns the table of a group of cells of the plan cpu."""
+  plan = _plan('cpu', root)
+  return cells_table('', plan, [*getattr(plan.module, name)])
+
+
+def _with_baselines(name: str, root: Path) -> Table:
+  plan = _plan('cpu', root)
+  return baselines_table('', plan, [*getattr(plan.module, name)])
+
+
+def _checks(root: Path) -> Table:
+  return commands_table('', _plan('gpu', root), 'check_', {'Result': _passed})
+
+
+def _passed(figures: dict[str, Any]) -> str:
+  accuracies = figures.get('accuracies')
+  if accuracies:
+    return '; '.join(
+      f'{name}: {100 * sum(values) / len(values):.1f} %'
+      for name, values in accuracies.items()
+    )
+  return 'passed' if figures['passed'] else 'failed'
+
+
+def _speed(root: Path) -> Table:
+  headings = {
+    'A step': lambda f: format_seconds(_first(f, 'dm_jax_seconds')),
+    'Share of the matrix rate': _share,
+    'A step in PyTorch': lambda f: (
+      format_seconds(_first(f, 'torch_seconds')) if 'figures' in f else '–'
+    ),
+  }
+  return commands_table('', _plan('gpu', root), 'speed_', headings)
+
+
+def _first(figures: dict[str, Any], name: str) -> float:
+  """Returns a step's seconds: beside PyTorch the first measurement's."""
+  if 'figures' in figures:
+    return figures['figures'][0][name]
+  return figures['seconds_per_step']
+
+
+def _share(figures: dict[str, Any]) -> str:
+  share = figures.get('share_of_matrix_rate')
+  return '–' if share is None else f'{100 * share:.0f} %'
+
+
+def _runs_over_time(root: Path) -> Table:
+  record = read_json(root / _RECORDS / 'time_to_accuracy_cpu.json')
+  return curves_table('', curves_of_runs(record))
+
+
+def _cells_over_time(root: Path) -> Table:
+  plan = _plan('cpu', root)
+  return curves_table('', curves_of_cells(plan), says(plan))
+
+
+def _ends(*kinds: str) -> Callable[[str], bool]:
+  return lambda name: name.endswith(tuple(f'_{kind}' for kind in kinds))
+
+
+# By the block's name: what makes its table of the folder of all.
+PLANNED: dict[str, Callable[[Path], Table]] = {
+  'paper_cells_cpu': functools.partial(_group, 'PAPER'),
+  'paper_cells_gpu': functools.partial(_cells, 'gpu', lambda name: True),
+  'recipe_beside_dm': functools.partial(
+    _cells, 'recipe', _ends('recipe', 'dm')
+  ),
+  'equal_bytes': functools.partial(
+    _cells, 'recipe', _ends('recipe', 'tiles', 'random', 'jpeg')
+  ),
+  'across': functools.partial(_cells, 'recipe', _ends('across')),
+  'readme_commands': functools.partial(_with_baselines, 'README'),
+  'small_images': functools.partial(_with_baselines, 'SMALL'),
+  'many_classes': functools.partial(_group, 'MANY'),
+  'checks_gpu': _checks,
+  'speed_gpu': _speed,
+  'time_to_accuracy_cpu': _runs_over_time,
+  'time_to_accuracy_128': _cells_over_time,
+}
+
+
+def curves(root: Path = ROOT) -> dict[str, dict[str, Curve]]:
+  """Returns what the figures show, by their name; none where no record is.
+
+  Args:
+    root: has benchmarks/records.
+  """
+  record = read_json(root / _RECORDS / 'time_to_accuracy_cpu.json')
+  return {
+    'time_to_accuracy_cpu': curves_of_runs(record),
+    'time_to_accuracy_128': curves_of_cells(_plan('cpu', root)),
+  }
 
 
 def fill(text: str, root: Path = ROOT) -> str:
@@ -42,20 +167,37 @@ def fill(text: str, root: Path = ROOT) -> str:
     root: has benchmarks/records.
 
   Raises:
-    InputError: no table is known by a name, or its record is not there.
+    InputError: no block is known by a name, or its record is not there.
   """
 
   def block(match: re.Match) -> str:
     name = match[2]
-    choose('record', name, TABLES)
-    record = read_json(root / f'benchmarks/records/{name}.json')
-    if not record:
-      raise InputError(f'there is no record {name}: measure it first')
-    # The page says in its own words what the title says.
-    _, _, body = TABLES[name](record).as_markdown().partition('\n\n')
+    if name.startswith(_FIGURE):
+      body = _figure(name.removeprefix(_FIGURE), root)
+    else:
+      # The page says in its own words what the title says.
+      _, _, body = _table(name, root).as_markdown().partition('\n\n')
     return f'{match[1]}\n{body}\n\n{match[3]}'
 
   return _BLOCK.sub(block, text)
+
+
+def _table(name: str, root: Path) -> Table:
+  if name in PLANNED:
+    return PLANNED[name](root)
+  choose('record', name, (*TABLES, *PLANNED))
+  record = read_json(root / _RECORDS / f'{name}.json')
+  if not record:
+    raise InputError(f'there is no record {name}: measure it first')
+  return TABLES[name](record)
+
+
+def _figure(name: str, root: Path) -> str:
+  """Returns the line that shows a figure of docs/."""
+  known = curves(root)
+  choose('figure', name, known)
+  what = 'Accuracy on held-out images over seconds of condensing'
+  return f'![{what}]({name}.png)' if known[name] else NOT_MEASURED
 
 
 def main(_: list[str]) -> None:
@@ -63,10 +205,15 @@ def main(_: list[str]) -> None:
     for name in PAGES:
       page = ROOT / name
       old = page.read_text('utf-8')
-      new = fill(old).encode()
-      if new != old.encode():
-        write_atomically(page, lambda file, new=new: file.write(new))
+      new = fill(old)
+      if new != old:
+        write_text(page, new)
         print(f'filled: {name}')
+    for name, each in curves().items():
+      if each:
+        svg, png = save_figure(over_seconds(each), ROOT / 'docs', name)
+        svg.unlink()  # Pages show the other one.
+        print(f'drawn: {png.relative_to(ROOT)}')
 
 
 if __name__ == '__main__':

@@ -245,23 +245,6 @@ def train_and_test(images, labels, tests, test_labels) -> None:
 _MEASURES = {'condense': measure_condense, 'evaluate': measure_evaluate}
 
 
-def choose_device() -> Any:
-  """Returns PyTorch's name of the device that JAX uses.
-
-  Raises:
-    InputError: PyTorch cannot use it.
-  """
-  platform = jax.default_backend()
-  if platform == 'cpu':
-    return torch.device('cpu')
-  if platform != 'gpu' or not torch.cuda.is_available():
-    raise dm_jax.InputError(
-      f'JAX uses the {platform}, which this PyTorch does not: install a PyTorch'
-      ' for it, or set JAX_PLATFORMS=cpu'
-    )
-  return torch.device('cuda')
-
-
 def describe(threads: int) -> dict[str, Any]:
   """Returns what a record says about the run itself."""
   return {
@@ -296,7 +279,7 @@ def main(argv: list[str]) -> None:
   torch.set_num_threads(threads)
   torch.manual_seed(0)
   torch.backends.cudnn.benchmark = True  # XLA tries its kernels out as well.
-  device = choose_device()
+  device = peer_torch.choose_device()
   check(device, _RECIPE.value)
   record = describe(threads)
   print(f'{record["device"]}, {threads} threads, median of {_ROUNDS.value}')

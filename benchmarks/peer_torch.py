@@ -2,21 +2,28 @@
 
 Written from the paper (Zhao & Bilen, WACV 2023) as one would write it first:
 float32, one class after the other, a whole batch at a time. `peer.py` measures
-it beside the library, `peer_check.py` sees that both compute the same.
+it beside the library, `peer_check.py` sees that both compute the same, and
+`peer_run.py` does a whole run with it.
 
 Images are normalised [N, D, H, W]. The values of an augmentation are [N, k], or
 [1, k] where all images are augmented alike.
 """
 
 from collections.abc import Callable
+import functools
 import math
+import time
 from typing import Any, NamedTuple, Self
 
+import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dm_jax.errors import InputError
+
 SHAPE = (32, 32, 3)  # (H, W, D)
+_TESTED = 500  # Images at a time: activations of all would fill the memory.
 
 
 def _maps(values) -> Any:
@@ -149,18 +156,21 @@ def make_convnet(width: int, classes: int, side: int, device):
 
 
 class RealImages(NamedTuple):
-  """uint8 [C, N, D, H, W] on the device, and what normalises them [D, 1, 1]."""
+  """uint8 [N, D, H, W] of each class, and what normalises them [D, 1, 1]."""
 
   images: Any
   mean: Any
   std: Any
 
   @classmethod
-  def from_classes(cls, images, mean, std, device) -> Self:
-    """Takes uint8 [C, N, H, W, D] and D values each."""
+  def from_classes(cls, images, mean, std, device, counts=None) -> Self:
+    """Takes uint8 [C, N, H, W, D], D values each, and images of each class."""
     statistics = np.array([mean, std], np.float32)[..., None, None]
     mean, std = torch.from_numpy(statistics).to(device)
-    return cls(to_torch(images, device), mean, std)
+    copied = to_torch(images, device)
+    if counts is not None:  # Classes with fewer are padded.
+      copied = [own[:count] for own, count in zip(copied, counts, strict=True)]
+    return cls(copied, mean, std)
 
   def draw(self, label: int, count: int):
     """Draws normalised images of a class, without replacement."""
@@ -228,5 +238,91 @@ def train(network, images, labels, epochs: int) -> None:
 
 
 def count_correct(network, images, labels) -> int:
+  """Counts the images that are classified right, some at a time."""
   with torch.no_grad():
-    return int((network(images).argmax(1) == labels).sum())
+    return sum(
+      int((network(part).argmax(1) == right).sum())
+      for part, right in zip(
+        images.split(_TESTED), labels.split(_TESTED), strict=True
+      )
+    )
+
+
+class Progress(NamedTuple):
+  """How far a set has come; all that is needed to go on.
+
+  Attributes:
+    step: steps done.
+    seconds: that they took.
+    synthetic: [C, S, D, H, W], with a gradient.
+    optimizer: of these.
+  """
+
+  step: int
+  seconds: float
+  synthetic: Any
+  optimizer: Any
+
+
+def start_set(real: RealImages, per_class: int) -> Progress:
+  """Starts a synthetic set from real images, drawn for each class."""
+  start = [real.draw(label, per_class) for label in range(len(real.images))]
+  synthetic = torch.stack(start).requires_grad_()
+  return Progress(0, 0.0, synthetic, make_pixel_optimizer(synthetic))
+
+
+def condense(real: RealImages, start: Progress, steps: int, width: int, batch):
+  """Yields how far the set has come after each step, and the step's loss.
+
+  Args:
+    real: the real images.
+    start: see `start_set`; moved in place.
+    steps: in all, those done included.
+    width: of the networks that embed, a fresh one in each step.
+    batch: real images per class.
+  """
+  classes, device = len(real.images), start.synthetic.device
+  draw = functools.partial(draw_augmentation, 1, device)
+  now = start
+  while now.step < steps:
+    began = time.perf_counter()
+    network = make_convnet(width, classes, SHAPE[0], device)
+    loss = match(network, real, now.synthetic, now.optimizer, batch, draw)
+    loss = float(loss)  # Waits for the device.
+    spent = time.perf_counter() - began
+    now = now._replace(step=now.step + 1, seconds=now.seconds + spent)
+    yield now, loss
+
+
+def judge(synthetic, tests, width: int, epochs: int) -> float:
+  """Trains a fresh network on a set and returns its accuracy, in [0, 1].
+
+  Args:
+    synthetic: [C, S, D, H, W], normalised.
+    tests: images to test on, normalised [N, D, H, W], and their labels [N].
+    width: of the network.
+    epochs: all that are run.
+  """
+  classes, per_class, *shape = synthetic.shape
+  device = synthetic.device
+  labels = torch.arange(classes, device=device).repeat_interleave(per_class)
+  network = make_convnet(width, classes, SHAPE[0], device)
+  train(network, synthetic.detach().reshape(-1, *shape), labels, epochs)
+  return count_correct(network, *tests) / len(tests[0])
+
+
+def choose_device() -> torch.device:
+  """Returns PyTorch's name of the device that JAX uses.
+
+  Raises:
+    InputError: PyTorch cannot use it.
+  """
+  platform = jax.default_backend()
+  if platform == 'cpu':
+    return torch.device('cpu')
+  if platform != 'gpu' or not torch.cuda.is_available():
+    raise InputError(
+      f'JAX uses the {platform}, which this PyTorch does not: install a PyTorch'
+      ' for it, or set JAX_PLATFORMS=cpu'
+    )
+  return torch.device('cuda')

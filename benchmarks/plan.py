@@ -1,14 +1,20 @@
 """Runs of a table, one after the other in one process, each resumable.
 
-Programs that are compiled for one run serve the next ones, too.
+Programs that are compiled for one run serve the next ones, too. Scripts that
+measure something else run before them, each in a process of its own.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import itertools
+import os
 from pathlib import Path
+import subprocess
+import sys
+import time
 
-from dm_jax.errors import Diverged, one_line
+from dm_jax.errors import Diverged, InputError, one_line
+from dm_jax.files import read_json, write_json
 from dm_jax.records.evaluations import Case
 from dm_jax.records.results import read_results
 from dm_jax.run.config import RunConfig
@@ -26,12 +32,40 @@ class Cell:
     folder: its workdir.
     synthetic: file of the set that it judges, which a cell before makes; None
       for one that makes its own.
+    program: dm_jax; or torch, the plain loop of `torch_run`.
   """
 
   name: str
   config: RunConfig
   folder: Path
   synthetic: Path | None = None
+  program: str = 'dm_jax'
+
+
+@dataclasses.dataclass(frozen=True)
+class Script:
+  """One script of a plan.
+
+  Attributes:
+    name: by which it is told.
+    arguments: of python; it writes what it measures to --record=FILE.
+    environment: variables that it is given beside those of this process.
+    folder: of its record, and of what it took.
+  """
+
+  name: str
+  arguments: tuple[str, ...]
+  environment: Mapping[str, str]
+  folder: Path
+
+
+MEASURED, TOOK = 'record.json', 'took.json'
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def has_run(script: Script) -> bool:
+  """Says by its folder whether a script is finished."""
+  return (script.folder / TOOK).exists()
 
 
 def run_cells(
@@ -39,6 +73,8 @@ def run_cells(
   command: str,
   say: Callable[[str], None] = print,
   mode: str = 'run',
+  scripts: Sequence[Script] = (),
+  foretell: Callable[[Sequence[Cell]], Iterable[str]] = lambda left: (),
 ) -> list[str]:
   """Runs what is not finished yet, in order.
 
@@ -47,9 +83,12 @@ def run_cells(
     command: that all of it was started by, for the reports.
     say: gets each line for the person who watches.
     mode: run; or condense, which leaves the evaluations to a later call.
+    scripts: run before the cells, which then have the device to themselves.
+    foretell: returns lines of how long the cells that are left will take.
 
   Returns:
-    A line for each run that diverged; the others went on.
+    A line for each run that diverged and script that failed; the others went
+    on.
 
   Raises:
     InputError: a run cannot be made, or its folder has another config.
@@ -58,25 +97,72 @@ def run_cells(
   if mode == 'condense':
     cells = [cell for cell in cells if cell.synthetic is None]
   left = [cell for cell in cells if not is_finished(cell)]
-  done = [cell for cell in cells if cell not in left]
+  to_run = [script for script in scripts if not has_run(script)]
+  done = [each for each in (*scripts, *cells) if each not in (*to_run, *left)]
   if done:
     say(f'finished: {_names(done)}')
-  failed = []
+  if to_run:
+    say(f'left before the cells: {_names(to_run)}')
+  for line in foretell(left):
+    say(line)
+  failed = _run_scripts(to_run, say)
   for number, cell in enumerate(left):
     say(f'{cell.name}; left: {_names(left[number + 1 :]) or "nothing more"}')
     try:
-      run(
-        cell.config,
-        mode=mode if cell.synthetic is None else 'evaluate',
-        folder=cell.folder,
-        synthetic=cell.synthetic,
-        command=command,
-        say=say,
-      )
+      _run(cell, command, say, mode)
     except Diverged as error:
       failed.append(f'{cell.name}: {one_line(error)}')
       say(failed[-1])
   return failed
+
+
+def _run_scripts(
+  scripts: Sequence[Script], say: Callable[[str], None]
+) -> list[str]:
+  """Runs scripts from the repository's folder; returns what failed."""
+  failed = []
+  for script in scripts:
+    say(script.name)
+    script.folder.mkdir(parents=True, exist_ok=True)
+    record = script.folder / MEASURED
+    started = time.perf_counter()
+    ended = subprocess.run(
+      [sys.executable, *script.arguments, f'--record={record}'],
+      cwd=_ROOT,
+      env={**os.environ, 'PYTHONPATH': str(_ROOT), **script.environment},
+      check=False,
+    )
+    seconds = time.perf_counter() - started
+    if ended.returncode or not read_json(record):
+      failed.append(f'{script.name}: ended with {ended.returncode}')
+      say(failed[-1])
+      continue
+    # Written last: where it is, the script is finished.
+    write_json(script.folder / TOOK, {'seconds': seconds})
+  return failed
+
+
+def _run(
+  cell: Cell, command: str, say: Callable[[str], None], mode: str
+) -> None:
+  if cell.program == 'torch':
+    try:
+      from benchmarks.torch_run import run_in_torch
+    except ModuleNotFoundError as error:
+      raise InputError(
+        f'{cell.name} needs PyTorch ({error}): pip install -e .[bench], or'
+        ' leave it out of --cells'
+      ) from error
+    run_in_torch(cell.config, cell.folder, mode=mode, command=command, say=say)
+    return
+  run(
+    cell.config,
+    mode=mode if cell.synthetic is None else 'evaluate',
+    folder=cell.folder,
+    synthetic=cell.synthetic,
+    command=command,
+    say=say,
+  )
 
 
 def is_finished(cell: Cell) -> bool:
@@ -86,8 +172,8 @@ def is_finished(cell: Cell) -> bool:
     InputError: the folder holds a run with other settings.
   """
   refuse_others(cell.folder, cell.config)
-  # Written last of all.
-  written = (cell.folder / 'report.html').exists()
+  # Written last of all; the plain loop writes none.
+  written = (cell.folder / 'report.html').exists() or cell.program == 'torch'
   return written and _all_evaluated(cell)
 
 
@@ -109,5 +195,5 @@ def _all_evaluated(cell: Cell) -> bool:
   return bool(results.networks)
 
 
-def _names(cells: Iterable[Cell]) -> str:
-  return ', '.join(cell.name for cell in cells)
+def _names(those: Iterable[Cell | Script]) -> str:
+  return ', '.join(each.name for each in those)

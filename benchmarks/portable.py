@@ -6,7 +6,10 @@ from typing import Any
 
 # Settings that name a place.
 _PATHS = ('data.dir', 'data.cache', 'embedder.dir')
-_FLAGS = ('--workdir', *(f'--config.{path}' for path in _PATHS))
+_FLAGS = (
+  *('--workdir', '--record', '--folders'),
+  *(f'--config.{path}' for path in _PATHS),
+)
 
 
 def portable_command(command: str) -> str:

@@ -5,12 +5,19 @@
       --config.data.name=folder --config.data.dir=cifar10
 
 The plans stand in configs/results/. Each cell has its own folder; what is
-finished is skipped, and the same command goes on after a stop. Settings given
-by flags hold for the cells of this call. Then, or by --what=table at any time,
-all that the folders hold so far is written to --record, and from that alone the
-table beside it. Cells that --record holds and the folders do not stay in it.
+finished is skipped, and the same command goes on after a stop. Before it starts
+it says what is left and how long that will take, as far as cells of the same
+kind, in the folders or in --record, tell. Settings given by flags hold for the
+cells of this call; --folders has the folders of images that cells name.
+
+Then, or by --what=table at any time, all that the folders hold so far is
+written, by default as recipe_DEVICE.json or results_DEVICE.json into --workdir,
+or to --record, and from that alone the table beside it. Cells that the record
+holds and the folders do not stay in it.
 """
 
+from collections.abc import Sequence
+import functools
 import importlib
 from pathlib import Path
 import shlex
@@ -20,21 +27,28 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks.plan import Cell, run_cells
-from benchmarks.results_table import make_record, make_table
+from benchmarks.estimate import (
+  Left,
+  foretell,
+  left_of,
+  pools_of,
+  rates,
+  work_of,
+)
+from benchmarks.plan import Cell, Script, run_cells
+from benchmarks.results_table import make_record, make_table, read_found
 from benchmarks.start import start
 from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose
-from dm_jax.files import full_path, read_json, write_atomically, write_json
+from dm_jax.files import full_path, read_json, write_json, write_text
 from dm_jax.run.command import exit_in_one_line
-from dm_jax.run.config import RunConfig
 
-PLANS = ('recipe',)
+PLANS = ('recipe', 'cpu', 'gpu')
 
 _PLAN = flags.DEFINE_enum('plan', PLANS[0], PLANS, 'Of configs/results/.')
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/results', 'The folder of all.')
 _CELLS = flags.DEFINE_list(
-  'cells', [], 'Those to run; all where none is named.'
+  'cells', [], 'Cells and commands to run; all where none is named.'
 )
 _MODE = flags.DEFINE_enum(
   'mode', 'run', ('run', 'condense'), 'condense: the sets alone, for now.'
@@ -43,7 +57,10 @@ _WHAT = flags.DEFINE_enum(
   'what', 'run', ('run', 'table'), 'table: writes what there is so far.'
 )
 _RECORD = flags.DEFINE_string(
-  'record', '', 'JSON file to write; by default in the workdir.'
+  'record', '', 'JSON file to write; by default in the workdir, by device.'
+)
+_FOLDERS = flags.DEFINE_string(
+  'folders', '', 'Has folders of images: cifar10, tiny_imagenet_100_32x32.'
 )
 _CONFIG = config_flags.DEFINE_config_dict(
   'config',
@@ -64,34 +81,96 @@ def make_cell(name: str, plan: Any, folder: Path) -> Cell:
     InputError: one cannot be.
   """
   planned = plan.CELLS[name]
-  preset = importlib.import_module(f'dm_jax.configs.{planned.config}')
-  config = preset.get_config(planned.argument)
-  given = config_flags.get_override_values(flags.FLAGS['config'])
-  settings = {
-    'embedder.dir': str(folder / f'pool_{planned.config}'),
-    **plan.COMMON,
-    **planned.sets,
-    **given,
-  }
-  with config.ignore_type():
-    config.update_from_flattened_dict(settings)
-  made = RunConfig.from_dict(config.to_dict())
+  pool = folder / f'{planned.pool}_{planned.config}'
+  folders = full_path(_FOLDERS.value) if _FOLDERS.value else None
+  config = planned.make_config(
+    {'embedder.dir': str(pool)},
+    plan.COMMON,
+    planned.sets,
+    planned.read_from(folders),
+    config_flags.get_override_values(flags.FLAGS['config']),
+  )
   other = folder / planned.judges / 'synthetic.npz' if planned.judges else None
-  return Cell(name, made, folder / name, other)
+  return Cell(name, config, folder / name, other, planned.program)
 
 
-def write_table(plan: Any, folder: Path) -> None:
-  """Writes the record of all cells that have been judged, and its table."""
-  path = full_path(_RECORD.value or folder / f'{_PLAN.value}.json')
-  record = make_record(plan, _PLAN.value, folder, read_json(path))
-  if not record['cells']:
+def make_script(name: str, plan: Any, folder: Path) -> Script:
+  """Returns the script of a plan's command."""
+  planned = plan.COMMANDS[name]
+  return Script(name, planned.arguments, planned.environment, folder / name)
+
+
+def run_plan(plan: Any, folder: Path) -> list[str]:
+  """Runs the cells and commands that the flags name; returns what failed."""
+  names = _CELLS.value or [*plan.COMMANDS, *plan.CELLS]
+  for name in names:
+    choose('cell', name, (*plan.COMMANDS, *plan.CELLS))
+  cells = [
+    make_cell(name, plan, folder) for name in names if name in plan.CELLS
+  ]
+  scripts = [
+    make_script(name, plan, folder) for name in names if name in plan.COMMANDS
+  ]
+  return run_cells(
+    cells,
+    shlex.join(['python', *sys.argv]),
+    mode=_MODE.value,
+    scripts=scripts,
+    foretell=functools.partial(foretell_cells, plan, folder),
+  )
+
+
+def foretell_cells(plan: Any, folder: Path, left: Sequence[Cell]) -> list[str]:
+  """Returns lines of how long cells will take, see `estimate.foretell`."""
+  begun = read_found(plan, _PLAN.value, folder).cells
+  record = read_json(full_path(_RECORD.value)) if _RECORD.value else {}
+  known = [*begun, *record.get('cells', ())]
+  own = {cell['name']: cell for cell in begun}
+  return foretell(
+    [
+      Left(
+        cell.name,
+        left_of(
+          work_of(
+            plan.CELLS[cell.name].config,
+            cell.config.to_dict(),
+            cell.program,
+            _MODE.value,
+          ),
+          own.get(cell.name),
+        ),
+      )
+      for cell in left
+    ],
+    rates(known),
+    pools_of(begun),
+    {cell['device'] for cell in known if cell['device']},
+  )
+
+
+def write_tables(plan: Any, folder: Path) -> None:
+  """Writes the records of all that has been judged, and their tables."""
+  found = read_found(plan, _PLAN.value, folder)
+  if _RECORD.value:
+    by_path = {full_path(_RECORD.value): found}
+  else:
+    by_path = {
+      folder / f'{plan.RECORD}_{device}.json': of_device
+      for device, of_device in found.by_device().items()
+    }
+  records = {
+    path: make_record(plan, _PLAN.value, each, read_json(path))
+    for path, each in by_path.items()
+  }
+  for path, record in records.items():
+    if record['cells'] or record.get('commands'):
+      write_json(path, record)
+    if record['cells']:
+      table = make_table(record)
+      write_text(path.with_suffix('.md'), f'{table.as_markdown()}\n')
+      print(table.as_text())
+  if not any(record['cells'] for record in records.values()):
     print(f'no cell in {folder} has been judged yet')
-    return
-  write_json(path, record)
-  table = make_table(record)
-  text = f'{table.as_markdown()}\n'.encode()
-  write_atomically(path.with_suffix('.md'), lambda file: file.write(text))
-  print(table.as_text())
 
 
 def main(_: list[str]) -> None:
@@ -100,13 +179,8 @@ def main(_: list[str]) -> None:
     plan = importlib.import_module(f'dm_jax.configs.results.{_PLAN.value}')
     folder = full_path(_WORKDIR.value, '--workdir')
     if _WHAT.value == 'run':
-      names = _CELLS.value or [*plan.CELLS]
-      for name in names:
-        choose('cell', name, plan.CELLS)
-      cells = [make_cell(name, plan, folder) for name in names]
-      command = shlex.join(['python', *sys.argv])
-      failed = run_cells(cells, command, mode=_MODE.value)
-    write_table(plan, folder)
+      failed = run_plan(plan, folder)
+    write_tables(plan, folder)
     if failed:
       raise InputError('; '.join(failed))
 

@@ -1,46 +1,117 @@
 """The record of a plan's cells, and the table that is made of it alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+import re
 import shlex
 import statistics
-from typing import Any
+from typing import Any, NamedTuple, Self
 
+from benchmarks.plan import MEASURED, TOOK
 from benchmarks.portable import portable_command, portable_settings
+from dm_jax.errors import InputError
 from dm_jax.files import read_json
 from dm_jax.records.json_values import encode
 from dm_jax.report.rungs import Rung
 from dm_jax.report.sizes import stored_bytes
 from dm_jax.report.table import Table, data_name, shown
-from dm_jax.words import format_bytes, format_seconds, network_name, plus_minus
+from dm_jax.words import (
+  format_bytes,
+  format_seconds,
+  network_name,
+  plural,
+  plus_minus,
+)
+
+
+class Found(NamedTuple):
+  """What the folders of a plan hold.
+
+  Attributes:
+    cells: that have been begun, as records have them.
+    commands: that are finished.
+  """
+
+  cells: list[dict[str, Any]]
+  commands: list[dict[str, Any]]
+
+  def by_device(self) -> dict[str, Self]:
+    """Returns the same apart, by the slug of the device that measured it."""
+    slugs = {device_slug(each['device']) for kind in self for each in kind}
+    return {slug: self._of(slug) for slug in sorted(slugs)}
+
+  def _of(self, slug: str) -> Self:
+    cells, commands = (
+      [each for each in kind if device_slug(each['device']) == slug]
+      for kind in self
+    )
+    return type(self)(cells, commands)
 
 
 def make_record(
-  plan: Any, name: str, folder: Path, before: dict[str, Any] | None = None
+  plan: Any,
+  name: str,
+  found: Found,
+  before: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-  """Returns what is known of a plan's cells, in the plan's order.
+  """Returns what is known of a plan, in the plan's order.
 
   Args:
     plan: a module of configs/results/.
     name: of the plan.
-    folder: of the cells' folders; those that have been judged are read.
-    before: a record that has the other cells, as they were run in another
-      folder or on another machine.
+    found: what its folders hold.
+    before: a record that has the others, as they were run in another folder or
+      on another machine.
+
+  Raises:
+    InputError: that record is of another plan.
   """
-  known = {cell['name']: cell for cell in (before or {}).get('cells', ())}
-  known |= {cell['name']: cell for cell in _read_cells(plan, name, folder)}
-  return {
-    'plan': name,
-    'cells': [known[cell] for cell in plan.CELLS if cell in known],
-  }
+  before = before or {}
+  other = before.get('plan', name)
+  if other != name:
+    raise InputError(
+      f'the record is of the plan {other}: give another --record for {name}'
+    )
+  judged = [cell for cell in found.cells if cell['evaluations']]
+  record = {'plan': name, 'cells': _merge(plan.CELLS, before, 'cells', judged)}
+  if plan.COMMANDS:
+    record['commands'] = _merge(
+      plan.COMMANDS, before, 'commands', found.commands
+    )
+  return record
+
+
+def _merge(
+  planned: Iterable[str],
+  before: dict[str, Any],
+  what: str,
+  new: Iterable[dict[str, Any]],
+) -> list[dict[str, Any]]:
+  known = {each['name']: each for each in (*before.get(what, ()), *new)}
+  return [known[name] for name in planned if name in known]
+
+
+def device_slug(device: str | None) -> str:
+  """Returns a device as the name of a record carries it.
+
+  Args:
+    device: in words, as results.json has it.
+  """
+  first, _, _ = (device or 'unknown').removeprefix('1 × ').partition(',')
+  return re.sub(r'\W+', '_', first.lower()).strip('_')
+
+
+def read_found(plan: Any, name: str, folder: Path) -> Found:
+  """Returns what the folders of a plan's cells and commands hold."""
+  return Found(_read_cells(plan, name, folder), _read_commands(plan, folder))
 
 
 def _read_cells(plan: Any, name: str, folder: Path) -> list[dict[str, Any]]:
-  """Returns the cells that have been judged in a folder."""
+  """Returns the cells that have been begun in a folder."""
   cells = []
   for cell, planned in plan.CELLS.items():
     rung = Rung.read(folder, cell, '')
-    if rung is None or not rung.results.evaluations:
+    if rung is None:
       continue
     results = rung.results
     of_cell = {
@@ -48,6 +119,7 @@ def _read_cells(plan: Any, name: str, folder: Path) -> list[dict[str, Any]]:
       'command': _command(name, cell, results.command or ''),
       'config': planned.config,
       'says': planned.says,
+      'program': planned.program,
       'data': data_name(results),
       'images_per_class': results.images_per_class,
       'method': results.method,
@@ -57,6 +129,28 @@ def _read_cells(plan: Any, name: str, folder: Path) -> list[dict[str, Any]]:
     }
     cells.append({**_run_record(rung), **of_cell})
   return cells
+
+
+def _read_commands(plan: Any, folder: Path) -> list[dict[str, Any]]:
+  """Returns what the finished commands of a plan measured."""
+  commands = []
+  for name, planned in plan.COMMANDS.items():
+    took = read_json(folder / name / TOOK)
+    if not took:
+      continue
+    figures = read_json(folder / name / MEASURED)
+    variables = [f'{k}={v}' for k, v in planned.environment.items()]
+    commands.append(
+      {
+        'name': name,
+        'says': planned.says,
+        'command': shlex.join([*variables, 'python', *planned.arguments]),
+        'device': figures.get('device'),
+        'seconds': took['seconds'],
+        'figures': figures,
+      }
+    )
+  return commands
 
 
 def _run_record(rung: Rung) -> dict[str, Any]:
@@ -100,7 +194,7 @@ def _command(plan: str, cell: str, command: str) -> str:
   """
   flags = shlex.split(portable_command(command))
   runs = ['python', 'benchmarks/results.py', f'--plan={plan}']
-  given = [flag for flag in flags if flag.startswith('--config.')]
+  given = [f for f in flags if f.startswith(('--config.', '--folders='))]
   return shlex.join([*runs, f'--cells={cell}', *given])
 
 
@@ -113,7 +207,7 @@ def make_table(record: dict[str, Any]) -> Table:
   cells = record['cells']
   found = [each for cell in cells for each in cell['evaluations']]
   protocols = [*dict.fromkeys(each['protocol'] for each in found)]
-  asked = {_asked(cell) for cell in cells}
+  asked = {asked_of(cell) for cell in cells}
   devices = {cell['device'] for cell in cells if cell['device']}
   pools: dict[str, float] = {}  # Whoever came first has trained it.
   for cell in cells:
@@ -148,22 +242,39 @@ def _networks(cell: dict[str, Any]) -> list[str]:
   return [*dict.fromkeys(each['network'] for each in own)]
 
 
+def evaluation_of(
+  cell: dict[str, Any], network: str, protocol: str | None = None
+) -> dict[str, Any] | None:
+  """Returns what networks reached on a cell's own, largest set.
+
+  Args:
+    cell: of a record.
+    network: its label.
+    protocol: under which they were trained; None takes the first one's.
+  """
+  return next(
+    (
+      each
+      for each in cell['evaluations']
+      if (each['method'], each['network']) == (cell['method'], network)
+      and each['images_per_class'] == cell['images_per_class']
+      and protocol in (None, each['protocol'])
+    ),
+    None,
+  )
+
+
 def _row(
   cell: dict[str, Any],
   network: str,
   pools: dict[str, float],
   protocols: Sequence[str],
 ) -> tuple[str, ...]:
-  settings, own = cell['settings'], (cell['method'], network)
+  settings = cell['settings']
   seconds = [s for s in cell['condense_seconds'].values() if s is not None]
   uses_pool = cell['pool_seconds'] is not None
-  found = {
-    each['protocol']: each
-    for each in cell['evaluations']
-    if (each['method'], each['network']) == own
-    and each['images_per_class'] == cell['images_per_class']
-  }
-  made = {each['bytes'] for each in found.values()}
+  found = {name: evaluation_of(cell, network, name) for name in protocols}
+  made = {each['bytes'] for each in found.values() if each}
   return (
     cell['config'],
     str(cell['images_per_class']),
@@ -173,23 +284,34 @@ def _row(
     format_seconds(statistics.fmean(seconds)) if seconds else '–',
     network_name(network),
     str(settings['evaluate']['epochs']),
-    *(_accuracy(cell, found.get(protocol)) for protocol in protocols),
+    *(shown(each, lambda e: accuracy_of(cell, e)) for each in found.values()),
     shown(next(iter(made), None), format_bytes),
   )
 
 
-def _asked(cell: dict[str, Any]) -> str:
+def asked_of(cell: dict[str, Any]) -> str:
   """Returns what judges a cell, e.g. 2 sets of 5 networks."""
   sets, evaluate = cell['settings']['sets'], cell['settings']['evaluate']
-  return f'{sets} sets of {evaluate["networks"]} networks'
+  networks = plural(evaluate['networks'], 'network')
+  return f'{plural(sets, "set")} of {networks}'
 
 
-def _accuracy(cell: dict[str, Any], found: dict[str, Any] | None) -> str:
-  """Returns mean and deviation, and of how many where some are missing."""
-  if found is None:
-    return '–'
+def accuracy_of(
+  cell: dict[str, Any], found: dict[str, Any], method: str = ''
+) -> str:
+  """Returns mean and deviation, and of how many where some are missing.
+
+  Args:
+    cell: of a record.
+    found: one of its evaluations.
+    method: whole, which is trained on by networks of its own number.
+  """
   settings, by_set = cell['settings'], found['accuracies']
   values = [value for each in by_set for value in each]
-  accuracy = plus_minus(statistics.fmean(values), statistics.pstdev(values))
   asked = settings['sets'] * settings['evaluate']['networks']
+  if method == 'whole':
+    asked = settings['evaluate']['whole_set_networks']
+  # One network has none: ± 0.0 would look like certainty.
+  deviation = statistics.pstdev(values) if len(values) > 1 else None
+  accuracy = plus_minus(statistics.fmean(values), deviation)
   return accuracy + f' ({len(values)} of {asked})' * (len(values) < asked)

@@ -8,12 +8,13 @@ four times as many images to train on.
 """
 
 import math
-from typing import Any, NamedTuple
 
-from dm_jax.config.protocols import PROTOCOLS
 from dm_jax.config.recipes import recipe
+from dm_jax.configs.results.planned import Planned, steps_per_epoch
 from dm_jax.images.storage import get_storage
 
+RECORD = 'recipe'  # The record is RECORD_DEVICE.json.
+COMMANDS = {}
 COMMON = {
   'network.width': 32,
   'network.depth': 3,
@@ -21,24 +22,6 @@ COMMON = {
   'evaluate.networks': 5,
   'evaluate.baselines': 'none',
 }
-
-
-class Planned(NamedTuple):
-  """A run of a plan.
-
-  Attributes:
-    says: the set in words.
-    config: of configs/, without .py.
-    argument: of that config.
-    sets: settings by dotted name, beside `COMMON`.
-    judges: the cell whose first set it judges; '' for its own.
-  """
-
-  says: str
-  config: str
-  argument: str
-  sets: dict[str, Any]
-  judges: str = ''
 
 
 def _cells(
@@ -59,10 +42,7 @@ def _cells(
     'trajectory_short', image_shape=(32, 32, 3), images_per_class=size
   )
   images, storage = classes * size, get_storage(short.condense.stored_as)
-  batch = PROTOCOLS['dm'].batch_size
-  per_epoch = [
-    math.ceil(n / batch) for n in (storage.trained_on(images), images)
-  ]
+  per_epoch = [steps_per_epoch(n) for n in (storage.trained_on(images), images)]
   whole = math.ceil((epochs + 1) * per_epoch[0] / per_epoch[1]) - 1
   files = max(epochs, whole // 2)  # They hold some three times as many images.
   tiled, plain = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'

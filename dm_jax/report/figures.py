@@ -91,6 +91,40 @@ def style(settings: Mapping[str, Any] = FILE_STYLE) -> Iterator[None]:
     yield
 
 
+def over_seconds(curves: Mapping[str, Mapping[float, float]]) -> Figure:
+  """Draws accuracies on held-out images over seconds of condensing.
+
+  Args:
+    curves: by name, for seconds, ascending, an accuracy in [0, 1]; at least
+      one each.
+
+  Returns:
+    One axes, in %, a line for each name and a legend above.
+  """
+  from matplotlib.figure import Figure
+
+  with style():
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout='constrained')
+    axes = figure.add_subplot(
+      xlabel='Seconds of condensing', ylabel='Accuracy on held-out images, %'
+    )
+    for number, (name, curve) in enumerate(curves.items()):
+      turn, place = divmod(number, len(COLOURS))
+      axes.plot(
+        [*curve],
+        [100 * accuracy for accuracy in curve.values()],
+        color=COLOURS[place],
+        marker=MARKERS[place],
+        markersize=4,
+        linestyle=('-', '--', ':')[turn % 3],
+        label=name,
+      )
+    axes.set_xlim(left=0)
+    legend_above(figure)
+    settle(figure)
+  return figure
+
+
 def within_percent(axes: Axes) -> None:
   """Keeps the vertical axis within 0 to 100 %, even if a band goes beyond."""
   low, high = axes.get_ylim()

@@ -15,16 +15,7 @@ from dm_jax.errors import InputError
 from dm_jax.files import write_atomically
 from dm_jax.records.evaluations import Case
 from dm_jax.records.results import Results
-from dm_jax.report.figures import (
-  COLOURS,
-  HEIGHT,
-  MARKERS,
-  WIDTH,
-  legend_above,
-  save_figure,
-  settle,
-  style,
-)
+from dm_jax.report.figures import over_seconds, save_figure
 from dm_jax.report.html import figure_section, with_copies
 from dm_jax.report.rungs import Rung, pool_seconds, to_record
 from dm_jax.report.sizes import NOTE, shown_bytes
@@ -102,31 +93,9 @@ def ladder_figure(rungs: Sequence[Rung]) -> Figure | None:
   Returns:
     One axes, in %, with a legend above; None where there is nothing to draw.
   """
-  from matplotlib.figure import Figure
-
-  drawn = [rung for rung in rungs if rung.curve]
-  if not drawn:
-    return None
-  with style():
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout='constrained')
-    axes = figure.add_subplot(
-      xlabel='Seconds of condensing', ylabel='Accuracy on held-out images, %'
-    )
-    for number, rung in enumerate(drawn):
-      turn, place = divmod(number, len(COLOURS))
-      axes.plot(
-        [*rung.curve],
-        [100 * accuracy for accuracy in rung.curve.values()],
-        color=COLOURS[place],
-        marker=MARKERS[place],
-        markersize=4,
-        linestyle=('-', '--', ':')[turn % 3],
-        label=rung.name.replace('_', ' '),
-      )
-    axes.set_xlim(left=0)
-    legend_above(figure)
-    settle(figure)
-  return figure
+  curves = {rung.name.replace('_', ' '): rung.curve for rung in rungs}
+  drawn = {name: curve for name, curve in curves.items() if curve}
+  return over_seconds(drawn) if drawn else None
 
 
 def write(rungs: Sequence[Rung], folder: Path) -> tuple[Table, list[Path]]:

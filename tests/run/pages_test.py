@@ -1,0 +1,160 @@
+"""Pages and tables that are made of plans and their records."""
+
+import json
+
+import pytest
+
+from benchmarks.pages import PLANNED, curves, fill
+from benchmarks.planned_tables import (
+  NOT_MEASURED,
+  Plan,
+  baselines_table,
+  cells_table,
+  commands_table,
+)
+from benchmarks.time_to_accuracy import curves_of_runs, curves_table
+from dm_jax.errors import InputError
+
+
+def measured(name, accuracies, **changes):
+  """A cell of a record, of one evaluation."""
+  settings = {
+    'method': 'dm',
+    'sets': 1,
+    'network': {'name': 'convnet', 'width': 128},
+    'condense': {'steps': 5000, 'images_per_class': 10},
+    'evaluate': {'networks': 2, 'epochs': 1000, 'baselines': 'random'},
+  }
+  return {
+    'name': name,
+    'config': 'cifar10',
+    'method': 'dm',
+    'images_per_class': 10,
+    'device': 'CPU, 2 cores',
+    'condense_seconds': {'0': 120.0},
+    'pool_seconds': None,
+    'validation': [],
+    'evaluations': [
+      {
+        'method': method,
+        'network': 'convnet',
+        'protocol': 'dm',
+        'images_per_class': 10,
+        'accuracies': [values],
+        'bytes': 307200,
+      }
+      for method, values in accuracies.items()
+    ],
+    'settings': settings,
+    **changes,
+  }
+
+
+@pytest.fixture
+def records(tmp_path):
+  """A function that writes records, and returns their folder."""
+  folder = tmp_path / 'benchmarks/records'
+  folder.mkdir(parents=True)
+
+  def write(**by_name):
+    for name, record in by_name.items():
+      (folder / f'{name}.json').write_text(json.dumps(record))
+    return folder
+
+  return write
+
+
+def rows(table):
+  return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def test_a_cell_stands_beside_the_paper_measured_or_not(records):
+  name = 'cifar10_10_dm_5000'
+  cell = measured(name, {'dm': [0.48, 0.50]})
+  folder = records(results_cpu={'plan': 'cpu', 'cells': [cell]})
+  plan = Plan.read('cpu', folder)
+  first, second = rows(cells_table('', plan, [name, 'cifar10_50_dm_5000']))
+  assert first['Accuracy'] == '49.0 ± 1.0'
+  assert first['Paper'] == '48.9 ± 0.6'
+  assert first['Condensing'] == '2 min 0 s'
+  assert second['Accuracy'] == NOT_MEASURED
+  assert second['Paper'] == '63.0 ± 0.4'
+  assert second['Images per class'] == '50'
+
+
+def test_a_record_of_another_plan_gives_no_cell(records):
+  cell = measured('cifar10_10_dm_5000', {'dm': [0.5]})
+  folder = records(results_cpu={'plan': 'gpu', 'cells': [cell]})
+  assert not Plan.read('cpu', folder).cells
+
+
+def test_baselines_stand_beside_the_synthetic_set(records):
+  cell = measured('readme_b', {'dm': [0.40, 0.42], 'random': [0.31, 0.31]})
+  folder = records(results_cpu={'plan': 'cpu', 'cells': [cell]})
+  plan = Plan.read('cpu', folder)
+  one, other = rows(baselines_table('', plan, ['readme_b', 'readme_c']))
+  assert (one['Synthetic'], one['Random real']) == ('41.0 ± 1.0', '31.0 ± 0.0')
+  assert other['Synthetic'] == other['Random real'] == NOT_MEASURED
+  assert one['Whole set'] == other['Whole set'] == '–'  # Not asked for.
+
+
+def test_commands_have_rows_before_they_have_run(records):
+  command = {'name': 'check_twice', 'device': 'X', 'figures': {'passed': True}}
+  record = {'plan': 'gpu', 'cells': [], 'commands': [command]}
+  plan = Plan.read('gpu', records(results_x=record))
+  table = commands_table(
+    '', plan, 'check_', {'Result': lambda figures: str(figures['passed'])}
+  )
+  results = [row[1] for row in table.rows]
+  assert results == [NOT_MEASURED, 'True', NOT_MEASURED, NOT_MEASURED]
+
+
+RUNS = {
+  'pool_seconds': 100.0,
+  'runs': [
+    {
+      'command': f'launch.py --workdir={name} --config.embedder.dir=pool',
+      'validation': [
+        {'seconds': 0.0, 'mean': start},
+        {'seconds': 10.0, 'mean': end},
+      ],
+    }
+    for name, start, end in (('dm', 0.3, 0.4), ('recipe', 0.42, 0.5))
+  ],
+}
+
+
+def test_a_pool_s_seconds_come_before_its_curve():
+  found = curves_of_runs(RUNS)
+  assert found == {
+    'DM': {0.0: 0.3, 10.0: 0.4},
+    'recipe trajectory_short': {0.0: 0.42, 10.0: 0.5},
+    'recipe trajectory_short, with its pool': {100.0: 0.42, 110.0: 0.5},
+  }
+  table = curves_table('', {'DM': found['DM']}, ['DM', 'PyTorch'])
+  assert table.rows == [
+    ('DM', '0 s', '30.0'),
+    ('DM', '10 s', '40.0'),
+    ('PyTorch', '–', NOT_MEASURED),
+  ]
+
+
+def test_pages_without_records_say_so(records, tmp_path):
+  records()
+  blocks = (f'<!-- record: {name} -->\n<!-- end -->\n' for name in PLANNED)
+  page = ''.join(blocks)
+  filled = fill(page, tmp_path)
+  for block in filled.split('<!-- end -->')[:-1]:
+    assert NOT_MEASURED in block or 'time_to_accuracy_cpu' in block
+  assert not any(curves(tmp_path).values())
+
+
+def test_a_figure_is_shown_where_its_record_is(records, tmp_path):
+  records(time_to_accuracy_cpu=RUNS)
+  page = '<!-- record: figure_{} -->\n<!-- end -->'
+  shown = fill(page.format('time_to_accuracy_cpu'), tmp_path)
+  assert '](time_to_accuracy_cpu.png)' in shown
+  missing = fill(page.format('time_to_accuracy_128'), tmp_path)
+  assert f'\n{NOT_MEASURED}\n' in missing
+  with pytest.raises(InputError, match='unknown figure'):
+    fill(page.format('nothing'), tmp_path)

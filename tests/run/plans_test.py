@@ -1,0 +1,192 @@
+"""The plans of configs/results/, and how long what is left of them takes."""
+
+import importlib
+
+import pytest
+
+from benchmarks.estimate import (
+  UNKNOWN,
+  Left,
+  foretell,
+  left_of,
+  pools_of,
+  rates,
+  work_of,
+)
+from benchmarks.results_table import Found, device_slug, make_record
+from dm_jax.configs.results.planned import epochs_within
+from dm_jax.errors import InputError
+from dm_jax.report import paper
+from dm_jax.run.config import RunConfig
+
+PLANS = 'recipe', 'cpu', 'gpu'
+
+
+def read(name):
+  return importlib.import_module(f'dm_jax.configs.results.{name}')
+
+
+@pytest.mark.parametrize('name', PLANS)
+def test_every_cell_of_a_plan_is_a_run(name, tmp_path):
+  plan = read(name)
+  for cell, planned in plan.CELLS.items():
+    made = planned.make_config(
+      plan.COMMON, planned.sets, planned.read_from(tmp_path)
+    )
+    wanted = {**plan.COMMON, **planned.sets}
+    assert made.method == wanted.get('method', 'dm'), cell
+    assert made.network.width == wanted.get(
+      'network.width', 32 if planned.config == 'digits' else 128
+    )
+    assert (made.data.name == 'folder') == bool(planned.images)
+    assert planned.judges in ('', *plan.CELLS)
+
+
+def test_cells_of_different_plans_lie_in_different_folders():
+  names = [
+    name for plan in map(read, PLANS) for name in (*plan.CELLS, *plan.COMMANDS)
+  ]
+  assert len(names) == len(set(names))
+
+
+def test_cells_with_different_trainings_share_no_pool():
+  pools = {}
+  for plan in map(read, PLANS):
+    for cell in plan.CELLS.values():
+      config = cell.make_config(plan.COMMON, cell.sets)
+      if config.embedder.name != 'random':
+        made = config.network, config.embedder.networks, config.pretrain
+        place = cell.pool, cell.config
+        assert pools.setdefault(place, made) == made
+
+
+def test_the_paper_s_own_figures_stand_beside_dm():
+  cells = read('cpu').CELLS
+  assert cells['cifar10_10_dm_5000'].beside == (48.9, 0.6)
+  assert cells['cifar10_1_dm_5000'].beside == (26.0, 0.8)
+  assert cells['cifar10_50_dm_5000'].beside == (63.0, 0.4)
+  assert read('gpu').CELLS['tiny_imagenet_10_dm_20000'].beside is None
+  assert paper.find('cifar10', 'dm', 10) == (48.9, 0.6)
+
+
+def test_networks_take_as_many_steps_on_tiles_at_the_most():
+  # 1001 steps on 100 images, 4 an epoch on 900: 250 of them, one more is run.
+  assert epochs_within(1000, 100, 900) == 249
+  assert epochs_within(1000, 10, 10) == 1000
+  # 1001 · 4 steps on 1000 images, 36 an epoch on 9000.
+  assert epochs_within(1000, 1000, 9000) == 110
+
+
+def cell(steps=100, networks=4, epochs=9, **changes):
+  """A cell of a record: 20 s for two sets, 40 s for networks of 10 epochs."""
+  settings = RunConfig().to_dict()
+  settings['sets'] = 2
+  settings['condense'] |= {'steps': steps}
+  settings['evaluate'] |= {
+    'networks': networks,
+    'epochs': epochs,
+    'baselines': 'none',
+  }
+  accuracies = [[0.5] * networks] * 2
+  return {
+    'config': 'cifar10',
+    'method': 'dm',
+    'device': 'CPU, 2 cores',
+    'condense_seconds': {'0': 8.0, '1': 12.0},
+    'pool_seconds': None,
+    'evaluate_seconds': 40.0,
+    'evaluations': [
+      {'method': 'dm', 'network': 'convnet', 'accuracies': accuracies}
+    ],
+    'settings': settings,
+    **changes,
+  }
+
+
+def work(known, mode='run'):
+  return work_of(known['config'], known['settings'], 'dm_jax', mode)
+
+
+def test_time_left_follows_from_cells_of_the_same_kind():
+  known = rates([cell()])
+  # Twice the steps: 40 s. Half the networks, twenty epochs each: 40 s.
+  planned = cell(steps=200, networks=2, epochs=19)
+  lines = foretell(
+    [Left('a', work(planned)), Left('b', work(cell()))],
+    known,
+    devices=['CPU, 2 cores'],
+  )
+  assert lines == [
+    'left: a, about 1 min 20 s',
+    'left: b, about 1 min 0 s',
+    'left in all: about 2 min 20 s (by what took its time on CPU, 2 cores)',
+  ]
+
+
+def test_what_is_of_another_kind_is_not_known_yet():
+  known, wider = rates([cell()]), cell()
+  wider['settings']['network'] = {**wider['settings']['network'], 'width': 64}
+  lines = foretell(
+    [Left('wide', work(wider)), Left('known', work(cell()))], known, devices=()
+  )
+  assert lines[0] == f'left: wide, {UNKNOWN}'
+  assert lines[2].startswith(
+    f'left in all: about 1 min 0 s, and 1 cell {UNKNOWN}'
+  )
+  assert foretell([Left('wide', work(wider))], {}) == [f'left: wide, {UNKNOWN}']
+
+
+def test_what_is_done_of_a_cell_is_not_left():
+  half = cell(condense_seconds={'0': 10.0, '1': None}, evaluations=[])
+  half |= {'evaluate_seconds': None}
+  lines = foretell([Left('half', left_of(work(half), half))], rates([cell()]))
+  # One set of two, 10 s, and all networks, 40 s.
+  assert lines[0] == 'left: half, about 50 s'
+  condensing = left_of(work(half, 'condense'), half)
+  assert foretell([Left('half', condensing)], rates([cell()]))[0].endswith(
+    'about 10 s'
+  )
+
+
+def with_pool(seconds):
+  made = cell(pool_seconds=seconds)
+  made['settings']['embedder'] |= {'name': 'trajectory'}
+  return made
+
+
+def test_a_pool_is_trained_once():
+  # The second cell has read what the first one trained.
+  known = rates([with_pool(0.1), with_pool(100.0)])
+  left = [Left('a', work(with_pool(0.0))), Left('b', work(with_pool(0.0)))]
+  assert [line.split('about ')[1] for line in foretell(left, known)[:2]] == [
+    '2 min 40 s',
+    '1 min 0 s',
+  ]
+  there = pools_of([with_pool(100.0)])
+  assert foretell(left[:1], known, there)[0] == 'left: a, about 1 min 0 s'
+
+
+@pytest.mark.parametrize(
+  ('device', 'slug'),
+  [
+    ('CPU, 2 cores', 'cpu'),
+    ('1 × NVIDIA H100 80GB HBM3', 'nvidia_h100_80gb_hbm3'),
+    ('8 × TPU v5 lite', '8_tpu_v5_lite'),
+    (None, 'unknown'),
+  ],
+)
+def test_a_record_is_named_by_its_device(device, slug):
+  assert device_slug(device) == slug
+
+
+def test_what_two_devices_measured_lies_in_two_records():
+  found = Found([{'device': 'CPU, 2 cores'}], [{'device': '1 × NVIDIA L4'}])
+  apart = found.by_device()
+  assert [*apart] == ['cpu', 'nvidia_l4']
+  assert apart['cpu'] == Found(found.cells, [])
+  assert apart['nvidia_l4'] == Found([], found.commands)
+
+
+def test_a_record_of_another_plan_is_refused():
+  with pytest.raises(InputError, match='of the plan cpu'):
+    make_record(read('gpu'), 'gpu', Found([], []), {'plan': 'cpu'})
