@@ -59,14 +59,22 @@ def _cells(
     yield f'{config}_{size}_{kind}', Planned(says, config, argument, settings)
 
 
-def _across(config: str, size: int, *, epochs: int, networks: int):
+# Nothing said, networks have `COMMON`'s width: a quarter of their own.
+_QUARTER = 'convnet:width=128,vgg11,resnet18'
+_WHOLE = 'convnet:width=128,vgg11:width=128,resnet18:width=128'
+
+
+def _across(
+  config: str, size: int, *, epochs: int, networks: int, pool: str = _QUARTER
+):
   """Yields cells that train other networks on the sets of `_cells`.
 
   Args:
     config: of configs/.
     size: stored images per class.
     epochs: of judging the recipe.
-    networks: of each kind on each set.
+    networks: of each kind, on the first set.
+    pool: the kinds.
   """
   own = CELLS[f'{config}_{size}_recipe'].sets['evaluate.epochs']
   for kind in ('recipe', 'dm', 'tiles', 'random'):
@@ -76,7 +84,7 @@ def _across(config: str, size: int, *, epochs: int, networks: int):
       **cell.sets,
       # The shares of steps stay.
       'evaluate.epochs': cell.sets['evaluate.epochs'] * epochs // own,
-      'evaluate.pool': 'convnet:width=128,vgg11,resnet18',
+      'evaluate.pool': pool,
       'evaluate.networks': networks,
       'sets': 1,
     }
@@ -98,5 +106,5 @@ CELLS: dict[str, Planned] = {
   )
   for key, cell in cells
 }
-CELLS |= _across('cifar10', 1, epochs=200, networks=2)
-CELLS |= _across('cifar10', 10, epochs=66, networks=1)
+CELLS |= _across('cifar10', 1, epochs=200, networks=1, pool=_WHOLE)
+CELLS |= _across('cifar10', 10, epochs=66, networks=2)
