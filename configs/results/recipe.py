@@ -59,22 +59,13 @@ def _cells(
     yield f'{config}_{size}_{kind}', Planned(says, config, argument, settings)
 
 
-# Nothing said, networks have `COMMON`'s width: a quarter of their own.
-_QUARTER = 'convnet:width=128,vgg11,resnet18'
-_WHOLE = 'convnet:width=128,vgg11:width=128,resnet18:width=128'
-
-
-def _across(
-  config: str, size: int, *, epochs: int, networks: int, pool: str = _QUARTER
-):
+def _across(config: str, size: int, *, epochs: int):
   """Yields cells that train other networks on the sets of `_cells`.
 
   Args:
     config: of configs/.
     size: stored images per class.
     epochs: of judging the recipe.
-    networks: of each kind, on the first set.
-    pool: the kinds.
   """
   own = CELLS[f'{config}_{size}_recipe'].sets['evaluate.epochs']
   for kind in ('recipe', 'dm', 'tiles', 'random'):
@@ -84,8 +75,10 @@ def _across(
       **cell.sets,
       # The shares of steps stay.
       'evaluate.epochs': cell.sets['evaluate.epochs'] * epochs // own,
-      'evaluate.pool': pool,
-      'evaluate.networks': networks,
+      # VGG-11 and ResNet-18 have `COMMON`'s width, a quarter of their own, and a
+      # sixteenth of the operations.
+      'evaluate.pool': 'convnet:width=128,vgg11,resnet18',
+      'evaluate.networks': 2,
       'sets': 1,
     }
     made = cell.sets.get('method', 'dm') == 'dm'
@@ -106,5 +99,5 @@ CELLS: dict[str, Planned] = {
   )
   for key, cell in cells
 }
-CELLS |= _across('cifar10', 1, epochs=200, networks=1, pool=_WHOLE)
-CELLS |= _across('cifar10', 10, epochs=66, networks=2)
+CELLS |= _across('cifar10', 1, epochs=200)
+CELLS |= _across('cifar10', 10, epochs=66)
