@@ -8,8 +8,8 @@
   precision  accuracies with bfloat16 beside float32.
 
 Runs are of scikit-learn's digits, each in a process of its own; this one leaves
-the device to them. The record says whether the check passed; what bfloat16
-costs is for the reader to judge.
+the device to them. The record says whether the check passed; of bfloat16 it has
+the accuracies, which the reader judges.
 """
 
 from collections.abc import Callable
@@ -144,7 +144,7 @@ def check_precision(folder: Path) -> dict[str, Any]:
     )
     (evaluation,) = read_results(workdir).evaluations
     found[precision] = list(evaluation.flat)
-  return {'passed': True, 'accuracies': found}
+  return {'accuracies': found}
 
 
 _CHECKS: dict[str, Callable[[Path], dict[str, Any]]] = {
