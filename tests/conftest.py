@@ -11,11 +11,11 @@ import tempfile
 # Before JAX is imported: devices and platform are fixed at its first use.
 os.environ['JAX_PLATFORMS'] = 'cpu'
 # Most of the time goes into compiling; no figure here depends on how well.
-QUICKLY = '--xla_backend_optimization_level=0'
-# It halves the time of all tests. A flag that XLA does not know ends a process,
-# so versions that were not tried go without.
-if importlib.metadata.version('jaxlib').startswith('0.10.'):
-  QUICKLY += ' --xla_cpu_use_fusion_emitters=false'
+# Fusion emitters take half of it. A flag that XLA does not know ends a process,
+# so versions that were not tried go without this one.
+TRIED = importlib.metadata.version('jaxlib').startswith('0.10.')
+NO_EMITTERS = '--xla_cpu_use_fusion_emitters=false' if TRIED else ''
+QUICKLY = f'--xla_backend_optimization_level=0 {NO_EMITTERS}'
 os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '')
   + f' --xla_force_host_platform_device_count=8 {QUICKLY}'
@@ -62,10 +62,14 @@ def root() -> Path:
 
 @pytest.fixture(scope='session')
 def environment() -> dict[str, str]:
-  """Of a process with one device, whose compiling is not hurried."""
-  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-  del environment['XLA_FLAGS']  # Whole runs compute more than they compile.
-  return environment
+  """Of a process with one device; whole runs compute, so they are optimised."""
+  return {**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': NO_EMITTERS}
+
+
+@pytest.fixture(scope='session')
+def hurried(environment) -> dict[str, str]:
+  """Of such a process that compiles more than it computes."""
+  return environment | {'XLA_FLAGS': QUICKLY}
 
 
 def pytest_sessionfinish(session, exitstatus):

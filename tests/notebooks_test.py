@@ -20,7 +20,7 @@ def read(root, name) -> Any:
 
 
 @pytest.fixture
-def run(root, environment, tmp_path):
+def run(root, hurried, tmp_path):
   """A function that runs a notebook in an empty folder, and returns it."""
 
   def run(name):
@@ -32,11 +32,10 @@ def run(root, environment, tmp_path):
       # Two hundredths of the work, on digits: nothing is downloaded.
       'DM_JAX_NOTEBOOK_BUDGET': '0.005',
       'DM_JAX_NOTEBOOK_DATA': 'digits',
-      'XLA_FLAGS': '--xla_backend_optimization_level=0',
       'PYTHONPATH': str(root),
       'PATH': f'{sysconfig.get_path("scripts")}:{os.environ["PATH"]}',
     }
-    client.execute(env=environment | changes)
+    client.execute(env=hurried | changes)
     return book
 
   return run

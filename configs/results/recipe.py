@@ -75,8 +75,8 @@ def _across(config: str, size: int, *, epochs: int):
       **cell.sets,
       # The shares of steps stay.
       'evaluate.epochs': cell.sets['evaluate.epochs'] * epochs // own,
-      # VGG-11 and ResNet-18 have `COMMON`'s width, a quarter of their own, and a
-      # sixteenth of the operations.
+      # VGG-11 and ResNet-18 have `COMMON`'s width, a quarter of their own, and
+      # a sixteenth of the operations.
       'evaluate.pool': 'convnet:width=128,vgg11,resnet18',
       'evaluate.networks': 2,
       'sets': 1,

@@ -166,7 +166,7 @@ def test_a_run_that_diverges_does_not_end_the_others(cells, monkeypatch):
 
 
 @pytest.fixture
-def command(root, environment, tmp_path):
+def command(root, hurried, tmp_path):
   """A function of flags that runs the ladder in a folder; what it printed."""
 
   def command(*flags):
@@ -178,7 +178,7 @@ def command(root, environment, tmp_path):
         *flags,
       ],
       cwd=root,
-      env=environment | {'PYTHONPATH': str(root), 'XLA_FLAGS': QUICKLY},
+      env=hurried | {'PYTHONPATH': str(root)},
       capture_output=True,
       text=True,
       timeout=300,
@@ -187,7 +187,6 @@ def command(root, environment, tmp_path):
   return command
 
 
-QUICKLY = '--xla_backend_optimization_level=0'  # Compiling is what takes long.
 SETTINGS = (
   'sets=1',
   'network.width=4',

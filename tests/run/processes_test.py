@@ -59,11 +59,10 @@ class Launcher:
     return started
 
   def _start(self, workdir, devices, *arguments):
+    # Hurried, since only process 0 of several keeps what it compiled.
     flags = (
+      self._environment['XLA_FLAGS'],
       f'--xla_force_host_platform_device_count={devices}',
-      # Compiles in two thirds of the time: only process 0 of several keeps
-      # what it compiled.
-      '--xla_backend_optimization_level=0',
     )
     process = subprocess.Popen(
       [
@@ -112,8 +111,8 @@ def finish(process):
 
 
 @pytest.fixture(scope='module')
-def launcher(root, environment):
-  launcher = Launcher(root, environment)
+def launcher(root, hurried):
+  launcher = Launcher(root, hurried)
   yield launcher
   launcher.close()
 
