@@ -314,8 +314,8 @@ def check_evaluation(job: Job) -> None:
   ]
   counts = {n * train.classes * each for n in job.sizes for each in held}
   if job.synthetic is not None:
-    whole = len(job.synthetic.labels)
-    counts = {whole * n // job.sizes[-1] for n in job.sizes}
+    sizes, whole = job.sizes, len(job.synthetic.labels)
+    counts = {whole * n // sizes[-1] for n in sizes}
   elif 'whole' in (job.method, *config.selections):
     counts.add(int(train.counts.sum()))
   batches = {config.under(p).training.batch_size for p in config.protocols}

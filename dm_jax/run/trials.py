@@ -153,7 +153,7 @@ def run_trial(
         devices or jax.device_count(),
         networks_together(
           trial.config,
-          len(made[number].images),
+          len(made[number].labels),  # Their images would be decoded.
           jax.local_devices()[0].platform,
         ),
       )
