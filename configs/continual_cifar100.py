@@ -9,6 +9,7 @@ random and of herded real images. Five orders of the classes; steps=10 is the
 paper's other setting. Needs what configs/cifar100.py needs. Ours at this
 budget: not measured; docs/applications.md has smaller ones.
 
+With a recipe each group trains its own pool: steps=5:recipe=trajectory_short.
 For other data: --config.data.name=... and a number of steps that divides the
 classes. For a memory of at most a megabyte:
 --config.continual.budget_bytes=1000000.
@@ -19,16 +20,13 @@ from dm_jax.errors import InputError
 
 
 def get_config(argument=None):
-  config = cifar100.get_config('ipc=20')
+  steps, rest = default.take_argument(argument, 'steps', '5')
+  if not steps.isdecimal():
+    raise InputError(f'steps must be a whole number, got {steps!r}')
+  # Twenty images per class where the argument names no other number.
+  config = cifar100.get_config(':'.join(filter(None, ('ipc=20', rest))))
   config.application = 'continual'
-  config.continual.steps = read_steps(argument or 'steps=5')
+  config.continual.steps = int(steps)
   config.evaluate.networks = 3
   config.evaluate.baselines = 'random,herding'
   return config
-
-
-def read_steps(argument):
-  value = default.read_argument(argument, 'steps')
-  if not value.isdecimal():
-    raise InputError(f'steps must be a whole number, got {value!r}')
-  return int(value)

@@ -18,6 +18,8 @@ from dm_jax.run.config import RunConfig
 
 DIGIT_OPERATIONS = 'color_crop_cutout_scale_rotate'  # A mirrored 2 is no 2.
 
+_OF_A_CELL = 'ipc', 'recipe'  # The arguments of `set_cell`.
+
 
 def get_config() -> ConfigDict:
   return _to_config_dict(RunConfig())
@@ -84,7 +86,8 @@ def set_cell(
   Raises:
     InputError: anything else, or an unknown recipe, naming those there are.
   """
-  given = {'ipc': ','.join(map(str, default)), 'recipe': 'paper'}
+  sizes = ','.join(map(str, default))
+  given = dict(zip(_OF_A_CELL, (sizes, 'paper'), strict=True))
   for part in argument.split(':') if argument else ():
     name, _, value = part.partition('=')
     choose('config argument', name, given)
@@ -122,6 +125,38 @@ def _read_sizes(value: str) -> tuple[int, ...]:
       f'ipc must be a whole number from 1 up, or several, got {value!r}'
     )
   return tuple(map(int, numbers))
+
+
+def take_argument(
+  argument: str | None, name: str, default: str
+) -> tuple[str, str | None]:
+  """Returns one part of an argument, and what is left for `set_cell`.
+
+  Args:
+    argument: parts like 'steps=5', joined by colons.
+    name: of the part.
+    default: its value where it is not there.
+
+  Raises:
+    InputError: a part is neither that nor one of `set_cell`'s.
+  """
+  value, left = default, []
+  for part in argument.split(':') if argument else ():
+    own, _, given = part.partition('=')
+    choose('config argument', own, (name, *_OF_A_CELL))
+    if own == name:
+      value = given
+    else:
+      left.append(part)
+  return value, ':'.join(left) or None
+
+
+def set_short(config: ConfigDict) -> None:
+  """Sets a laptop's budget of the paper's method; a recipe has its own."""
+  if config.embedder.name == 'random':
+    config.condense.steps = 500
+    config.condense.batch_real = 64
+    config.pretrain.epochs = 5
 
 
 def read_argument(argument: str, expected: str) -> str:
