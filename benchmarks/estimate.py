@@ -45,8 +45,8 @@ class Left(NamedTuple):
 
 def work_of(
   config: str, settings: Mapping[str, Any], program: str, mode: str = 'run'
-) -> Work:
-  """Returns the parts of a cell, all of it.
+) -> Work | None:
+  """Returns the parts of a cell, all of it; of an application they differ.
 
   Args:
     config: of configs/, which tells the images.
@@ -54,6 +54,8 @@ def work_of(
     program: that runs it.
     mode: condense leaves out the judging.
   """
+  if _is_application(settings):
+    return None
   sets, condense = settings['sets'], settings['condense']
   work: Work = {}
   if settings['method'] == 'dm':
@@ -95,8 +97,10 @@ def pools_of(cells: Iterable[Mapping[str, Any]]) -> set[str]:
   return {kind for cell in cells for kind in _spent(cell) if _is_pool(kind)}
 
 
-def left_of(work: Work, cell: Mapping[str, Any] | None) -> Work:
+def left_of(work: Work | None, cell: Mapping[str, Any] | None) -> Work | None:
   """Returns the parts that a cell which was begun has still to do."""
+  if work is None:
+    return None
   done = {} if cell is None else _spent(cell)
   return {
     kind: amount - min(amount, done.get(kind, (0.0, 0.0))[0])
@@ -143,6 +147,8 @@ def foretell(
 def _spent(cell: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
   """Returns amount and seconds of what a cell has done, by kind."""
   config, settings = cell['config'], cell['settings']
+  if _is_application(settings):
+    return {}
   program = cell.get('program', 'dm_jax')
   spent = {}
   condensed = [s for s in cell['condense_seconds'].values() if s is not None]
@@ -158,6 +164,10 @@ def _spent(cell: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     kind = _judge_kind(config, settings, program)
     spent[kind] = amount, cell['evaluate_seconds']
   return spent
+
+
+def _is_application(settings: Mapping[str, Any]) -> bool:
+  return settings.get('application', 'none') != 'none'
 
 
 def _judged(cell: Mapping[str, Any]) -> float:

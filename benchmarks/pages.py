@@ -11,11 +11,12 @@ from collections.abc import Callable
 import functools
 from pathlib import Path
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import app
 
 from benchmarks import kernel_table
+from benchmarks.application_tables import application_figure, planned_table
 from benchmarks.planned_tables import (
   NOT_MEASURED,
   Plan,
@@ -25,7 +26,6 @@ from benchmarks.planned_tables import (
 )
 from benchmarks.results_table import make_table
 from benchmarks.time_to_accuracy import (
-  Curve,
   curves_of_cells,
   curves_of_runs,
   curves_table,
@@ -40,8 +40,16 @@ from dm_jax.report.table import Table
 from dm_jax.run.command import exit_in_one_line
 from dm_jax.words import format_seconds
 
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ('README.md', 'docs/results.md', 'benchmarks/README.md')
+PAGES = (
+  'README.md',
+  'docs/results.md',
+  'docs/applications.md',
+  'benchmarks/README.md',
+)
 # By the record's name: what makes its table.
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
   'recipe_cpu': make_table,
@@ -49,8 +57,15 @@ TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
   'kernels_train_h100': kernel_table.make_table,
   'ladder_cpu': lambda record: ladder_table(from_record(record)),
 }
+# Of the plan applications: the groups of its cells, by the name of block and
+# figure.
+APPLICATIONS = {
+  'continual_mnist': 'CONTINUAL_MNIST',
+  'continual_tiny': 'CONTINUAL_TINY',
+  'search_mnist': 'SEARCH_MNIST',
+}
 _RECORDS = 'benchmarks/records'
-_FIGURE = 'figure_'  # Begins a block of one of `curves`.
+_FIGURE = 'figure_'  # Begins a block of one of `FIGURES`.
 _BLOCK = re.compile(r'(<!-- record: (\w+) -->\n).*?(<!-- end -->)', re.S)
 
 
@@ -72,6 +87,17 @@ def _group(name: str, root: Path) -> Table:
 def _with_baselines(name: str, root: Path) -> Table:
   plan = _plan('cpu', root)
   return baselines_table('', plan, [*getattr(plan.module, name)])
+
+
+def _application(name: str, root: Path) -> Table:
+  plan = _plan('applications', root)
+  return planned_table('', plan, [*getattr(plan.module, APPLICATIONS[name])])
+
+
+def _applied_figure(name: str, root: Path) -> 'Figure | None':
+  plan = _plan('applications', root)
+  group = getattr(plan.module, APPLICATIONS[name])
+  return application_figure(plan.cells[n] for n in group if n in plan.cells)
 
 
 def _checks(root: Path) -> Table:
@@ -143,20 +169,49 @@ PLANNED: dict[str, Callable[[Path], Table]] = {
   'speed_gpu': _speed,
   'time_to_accuracy_cpu': _runs_over_time,
   'time_to_accuracy_128': _cells_over_time,
+  **{name: functools.partial(_application, name) for name in APPLICATIONS},
 }
 
 
-def curves(root: Path = ROOT) -> dict[str, dict[str, Curve]]:
-  """Returns what the figures show, by their name; none where no record is.
-
-  Args:
-    root: has benchmarks/records.
-  """
+def _runs_curves(root: Path) -> 'Figure | None':
   record = read_json(root / _RECORDS / 'time_to_accuracy_cpu.json')
-  return {
-    'time_to_accuracy_cpu': curves_of_runs(record),
-    'time_to_accuracy_128': curves_of_cells(_plan('cpu', root)),
-  }
+  curves = curves_of_runs(record)
+  return over_seconds(curves) if curves else None
+
+
+def _cells_curves(root: Path) -> 'Figure | None':
+  curves = curves_of_cells(_plan('cpu', root))
+  return over_seconds(curves) if curves else None
+
+
+class Shown(NamedTuple):
+  """A figure of the pages.
+
+  Attributes:
+    says: what it shows, for those who do not see it.
+    draw: makes it of the folder of all; None where no record is.
+  """
+
+  says: str
+  draw: Callable[[Path], 'Figure | None']
+
+
+_OVER_SECONDS = 'Accuracy on held-out images over seconds of condensing'
+_APPLIED = {
+  'continual': 'Accuracy on the classes seen, a line for each kind of memory',
+  'search': 'Accuracy in the search against accuracy on the whole set',
+}
+# By name, which is that of its file in docs/, too.
+FIGURES: dict[str, Shown] = {
+  'time_to_accuracy_cpu': Shown(_OVER_SECONDS, _runs_curves),
+  'time_to_accuracy_128': Shown(_OVER_SECONDS, _cells_curves),
+  **{
+    name: Shown(
+      _APPLIED[name.partition('_')[0]], functools.partial(_applied_figure, name)
+    )
+    for name in APPLICATIONS
+  },
+}
 
 
 def fill(text: str, root: Path = ROOT) -> str:
@@ -194,10 +249,9 @@ def _table(name: str, root: Path) -> Table:
 
 def _figure(name: str, root: Path) -> str:
   """Returns the line that shows a figure of docs/."""
-  known = curves(root)
-  choose('figure', name, known)
-  what = 'Accuracy on held-out images over seconds of condensing'
-  return f'![{what}]({name}.png)' if known[name] else NOT_MEASURED
+  choose('figure', name, FIGURES)
+  drawn = FIGURES[name].draw(root)
+  return f'![{FIGURES[name].says}]({name}.png)' if drawn else NOT_MEASURED
 
 
 def main(_: list[str]) -> None:
@@ -209,9 +263,10 @@ def main(_: list[str]) -> None:
       if new != old:
         write_text(page, new)
         print(f'filled: {name}')
-    for name, each in curves().items():
-      if each:
-        svg, png = save_figure(over_seconds(each), ROOT / 'docs', name)
+    for name, shown in FIGURES.items():
+      figure = shown.draw(ROOT)
+      if figure is not None:
+        svg, png = save_figure(figure, ROOT / 'docs', name)
         svg.unlink()  # Pages show the other one.
         print(f'drawn: {png.relative_to(ROOT)}')
 

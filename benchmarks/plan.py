@@ -179,6 +179,10 @@ def is_finished(cell: Cell) -> bool:
 
 def _all_evaluated(cell: Cell) -> bool:
   config, results = cell.config, read_results(cell.folder)
+  if config.application == 'continual':
+    return bool(results.continual and results.continual.methods)
+  if config.application == 'search':
+    return bool(results.search and results.search.agreement)
   evaluate = config.evaluate
   trained = {e.case: len(e.flat) for e in results.evaluations}
   methods = dict.fromkeys((config.method, *evaluate.selections))

@@ -27,6 +27,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from benchmarks.application_tables import application_tables, is_application
 from benchmarks.estimate import (
   Left,
   foretell,
@@ -41,9 +42,10 @@ from benchmarks.start import start
 from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose
 from dm_jax.files import full_path, read_json, write_json, write_text
+from dm_jax.report.table import Table
 from dm_jax.run.command import exit_in_one_line
 
-PLANS = ('recipe', 'cpu', 'gpu')
+PLANS = ('recipe', 'cpu', 'gpu', 'applications')
 
 _PLAN = flags.DEFINE_enum('plan', PLANS[0], PLANS, 'Of configs/results/.')
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/results', 'The folder of all.')
@@ -81,10 +83,10 @@ def make_cell(name: str, plan: Any, folder: Path) -> Cell:
     InputError: one cannot be.
   """
   planned = plan.CELLS[name]
-  pool = folder / f'{planned.pool}_{planned.config}'
+  pool = str(folder / f'{planned.pool}_{planned.config}')
   folders = full_path(_FOLDERS.value) if _FOLDERS.value else None
   config = planned.make_config(
-    {'embedder.dir': str(pool)},
+    {'embedder.dir': pool} if planned.pool else {},
     plan.COMMON,
     planned.sets,
     planned.read_from(folders),
@@ -165,12 +167,19 @@ def write_tables(plan: Any, folder: Path) -> None:
   for path, record in records.items():
     if record['cells'] or record.get('commands'):
       write_json(path, record)
-    if record['cells']:
-      table = make_table(record)
-      write_text(path.with_suffix('.md'), f'{table.as_markdown()}\n')
-      print(table.as_text())
+    tables = [*record_tables(record), *application_tables(record['cells'])]
+    if tables:
+      pages = '\n\n'.join(table.as_markdown() for table in tables)
+      write_text(path.with_suffix('.md'), f'{pages}\n')
+      print('\n\n'.join(table.as_text() for table in tables))
   if not any(record['cells'] for record in records.values()):
     print(f'no cell in {folder} has been judged yet')
+
+
+def record_tables(record: dict[str, Any]) -> list[Table]:
+  """Returns the table of the cells that are no applications, if there are."""
+  cells = [cell for cell in record['cells'] if not is_application(cell)]
+  return [make_table({**record, 'cells': cells})] if cells else []
 
 
 def main(_: list[str]) -> None:

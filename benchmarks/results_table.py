@@ -72,13 +72,18 @@ def make_record(
     raise InputError(
       f'the record is of the plan {other}: give another --record for {name}'
     )
-  judged = [cell for cell in found.cells if cell['evaluations']]
+  judged = [cell for cell in found.cells if _is_judged(cell)]
   record = {'plan': name, 'cells': _merge(plan.CELLS, before, 'cells', judged)}
   if plan.COMMANDS:
     record['commands'] = _merge(
       plan.COMMANDS, before, 'commands', found.commands
     )
   return record
+
+
+def _is_judged(cell: dict[str, Any]) -> bool:
+  """Says whether there is an accuracy to show; a search has rankings."""
+  return bool(cell['evaluations'] or cell.get('search', {}).get('agreement'))
 
 
 def _merge(
@@ -156,7 +161,9 @@ def _read_commands(plan: Any, folder: Path) -> list[dict[str, Any]]:
 def _run_record(rung: Rung) -> dict[str, Any]:
   """Returns what one run took and reached, as JSON holds it."""
   results = rung.results
+  applied = {'continual': results.continual, 'search': results.search}
   return {
+    **{name: encode(found) for name, found in applied.items() if found},
     'device': results.device,
     'plan': encode(results.plan),
     'condense_seconds': {

@@ -12,6 +12,11 @@ from dm_jax.report.paper import Figure
 from dm_jax.run.config import RunConfig
 
 PROGRAMS = ('dm_jax', 'torch')
+# By a folder of images: whose statistics normalise them.
+_STATISTICS = {
+  'cifar10': 'cifar10',
+  'tiny_imagenet_100_32x32': 'tiny_imagenet',
+}
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -28,7 +33,7 @@ class Planned(NamedTuple):
     images: the folder of images that it reads below --folders; '' for what its
       config names.
     pool: name of the folder of trained networks, which the cells of one config
-      and pool share.
+      and pool share; '' where a run trains its own.
     program: of `PROGRAMS`, the one that runs it; torch is the plain loop.
   """
 
@@ -70,7 +75,7 @@ class Planned(NamedTuple):
     return {
       'data.name': 'folder',
       'data.dir': str(folders / self.images),
-      'data.statistics': self.config,
+      'data.statistics': _STATISTICS[self.images],
     }
 
 
@@ -103,3 +108,15 @@ def epochs_within(epochs: int, images: int, others: int) -> int:
   """
   steps = (epochs + 1) * steps_per_epoch(images)
   return max(steps // steps_per_epoch(others) - 1, 0)
+
+
+def epochs_covering(epochs: int, images: int, others: int) -> int:
+  """Returns the fewest epochs on `others` images with at least as many steps.
+
+  Args:
+    epochs: of the paper's protocol, which takes one more, on `images` images.
+    images: that are trained on.
+    others: that are trained on instead.
+  """
+  steps = (epochs + 1) * steps_per_epoch(images)
+  return math.ceil(steps / steps_per_epoch(others)) - 1

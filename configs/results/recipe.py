@@ -7,10 +7,8 @@ least as many steps of training as those of the recipe, whose sets hold nine or
 four times as many images to train on.
 """
 
-import math
-
 from dm_jax.config.recipes import recipe
-from dm_jax.configs.results.planned import Planned, steps_per_epoch
+from dm_jax.configs.results.planned import Planned, epochs_covering
 from dm_jax.images.storage import get_storage
 
 RECORD = 'recipe'  # The record is RECORD_DEVICE.json.
@@ -42,8 +40,7 @@ def _cells(
     'trajectory_short', image_shape=(32, 32, 3), images_per_class=size
   )
   images, storage = classes * size, get_storage(short.condense.stored_as)
-  per_epoch = [steps_per_epoch(n) for n in (storage.trained_on(images), images)]
-  whole = math.ceil((epochs + 1) * per_epoch[0] / per_epoch[1]) - 1
+  whole = epochs_covering(epochs, storage.trained_on(images), images)
   files = max(epochs, whole // 2)  # They hold some three times as many images.
   tiled, plain = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'
   own = {'condense.steps': steps} if steps else {}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.pages import PLANNED, curves, fill
+from benchmarks.pages import FIGURES, PLANNED, fill
 from benchmarks.planned_tables import (
   NOT_MEASURED,
   Plan,
@@ -146,7 +146,7 @@ def test_pages_without_records_say_so(records, tmp_path):
   filled = fill(page, tmp_path)
   for block in filled.split('<!-- end -->')[:-1]:
     assert NOT_MEASURED in block or 'time_to_accuracy_cpu' in block
-  assert not any(curves(tmp_path).values())
+  assert not any(shown.draw(tmp_path) for shown in FIGURES.values())
 
 
 def test_a_figure_is_shown_where_its_record_is(records, tmp_path):

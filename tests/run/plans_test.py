@@ -1,5 +1,6 @@
 """The plans of configs/results/, and how long what is left of them takes."""
 
+import dataclasses
 import importlib
 
 import pytest
@@ -14,12 +15,13 @@ from benchmarks.estimate import (
   work_of,
 )
 from benchmarks.results_table import Found, device_slug, make_record
-from dm_jax.configs.results.planned import epochs_within
+from dm_jax.configs.results.planned import epochs_covering, epochs_within
+from dm_jax.data.statistics import PUBLISHED
 from dm_jax.errors import InputError
 from dm_jax.report import paper
 from dm_jax.run.config import RunConfig
 
-PLANS = 'recipe', 'cpu', 'gpu'
+PLANS = 'recipe', 'cpu', 'gpu', 'applications'
 
 
 def read(name):
@@ -39,6 +41,8 @@ def test_every_cell_of_a_plan_is_a_run(name, tmp_path):
       'network.width', 32 if planned.config == 'digits' else 128
     )
     assert (made.data.name == 'folder') == bool(planned.images)
+    if planned.images:  # Others than there are stop the run.
+      assert made.data.statistics in PUBLISHED
     assert planned.judges in ('', *plan.CELLS)
 
 
@@ -75,6 +79,30 @@ def test_networks_take_as_many_steps_on_tiles_at_the_most():
   assert epochs_within(1000, 10, 10) == 1000
   # 1001 · 4 steps on 1000 images, 36 an epoch on 9000.
   assert epochs_within(1000, 1000, 9000) == 110
+
+
+def test_networks_take_as_many_steps_on_whole_images_at_least():
+  # 25 epochs of 4 steps on 900 images, one of them on 100.
+  assert epochs_covering(24, 900, 100) == 99
+  # 11 · 71 steps on 18000 images, 8 an epoch on 2000: 97.6 of them.
+  assert epochs_covering(10, 18000, 2000) == 97
+
+
+@pytest.mark.parametrize('name', ['SEARCH_MNIST', 'CONTINUAL_TINY'])
+def test_an_application_differs_by_its_recipe_alone(name):
+  plan = read('applications')
+  paper_s, recipe_s = (
+    cell.make_config(plan.COMMON, cell.sets)
+    for cell in getattr(plan, name).values()
+  )
+  assert paper_s.condense.storage == 'plain'
+  assert recipe_s.condense.storage == 'tiles'
+  assert recipe_s.pretrain.epochs == 4  # The recipe's own.
+  for section in ('data', 'network', 'continual', 'search', 'sets', 'seed'):
+    assert getattr(paper_s, section) == getattr(recipe_s, section)
+  judged = [dataclasses.asdict(c.evaluate) for c in (paper_s, recipe_s)]
+  different = {k for k in judged[0] if judged[0][k] != judged[1][k]}
+  assert different == {'epochs', 'baselines'}
 
 
 def cell(steps=100, networks=4, epochs=9, **changes):
