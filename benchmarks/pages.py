@@ -24,13 +24,7 @@ from benchmarks.planned_tables import (
   cells_table,
   commands_table,
 )
-from benchmarks.results_table import make_table
-from benchmarks.time_to_accuracy import (
-  curves_of_cells,
-  curves_of_runs,
-  curves_table,
-  says,
-)
+from benchmarks.time_to_accuracy import curves_of, curves_table
 from dm_jax.errors import InputError, choose
 from dm_jax.files import read_json, write_text
 from dm_jax.report.figures import over_seconds, save_figure
@@ -52,7 +46,6 @@ PAGES = (
 )
 # By the record's name: what makes its table.
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
-  'recipe_cpu': make_table,
   'kernels_condense_h100': kernel_table.make_table,
   'kernels_train_h100': kernel_table.make_table,
   'ladder_cpu': lambda record: ladder_table(from_record(record)),
@@ -137,14 +130,8 @@ def _share(figures: dict[str, Any]) -> str:
   return '–' if share is None else f'{100 * share:.0f} %'
 
 
-def _runs_over_time(root: Path) -> Table:
-  record = read_json(root / _RECORDS / 'time_to_accuracy_cpu.json')
-  return curves_table('', curves_of_runs(record))
-
-
-def _cells_over_time(root: Path) -> Table:
-  plan = _plan('cpu', root)
-  return curves_table('', curves_of_cells(plan), says(plan))
+def _over_time(name: str, root: Path) -> Table:
+  return curves_table('', _plan(name, root))
 
 
 def _ends(*kinds: str) -> Callable[[str], bool]:
@@ -167,20 +154,14 @@ PLANNED: dict[str, Callable[[Path], Table]] = {
   'many_classes': functools.partial(_group, 'MANY'),
   'checks_gpu': _checks,
   'speed_gpu': _speed,
-  'time_to_accuracy_cpu': _runs_over_time,
-  'time_to_accuracy_128': _cells_over_time,
+  'time_to_accuracy_cpu': functools.partial(_over_time, 'recipe'),
+  'time_to_accuracy_128': functools.partial(_over_time, 'cpu'),
   **{name: functools.partial(_application, name) for name in APPLICATIONS},
 }
 
 
-def _runs_curves(root: Path) -> 'Figure | None':
-  record = read_json(root / _RECORDS / 'time_to_accuracy_cpu.json')
-  curves = curves_of_runs(record)
-  return over_seconds(curves) if curves else None
-
-
-def _cells_curves(root: Path) -> 'Figure | None':
-  curves = curves_of_cells(_plan('cpu', root))
+def _curves(name: str, root: Path) -> 'Figure | None':
+  curves = curves_of(_plan(name, root))
   return over_seconds(curves) if curves else None
 
 
@@ -203,8 +184,12 @@ _APPLIED = {
 }
 # By name, which is that of its file in docs/, too.
 FIGURES: dict[str, Shown] = {
-  'time_to_accuracy_cpu': Shown(_OVER_SECONDS, _runs_curves),
-  'time_to_accuracy_128': Shown(_OVER_SECONDS, _cells_curves),
+  'time_to_accuracy_cpu': Shown(
+    _OVER_SECONDS, functools.partial(_curves, 'recipe')
+  ),
+  'time_to_accuracy_128': Shown(
+    _OVER_SECONDS, functools.partial(_curves, 'cpu')
+  ),
   **{
     name: Shown(
       _APPLIED[name.partition('_')[0]], functools.partial(_applied_figure, name)

@@ -87,12 +87,12 @@ def test_the_figures_of_a_page_are_those_of_the_records(root, page):
 
 
 def test_a_page_is_filled_from_the_record_that_it_names(root):
-  page = 'Before.\n<!-- record: recipe_cpu -->\n| typed |\n<!-- end -->\nAfter.'
+  page = 'Before.\n<!-- record: ladder_cpu -->\n| typed |\n<!-- end -->\nAfter.'
   filled = fill(page, root)
   assert '| typed |' not in filled
-  assert filled.startswith('Before.\n<!-- record: recipe_cpu -->\n')
+  assert filled.startswith('Before.\n<!-- record: ladder_cpu -->\n')
   assert filled.endswith('<!-- end -->\nAfter.')
-  assert r'trajectory\_short' in filled
+  assert 'cross entropy' in filled
   assert fill(filled, root) == filled
-  with pytest.raises(InputError, match='did you mean recipe_cpu'):
-    fill(page.replace('recipe_cpu', 'recipe_gpu'), root)
+  with pytest.raises(InputError, match='did you mean ladder_cpu'):
+    fill(page.replace('ladder_cpu', 'ladder_gpu'), root)

@@ -174,3 +174,10 @@ README = dict(_commands_of_the_readme())
 SMALL = dict(_small_images())
 MANY = dict(_many_classes())
 CELLS: dict[str, Planned] = {**PAPER, **README, **SMALL, **MANY}
+# Whose accuracy stands over seconds, in order.
+TIMED = (
+  'cifar10_10_dm_jax_1000',
+  'cifar10_10_torch_1000',
+  'cifar10_10_dm_5000',
+  'cifar10_10_recipe_short',
+)

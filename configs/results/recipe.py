@@ -85,6 +85,33 @@ def _across(config: str, size: int, *, epochs: int):
     )
 
 
+def _timed(config: str, size: int, **steps: int):
+  """Yields cells that are judged on held-out images on the way.
+
+  Args:
+    config: of configs/.
+    size: stored images per class.
+    **steps: by kind; at every quarter of them three networks are trained.
+  """
+  for kind, count in steps.items():
+    cell = CELLS[f'{config}_{size}_{kind}']
+    sets = {
+      **cell.sets,
+      'condense.steps': count,
+      'condense.log_every': count // 20,
+      'data.validation': 0.1,
+      'evaluate.validation_every': count // 4,
+      'evaluate.validation_networks': 3,
+      'evaluate.networks': 1,
+      'sets': 1,
+    }
+    # Trained without the held-out images.
+    yield (
+      f'{config}_{size}_{kind}_timed',
+      cell._replace(sets=sets, pool='pool_timed'),
+    )
+
+
 CELLS: dict[str, Planned] = {
   key: cell
   for cells in (
@@ -98,3 +125,6 @@ CELLS: dict[str, Planned] = {
 }
 CELLS |= _across('cifar10', 1, epochs=200)
 CELLS |= _across('cifar10', 10, epochs=66)
+# Whose accuracy stands over seconds, in order.
+TIMED = dict(_timed('cifar10', 10, dm=1000, recipe=100))
+CELLS |= TIMED
