@@ -89,6 +89,14 @@ class Arrangement:
   judged: int | None = None
 
 
+# The recipe at ten images per class, but for how its targets are made.
+_RECIPE = {
+  'steps': 500,
+  'cross_entropy': 2.5,
+  'optimizer': 'adam',
+  'learning_rate': 0.01,
+  'factor': 3,
+}
 # What all have: tiles, every augmentation, four short trainings.
 CONDENSE = CondenseConfig(
   storage='tiles',
@@ -211,6 +219,15 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
     'factor_3_rate_5_four_epochs': Arrangement(
       {'steps': 300, 'cross_entropy': 2.5, 'learning_rate': 5.0, 'factor': 3},
       trainings=4,
+    ),
+    **{
+      f'recipe_draws_{draws}': Arrangement(
+        _RECIPE, embedder={'draws': draws}, trainings=4, judged=100
+      )
+      for draws in (1, 4, 16)
+    },
+    'recipe_fresh': Arrangement(
+      _RECIPE, embedder={'targets': 'fresh'}, trainings=4, judged=100
     ),
   },
   50: {
