@@ -10,7 +10,7 @@ from pathlib import Path
 import statistics
 from typing import Any, NamedTuple, Self
 
-from benchmarks.results_table import accuracy_of, asked_of, evaluation_of
+from benchmarks.results_record import accuracy_of, asked_of, evaluation_of
 from dm_jax.config.sections import NetworkConfig
 from dm_jax.configs.results.planned import Planned
 from dm_jax.files import read_json

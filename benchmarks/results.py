@@ -37,7 +37,7 @@ from benchmarks.estimate import (
   work_of,
 )
 from benchmarks.plan import Cell, Script, run_cells
-from benchmarks.results_table import make_record, make_table, read_found
+from benchmarks.results_record import make_record, make_table, read_found
 from benchmarks.start import start
 from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose

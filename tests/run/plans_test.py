@@ -14,7 +14,7 @@ from benchmarks.estimate import (
   rates,
   work_of,
 )
-from benchmarks.results_table import Found, device_slug, make_record
+from benchmarks.results_record import Found, device_slug, make_record
 from dm_jax.configs.results.planned import epochs_covering, epochs_within
 from dm_jax.data.statistics import PUBLISHED
 from dm_jax.errors import InputError

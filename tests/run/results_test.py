@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from benchmarks.portable import portable_command, portable_settings
-from benchmarks.results_table import make_record, make_table, read_found
+from benchmarks.results_record import make_record, make_table, read_found
 
 CELLS = 'cifar10_1_tiles', 'cifar10_1_random'
 SETTINGS = (
