@@ -57,11 +57,10 @@ def application_figure(cells: Cells) -> 'Figure | None':
   return continual_figure(results) or search_figure(results)
 
 
-def planned_table(title: str, plan: Plan, names: Iterable[str]) -> Table:
+def planned_table(plan: Plan, names: Iterable[str]) -> Table:
   """Returns the table of a plan's cells, or one that says what is missing.
 
   Args:
-    title: of the table.
     plan: with its records.
     names: of the cells.
   """
@@ -69,12 +68,11 @@ def planned_table(title: str, plan: Plan, names: Iterable[str]) -> Table:
   found = [plan.cells[name] for name in says if name in plan.cells]
   table = application_table(found)
   if table is None:
-    return Table(title, [*says.values()], [[NOT_MEASURED] * len(says)])
+    return Table('', [*says.values()], [[NOT_MEASURED] * len(says)])
   missing = [each for name, each in says.items() if name not in plan.cells]
   devices = dict.fromkeys(cell['device'] for cell in found)
   return dataclasses.replace(
     table,
-    title=title,
     notes=(
       *table.notes,
       f'{"; ".join(devices)}.',

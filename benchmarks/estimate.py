@@ -28,6 +28,7 @@ _STEP = (
   'precision',
 )
 _POOL = ('name', 'networks', 'snapshots', 'targets', 'draws')
+_WAY = 'on the way'
 _TRAINING = ('epochs', 'batch_size', 'cutmix')
 
 
@@ -52,24 +53,25 @@ def work_of(
     config: of configs/, which tells the images.
     settings: of the run, as in its config.json.
     program: that runs it.
-    mode: condense leaves out the judging.
+    mode: condense leaves out the judging, evaluate the making.
   """
   if _is_application(settings):
     return None
   sets, condense = settings['sets'], settings['condense']
+  made = settings['method'] == 'dm' and mode != 'evaluate'
   work: Work = {}
-  if settings['method'] == 'dm':
+  if made:
     work[_condense_kind(config, settings, program)] = sets * condense['steps']
     if settings['embedder']['name'] != 'random':
       work[_pool_kind(config, settings)] = 1
   evaluate, kind = settings['evaluate'], _judge_kind(config, settings, program)
   epochs = evaluate['epochs'] + 1
-  judged = sets * evaluate['networks'] if mode == 'run' else 0
-  if settings['method'] == 'dm' and evaluate['validation_every']:
+  if mode != 'condense':
+    work[kind] = sets * evaluate['networks'] * epochs
+  if made and evaluate['validation_every']:
     evaluations = condense['steps'] // evaluate['validation_every'] + 1
-    judged += sets * evaluations * evaluate['validation_networks']
-  if judged:
-    work[kind] = judged * epochs
+    networks = sets * evaluations * evaluate['validation_networks']
+    work[_on_the_way(kind)] = networks * epochs
   return work
 
 
@@ -83,6 +85,8 @@ def rates(cells: Iterable[Mapping[str, Any]]) -> dict[str, float]:
   known: dict[str, float] = {}
   for cell in cells:
     for kind, (amount, seconds) in _spent(cell).items():
+      if seconds is None:
+        continue
       rate = seconds / amount
       known[kind] = (
         max(known.get(kind, 0.0), rate)
@@ -103,7 +107,7 @@ def left_of(work: Work | None, cell: Mapping[str, Any] | None) -> Work | None:
     return None
   done = {} if cell is None else _spent(cell)
   return {
-    kind: amount - min(amount, done.get(kind, (0.0, 0.0))[0])
+    kind: amount - min(amount, done.get(kind, (0.0, None))[0])
     for kind, amount in work.items()
   }
 
@@ -128,10 +132,12 @@ def foretell(
   for name, work in left:
     parts = {k: n for k, n in (work or {}).items() if n and k not in made}
     made |= {kind for kind in parts if _is_pool(kind)}
-    if work is None or parts.keys() - known.keys():
+    if work is None or {_timed_as(kind) for kind in parts} - known.keys():
       lines.append(f'left: {name}, {UNKNOWN}')
       continue
-    seconds = sum(known[kind] * amount for kind, amount in parts.items())
+    seconds = sum(
+      known[_timed_as(kind)] * amount for kind, amount in parts.items()
+    )
     known_seconds.append(seconds)
     lines.append(f'left: {name}, about {format_seconds(seconds)}')
   unknown = len(left) - len(known_seconds)
@@ -144,13 +150,18 @@ def foretell(
   return lines
 
 
-def _spent(cell: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-  """Returns amount and seconds of what a cell has done, by kind."""
+def _spent(
+  cell: Mapping[str, Any],
+) -> dict[str, tuple[float, float | None]]:
+  """Returns amount and seconds, where they are told, of what a cell has done.
+
+  By kind. Judging on the way is not timed; it takes what judging takes.
+  """
   config, settings = cell['config'], cell['settings']
   if _is_application(settings):
     return {}
   program = cell.get('program', 'dm_jax')
-  spent = {}
+  spent: dict[str, tuple[float, float | None]] = {}
   condensed = [s for s in cell['condense_seconds'].values() if s is not None]
   if condensed and settings['condense']['steps']:
     amount = len(condensed) * settings['condense']['steps']
@@ -158,11 +169,16 @@ def _spent(cell: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     spent[kind] = amount, sum(condensed)
   if cell['pool_seconds'] is not None:
     spent[_pool_kind(config, settings)] = 1.0, cell['pool_seconds']
+  kind, epochs = (
+    _judge_kind(config, settings, program),
+    settings['evaluate']['epochs'] + 1,
+  )
   judged = _judged(cell)
   if judged and cell['evaluate_seconds']:
-    amount = judged * (settings['evaluate']['epochs'] + 1)
-    kind = _judge_kind(config, settings, program)
-    spent[kind] = amount, cell['evaluate_seconds']
+    spent[kind] = judged * epochs, cell['evaluate_seconds']
+  on_the_way = sum(len(row['accuracies']) for row in cell.get('validation', ()))
+  if on_the_way:
+    spent[_on_the_way(kind)] = on_the_way * epochs, None
   return spent
 
 
@@ -200,6 +216,8 @@ def _pool_kind(config: str, settings: Any) -> str:
     _take(settings['network'], _NETWORK),
     _take(settings['embedder'], _POOL),
     _take(settings['pretrain'], _TRAINING),
+    # One without the held-out images is another pool.
+    settings.get('data', {}).get('validation', 0.0),
   )
 
 
@@ -219,6 +237,17 @@ def _judge_kind(config: str, settings: Any, program: str) -> str:
     # Its files are more images than others.
     settings['method'] == 'random_jpeg',
   )
+
+
+def _on_the_way(kind: str) -> str:
+  """Returns the kind of judging on held-out images, of the kind at the end."""
+  return _kind(_WAY, kind)
+
+
+def _timed_as(kind: str) -> str:
+  """Returns the kind whose seconds are known for a kind."""
+  name, *rest = json.loads(kind)
+  return rest[0] if name == _WAY else kind
 
 
 def _kind(*parts: Any) -> str:

@@ -68,23 +68,23 @@ def _plan(name: str, root: Path) -> Plan:
 
 def _cells(name: str, wanted: Callable[[str], bool], root: Path) -> Table:
   plan = _plan(name, root)
-  return cells_table('', plan, [*filter(wanted, plan.module.CELLS)])
+  return cells_table(plan, [*filter(wanted, plan.module.CELLS)])
 
 
 def _group(name: str, root: Path) -> Table:
   """Returns the table of a group of cells of the plan cpu."""
   plan = _plan('cpu', root)
-  return cells_table('', plan, [*getattr(plan.module, name)])
+  return cells_table(plan, [*getattr(plan.module, name)])
 
 
 def _with_baselines(name: str, root: Path) -> Table:
   plan = _plan('cpu', root)
-  return baselines_table('', plan, [*getattr(plan.module, name)])
+  return baselines_table(plan, [*getattr(plan.module, name)])
 
 
 def _application(name: str, root: Path) -> Table:
   plan = _plan('applications', root)
-  return planned_table('', plan, [*getattr(plan.module, APPLICATIONS[name])])
+  return planned_table(plan, [*getattr(plan.module, APPLICATIONS[name])])
 
 
 def _applied_figure(name: str, root: Path) -> 'Figure | None':
@@ -94,7 +94,7 @@ def _applied_figure(name: str, root: Path) -> 'Figure | None':
 
 
 def _checks(root: Path) -> Table:
-  return commands_table('', _plan('gpu', root), 'check_', {'Result': _passed})
+  return commands_table(_plan('gpu', root), 'check_', {'Result': _passed})
 
 
 def _passed(figures: dict[str, Any]) -> str:
@@ -115,7 +115,7 @@ def _speed(root: Path) -> Table:
       format_seconds(_first(f, 'torch_seconds')) if 'figures' in f else '–'
     ),
   }
-  return commands_table('', _plan('gpu', root), 'speed_', headings)
+  return commands_table(_plan('gpu', root), 'speed_', headings)
 
 
 def _first(figures: dict[str, Any], name: str) -> float:
@@ -131,7 +131,7 @@ def _share(figures: dict[str, Any]) -> str:
 
 
 def _over_time(name: str, root: Path) -> Table:
-  return curves_table('', _plan(name, root))
+  return curves_table(_plan(name, root))
 
 
 def _ends(*kinds: str) -> Callable[[str], bool]:

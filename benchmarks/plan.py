@@ -6,6 +6,7 @@ measure something else run before them, each in a process of its own.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
+import importlib.util
 import itertools
 import os
 from pathlib import Path
@@ -87,16 +88,17 @@ def run_cells(
     foretell: returns lines of how long the cells that are left will take.
 
   Returns:
-    A line for each run that diverged and script that failed; the others went
-    on.
+    A line for each run that diverged or could not be made, and for each script
+    that failed; the others went on.
 
   Raises:
-    InputError: a run cannot be made, or its folder has another config.
+    InputError: a folder has a run of another config, or PyTorch is missing.
     Interrupted: by a signal; the same call goes on where it was.
   """
   if mode == 'condense':
     cells = [cell for cell in cells if cell.synthetic is None]
   left = [cell for cell in cells if not is_finished(cell)]
+  _check_torch(left)
   to_run = [script for script in scripts if not has_run(script)]
   done = [each for each in (*scripts, *cells) if each not in (*to_run, *left)]
   if done:
@@ -110,7 +112,7 @@ def run_cells(
     say(f'{cell.name}; left: {_names(left[number + 1 :]) or "nothing more"}')
     try:
       _run(cell, command, say, mode)
-    except Diverged as error:
+    except (Diverged, InputError) as error:
       failed.append(f'{cell.name}: {one_line(error)}')
       say(failed[-1])
   return failed
@@ -121,20 +123,30 @@ def _run_scripts(
 ) -> list[str]:
   """Runs scripts from the repository's folder; returns what failed."""
   failed = []
+  path = os.pathsep.join(
+    filter(None, (str(_ROOT), os.environ.get('PYTHONPATH')))
+  )
   for script in scripts:
     say(script.name)
     script.folder.mkdir(parents=True, exist_ok=True)
     record = script.folder / MEASURED
+    record.unlink(missing_ok=True)  # Of an attempt that failed.
     started = time.perf_counter()
     ended = subprocess.run(
       [sys.executable, *script.arguments, f'--record={record}'],
       cwd=_ROOT,
-      env={**os.environ, 'PYTHONPATH': str(_ROOT), **script.environment},
+      env={**os.environ, 'PYTHONPATH': path, **script.environment},
       check=False,
     )
     seconds = time.perf_counter() - started
-    if ended.returncode or not read_json(record):
-      failed.append(f'{script.name}: ended with {ended.returncode}')
+    found = read_json(record)
+    if ended.returncode or not found or found.get('passed') is False:
+      # What it found stays for the pages; the same call tries again.
+      failed.append(
+        f'{script.name}: ended with {ended.returncode}'
+        if ended.returncode or not found
+        else f'{script.name}: what it checks is not so'
+      )
       say(failed[-1])
       continue
     # Written last: where it is, the script is finished.
@@ -146,13 +158,8 @@ def _run(
   cell: Cell, command: str, say: Callable[[str], None], mode: str
 ) -> None:
   if cell.program == 'torch':
-    try:
-      from benchmarks.torch_run import run_in_torch
-    except ModuleNotFoundError as error:
-      raise InputError(
-        f'{cell.name} needs PyTorch ({error}): pip install -e .[bench], or'
-        ' leave it out of --cells'
-      ) from error
+    from benchmarks.torch_run import run_in_torch
+
     run_in_torch(cell.config, cell.folder, mode=mode, command=command, say=say)
     return
   run(
@@ -163,6 +170,16 @@ def _run(
     command=command,
     say=say,
   )
+
+
+def _check_torch(cells: Iterable[Cell]) -> None:
+  """Raises InputError before hours are spent on what comes first."""
+  needed = [cell.name for cell in cells if cell.program == 'torch']
+  if needed and importlib.util.find_spec('torch') is None:
+    raise InputError(
+      f'{", ".join(needed)} needs PyTorch: pip install -e .[bench], or leave it'
+      ' out of --cells'
+    )
 
 
 def is_finished(cell: Cell) -> bool:

@@ -10,9 +10,7 @@ from pathlib import Path
 import statistics
 from typing import Any, NamedTuple, Self
 
-from benchmarks.results_record import accuracy_of, asked_of, evaluation_of
-from dm_jax.config.sections import NetworkConfig
-from dm_jax.configs.results.planned import Planned
+from dm_jax.config.sections import NetworkConfig, split_names
 from dm_jax.files import read_json
 from dm_jax.networks.labels import label, parse_pool
 from dm_jax.report.table import Table, shown
@@ -22,6 +20,7 @@ from dm_jax.words import (
   format_seconds,
   method_name,
   network_name,
+  plural,
   plus_minus,
 )
 
@@ -58,12 +57,22 @@ class Plan(NamedTuple):
     own = [record for record in records if record.get('plan') == name][::-1]
     return cls(
       module,
-      {cell['name']: cell for record in own for cell in record['cells']},
-      {
-        each['name']: each
-        for record in own
-        for each in record.get('commands', ())
-      },
+      _by_name(module.CELLS, own, 'cells'),
+      _by_name(module.COMMANDS, own, 'commands'),
+    )
+
+  @classmethod
+  def of(cls, module: Any, record: Mapping[str, Any]) -> Self:
+    """Returns a plan with a single record.
+
+    Args:
+      module: of configs/results/.
+      record: see `results_record.make_record`.
+    """
+    return cls(
+      module,
+      _by_name(module.CELLS, [record], 'cells'),
+      _by_name(module.COMMANDS, [record], 'commands'),
     )
 
   def settings_of(self, name: str) -> dict[str, Any]:
@@ -74,98 +83,160 @@ class Plan(NamedTuple):
     return planned.make_config(self.module.COMMON, planned.sets).to_dict()
 
 
-def cells_table(title: str, plan: Plan, names: Sequence[str]) -> Table:
+def _by_name(
+  planned: Iterable[str], records: Sequence[Mapping[str, Any]], what: str
+) -> dict[str, dict[str, Any]]:
+  """Returns what records have of those that the plan still has."""
+  found = {
+    each['name']: each for record in records for each in record.get(what, ())
+  }
+  return {name: found[name] for name in planned if name in found}
+
+
+def cells_table(plan: Plan, names: Sequence[str]) -> Table:
   """Returns a row for each cell and network that is trained on its set.
 
   Args:
-    title: of the table.
     plan: with its records.
     names: of the cells, in order.
   """
-  planned = {name: plan.module.CELLS[name] for name in names}
-  beside = any(cell.beside for cell in planned.values())
-  rows = [
-    row if beside else (*row[:6], *row[7:])
-    for name, cell in planned.items()
-    for row in _cell_rows(plan, name, cell)
-  ]
+  protocols = _protocols(plan, names)
+  rows = [row for name in names for row in _cell_rows(plan, name, protocols)]
+  alone = len(protocols) == 1
   columns = (
-    'Data',
-    'Images per class',
-    'Set',
-    'Steps',
-    'Network, epochs',
-    'Accuracy',
-    'Paper',
-    'Bytes',
-    'Pool',
-    'Condensing',
+    *('Data', 'Images per class', 'Set', 'Steps', 'Network, epochs'),
+    *('Accuracy' if alone else f'Accuracy, {p} protocol' for p in protocols),
+    *('Paper', 'Bytes', 'Pool', 'Condensing'),
   )
+  beside = any(plan.module.CELLS[name].beside for name in names)
+  left_out = () if beside else (columns.index('Paper'),)
   return Table(
-    title,
-    columns if beside else (*columns[:6], *columns[7:]),
-    rows,
+    'Accuracy on the test set, in %',
+    _without(columns, left_out),
+    [_without(row, left_out) for row in rows],
     _notes(plan, names, beside),
   )
 
 
+def _without(row: Sequence[str], places: Sequence[int]) -> tuple[str, ...]:
+  return tuple(each for n, each in enumerate(row) if n not in places)
+
+
+def _protocols(plan: Plan, names: Sequence[str]) -> list[str]:
+  """Returns the protocols that any of the cells is judged by, in order."""
+  asked = [
+    split_names(plan.settings_of(name)['evaluate']['protocol'])
+    for name in names
+  ]
+  return [*dict.fromkeys(name for each in asked for name in each)]
+
+
 def _cell_rows(
-  plan: Plan, name: str, planned: Planned
+  plan: Plan, name: str, protocols: Sequence[str]
 ) -> Iterable[tuple[str, ...]]:
-  settings, cell = plan.settings_of(name), plan.cells.get(name)
+  planned, cell = plan.module.CELLS[name], plan.cells.get(name)
+  settings = plan.settings_of(name)
   size = settings['condense']['images_per_class']
   made = settings['method'] == 'dm'
-  start = (
-    planned.config,
-    str(cell['images_per_class'] if cell else size),
-    planned.says,
-    f'{settings["condense"]["steps"]:,}' if made else _NONE,
-  )
-  paper = shown(planned.beside, lambda figure: _printed(*figure))
-  epochs = f'{settings["evaluate"]["epochs"]:,} epochs'
-  for network in _networks(settings, cell):
-    judged = f'{network_name(network)}, {epochs}'
-    if cell is None:
-      yield (*start, judged, NOT_MEASURED, paper, _NONE, _NONE, _NONE)
-      continue
-    found = evaluation_of(cell, network)
-    seconds = [s for s in cell['condense_seconds'].values() if s is not None]
+  seconds: list[float] = []
+  if cell:
+    spent = cell['condense_seconds'].values()
+    seconds = [each for each in spent if each is not None]
+  for network in _networks(settings):
+    found = [evaluation_of(cell, network, each) for each in protocols]
+    stored = {each['bytes'] for each in found if each}
     yield (
-      *start,
-      judged,
-      accuracy_of(cell, found) if found else NOT_MEASURED,
-      paper,
-      shown(found and found['bytes'], format_bytes),
-      shown(_pool_seconds(plan, cell), format_seconds),
+      planned.config,
+      str(cell['images_per_class'] if cell else size),
+      planned.says,
+      f'{settings["condense"]["steps"]:,}' if made else _NONE,
+      f'{network_name(network)}, {settings["evaluate"]["epochs"]:,} epochs',
+      *(accuracy_of(cell, each) for each in found),
+      shown(planned.beside, lambda figure: _printed(*figure)),
+      shown(next(iter(stored), None), format_bytes),
+      shown(pool_seconds(plan, name), format_seconds),
       shown(statistics.fmean(seconds) if seconds else None, format_seconds),
     )
 
 
-def _networks(
-  settings: dict[str, Any], cell: dict[str, Any] | None
-) -> list[str]:
+def _networks(settings: Mapping[str, Any]) -> list[str]:
   """Returns the labels of the networks that a cell's set is judged by."""
-  if cell is not None:
-    own = [e for e in cell['evaluations'] if e['method'] == cell['method']]
-    return [*dict.fromkeys(e['network'] for e in own)]
   config = RunConfig.from_dict(settings)
   pool = parse_pool(config.evaluate.pool, config.evaluation_network)
   return [label(network) for network in pool]
 
 
-def _pool_seconds(plan: Plan, cell: dict[str, Any]) -> float | None:
-  """Returns what the pool took the cell that trained it; others read it."""
-  if cell['pool_seconds'] is None:
+def evaluation_of(
+  cell: Mapping[str, Any] | None, network: str, protocol: str
+) -> dict[str, Any] | None:
+  """Returns what networks reached on a cell's own, largest set.
+
+  Args:
+    cell: of a record; None has reached nothing.
+    network: its label.
+    protocol: under which they were trained.
+  """
+  wanted = cell and (
+    *(cell['method'], network, protocol, cell['images_per_class']),
+  )
+  return next(
+    (
+      each
+      for each in (cell['evaluations'] if cell else ())
+      if wanted
+      == (
+        *(each['method'], each['network']),
+        *(each['protocol'], each['images_per_class']),
+      )
+    ),
+    None,
+  )
+
+
+def pool_seconds(plan: Plan, name: str) -> float | None:
+  """Returns what a cell's pool took the one that trained it; others read it."""
+  cell = plan.cells.get(name)
+  if cell is None or cell['pool_seconds'] is None:
     return None
-  kind = plan.module.CELLS[cell['name']]
-  same = [
+  place = plan.module.CELLS[name].pool_place
+  return max(
     other['pool_seconds']
     for name, other in plan.cells.items()
     if other['pool_seconds'] is not None
-    and (plan.module.CELLS[name].pool, plan.module.CELLS[name].config)
-    == (kind.pool, kind.config)
-  ]
-  return max(same)
+    and plan.module.CELLS[name].pool_place == place
+  )
+
+
+def asked_of(cell: Mapping[str, Any]) -> str:
+  """Returns what judges a cell, e.g. 2 sets of 5 networks."""
+  sets, evaluate = cell['settings']['sets'], cell['settings']['evaluate']
+  networks = plural(evaluate['networks'], 'network')
+  return f'{plural(sets, "set")} of {networks}'
+
+
+def accuracy_of(
+  cell: Mapping[str, Any] | None,
+  found: Mapping[str, Any] | None,
+  method: str = '',
+) -> str:
+  """Returns mean and deviation, and of how many where some are missing.
+
+  Args:
+    cell: of a record; None is not measured.
+    found: one of its evaluations; None is not measured.
+    method: whole, which is trained on by networks of its own number.
+  """
+  if cell is None or found is None:
+    return NOT_MEASURED
+  settings, by_set = cell['settings'], found['accuracies']
+  values = [value for each in by_set for value in each]
+  asked = settings['sets'] * settings['evaluate']['networks']
+  if method == 'whole':
+    asked = settings['evaluate']['whole_set_networks']
+  # One network has none: ± 0.0 would look like certainty.
+  deviation = statistics.pstdev(values) if len(values) > 1 else None
+  accuracy = plus_minus(statistics.fmean(values), deviation)
+  return accuracy + f' ({len(values)} of {asked})' * (len(values) < asked)
 
 
 def _printed(accuracy: float, deviation: float | None) -> str:
@@ -188,7 +259,7 @@ def _notes(plan: Plan, names: Sequence[str], beside: bool) -> tuple[str, ...]:
   )
 
 
-def baselines_table(title: str, plan: Plan, names: Sequence[str]) -> Table:
+def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
   """Returns a row for each cell, size and network, its baselines beside it."""
   methods = ('random', 'herding', 'whole')
   rows = []
@@ -197,7 +268,7 @@ def baselines_table(title: str, plan: Plan, names: Sequence[str]) -> Table:
     cell = plan.cells.get(name)
     sizes = settings['condense']['images_per_class']
     for size in sizes if isinstance(sizes, list | tuple) else (sizes,):
-      for network in _networks(settings, cell):
+      for network in _networks(settings):
         found = [
           _shown_accuracy(settings, cell, method, network, size)
           for method in (settings['method'], *methods)
@@ -213,7 +284,7 @@ def baselines_table(title: str, plan: Plan, names: Sequence[str]) -> Table:
           )
         )
   return Table(
-    title,
+    'Accuracy on the test set, in %',
     (
       'Run',
       'Data',
@@ -228,45 +299,49 @@ def baselines_table(title: str, plan: Plan, names: Sequence[str]) -> Table:
   )
 
 
-def _shown_accuracy(settings, cell, method, network, size) -> str:
-  asked = settings['evaluate']['baselines'].split(',')
+def _shown_accuracy(
+  settings: Mapping[str, Any],
+  cell: Mapping[str, Any] | None,
+  method: str,
+  network: str,
+  size: int,
+) -> str:
+  asked = split_names(settings['evaluate']['baselines'])
   if method not in (settings['method'], *asked):
     return _NONE
-  if cell is None:
-    return NOT_MEASURED
   found = next(
     (
       each
-      for each in cell['evaluations']
+      for each in (cell['evaluations'] if cell else ())
       if (each['method'], each['network']) == (method, network)
       and each['images_per_class'] in (size, None)
     ),
     None,
   )
-  return NOT_MEASURED if found is None else accuracy_of(cell, found, method)
+  return accuracy_of(cell, found, method)
 
 
 def commands_table(
-  title: str, plan: Plan, prefix: str, figures: Mapping[str, Any]
+  plan: Plan, prefix: str, figures: Mapping[str, Any]
 ) -> Table:
   """Returns a row for each command of a plan.
 
   Args:
-    title: of the table.
     plan: with its records.
     prefix: of the commands' names.
     figures: by heading, what makes a cell of the figures of a command.
   """
-  rows = []
+  rows, devices = [], set()
   for name, planned in plan.module.COMMANDS.items():
     if not name.startswith(prefix):
       continue
     measured = plan.commands.get(name)
+    if measured and measured['device']:
+      devices.add(measured['device'])
     if measured is None:
       cells = [NOT_MEASURED] * len(figures)
     else:
       cells = [make(measured['figures']) for make in figures.values()]
     rows.append((planned.says, *cells))
-  devices = {e['device'] for e in plan.commands.values() if e['device']}
   notes = (f'{"; ".join(sorted(devices))}.',) if devices else ()
-  return Table(title, ('What', *figures), rows, notes)
+  return Table('What was measured', ('What', *figures), rows, notes)

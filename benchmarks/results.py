@@ -37,7 +37,8 @@ from benchmarks.estimate import (
   work_of,
 )
 from benchmarks.plan import Cell, Script, run_cells
-from benchmarks.results_record import make_record, make_table, read_found
+from benchmarks.planned_tables import Plan, cells_table
+from benchmarks.results_record import make_record, read_found
 from benchmarks.start import start
 from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose
@@ -83,14 +84,20 @@ def make_cell(name: str, plan: Any, folder: Path) -> Cell:
     InputError: one cannot be.
   """
   planned = plan.CELLS[name]
-  pool = str(folder / f'{planned.pool}_{planned.config}')
+  given = config_flags.get_override_values(flags.FLAGS['config'])
   folders = full_path(_FOLDERS.value) if _FOLDERS.value else None
+  if planned.only_in_folders and not (folders or given.get('data.dir')):
+    raise InputError(
+      f'{name} reads the folder {planned.images}, and its config names other'
+      ' images: give --folders=DIR, which has it, or leave the cell out of'
+      ' --cells'
+    )
   config = planned.make_config(
-    {'embedder.dir': pool} if planned.pool else {},
+    {'embedder.dir': str(folder / planned.pool_place)} if planned.pool else {},
     plan.COMMON,
     planned.sets,
     planned.read_from(folders),
-    config_flags.get_override_values(flags.FLAGS['config']),
+    given,
   )
   other = folder / planned.judges / 'synthetic.npz' if planned.judges else None
   return Cell(name, config, folder / name, other, planned.program)
@@ -137,7 +144,7 @@ def foretell_cells(plan: Any, folder: Path, left: Sequence[Cell]) -> list[str]:
             plan.CELLS[cell.name].config,
             cell.config.to_dict(),
             cell.program,
-            _MODE.value,
+            'evaluate' if cell.synthetic else _MODE.value,
           ),
           own.get(cell.name),
         ),
@@ -167,7 +174,7 @@ def write_tables(plan: Any, folder: Path) -> None:
   for path, record in records.items():
     if record['cells'] or record.get('commands'):
       write_json(path, record)
-    tables = [*record_tables(record), *application_tables(record['cells'])]
+    tables = make_tables(plan, record)
     if tables:
       pages = '\n\n'.join(table.as_markdown() for table in tables)
       write_text(path.with_suffix('.md'), f'{pages}\n')
@@ -176,10 +183,12 @@ def write_tables(plan: Any, folder: Path) -> None:
     print(f'no cell in {folder} has been judged yet')
 
 
-def record_tables(record: dict[str, Any]) -> list[Table]:
-  """Returns the table of the cells that are no applications, if there are."""
-  cells = [cell for cell in record['cells'] if not is_application(cell)]
-  return [make_table({**record, 'cells': cells})] if cells else []
+def make_tables(plan: Any, record: dict[str, Any]) -> list[Table]:
+  """Returns the tables of a record: of its cells, and of applications."""
+  known = Plan.of(plan, record)
+  names = [name for name, c in known.cells.items() if not is_application(c)]
+  tables = [cells_table(known, names)] if names else []
+  return [*tables, *application_tables(known.cells.values())]
 
 
 def main(_: list[str]) -> None:
@@ -187,9 +196,11 @@ def main(_: list[str]) -> None:
   with exit_in_one_line(InputError, OSError):
     plan = importlib.import_module(f'dm_jax.configs.results.{_PLAN.value}')
     folder = full_path(_WORKDIR.value, '--workdir')
-    if _WHAT.value == 'run':
-      failed = run_plan(plan, folder)
-    write_tables(plan, folder)
+    try:
+      if _WHAT.value == 'run':
+        failed = run_plan(plan, folder)
+    finally:  # What there is, also where it was stopped.
+      write_tables(plan, folder)
     if failed:
       raise InputError('; '.join(failed))
 

@@ -1,10 +1,9 @@
-"""The record of a plan's cells, and the table that is made of it alone."""
+"""The record of a plan: what its folders hold, and what was known before."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 import re
 import shlex
-import statistics
 from typing import Any, NamedTuple, Self
 
 from benchmarks.plan import MEASURED, TOOK
@@ -14,14 +13,7 @@ from dm_jax.files import read_json
 from dm_jax.records.json_values import encode
 from dm_jax.report.rungs import Rung
 from dm_jax.report.sizes import stored_bytes
-from dm_jax.report.table import Table, data_name, shown
-from dm_jax.words import (
-  format_bytes,
-  format_seconds,
-  network_name,
-  plural,
-  plus_minus,
-)
+from dm_jax.report.table import data_name
 
 
 class Found(NamedTuple):
@@ -92,8 +84,22 @@ def _merge(
   what: str,
   new: Iterable[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-  known = {each['name']: each for each in (*before.get(what, ()), *new)}
+  known = {each['name']: each for each in before.get(what, ())}
+  for each in new:
+    old = known.get(each['name'])
+    # One that has been begun again takes the place when it has come as far.
+    if old is None or _trained(each) >= _trained(old):
+      known[each['name']] = each
   return [known[name] for name in planned if name in known]
+
+
+def _trained(cell: dict[str, Any]) -> int:
+  """Returns how many networks a cell has trained; a command, none."""
+  return sum(
+    len(accuracies)
+    for evaluation in cell.get('evaluations', ())
+    for accuracies in evaluation['accuracies']
+  )
 
 
 def device_slug(device: str | None) -> str:
@@ -203,122 +209,3 @@ def _command(plan: str, cell: str, command: str) -> str:
   runs = ['python', 'benchmarks/results.py', f'--plan={plan}']
   given = [f for f in flags if f.startswith(('--config.', '--folders='))]
   return shlex.join([*runs, f'--cells={cell}', *given])
-
-
-def make_table(record: dict[str, Any]) -> Table:
-  """Returns a row for each cell of a record, its protocols side by side.
-
-  Args:
-    record: see `make_record`.
-  """
-  cells = record['cells']
-  found = [each for cell in cells for each in cell['evaluations']]
-  protocols = [*dict.fromkeys(each['protocol'] for each in found)]
-  asked = {asked_of(cell) for cell in cells}
-  devices = {cell['device'] for cell in cells if cell['device']}
-  pools: dict[str, float] = {}  # Whoever came first has trained it.
-  for cell in cells:
-    if cell['pool_seconds'] is not None:
-      of_data = pools.get(cell['config'], 0.0)
-      pools[cell['config']] = max(of_data, cell['pool_seconds'])
-  return Table(
-    'Accuracy on the test set, in %',
-    (
-      *('Data', 'Images per class', 'Set', 'Pool', 'Steps', 'Condensing'),
-      'Network',
-      'Epochs',
-      *(f'Accuracy, {protocol} protocol' for protocol in protocols),
-      'Bytes',
-    ),
-    [
-      _row(cell, network, pools, protocols)
-      for cell in cells
-      for network in _networks(cell)
-    ],
-    (
-      f'Mean ± deviation over {"; ".join(sorted(asked))}, after the last epoch'
-      ' of the last step. Pool: once for all sets of the data. Condensing: of'
-      f' one set, without compiling. {"; ".join(sorted(devices))}.',
-    ),
-  )
-
-
-def _networks(cell: dict[str, Any]) -> list[str]:
-  """Returns the labels of the networks that were trained on a cell's sets."""
-  own = [e for e in cell['evaluations'] if e['method'] == cell['method']]
-  return [*dict.fromkeys(each['network'] for each in own)]
-
-
-def evaluation_of(
-  cell: dict[str, Any], network: str, protocol: str | None = None
-) -> dict[str, Any] | None:
-  """Returns what networks reached on a cell's own, largest set.
-
-  Args:
-    cell: of a record.
-    network: its label.
-    protocol: under which they were trained; None takes the first one's.
-  """
-  return next(
-    (
-      each
-      for each in cell['evaluations']
-      if (each['method'], each['network']) == (cell['method'], network)
-      and each['images_per_class'] == cell['images_per_class']
-      and protocol in (None, each['protocol'])
-    ),
-    None,
-  )
-
-
-def _row(
-  cell: dict[str, Any],
-  network: str,
-  pools: dict[str, float],
-  protocols: Sequence[str],
-) -> tuple[str, ...]:
-  settings = cell['settings']
-  seconds = [s for s in cell['condense_seconds'].values() if s is not None]
-  uses_pool = cell['pool_seconds'] is not None
-  found = {name: evaluation_of(cell, network, name) for name in protocols}
-  made = {each['bytes'] for each in found.values() if each}
-  return (
-    cell['config'],
-    str(cell['images_per_class']),
-    cell['says'],
-    format_seconds(pools[cell['config']]) if uses_pool else '–',
-    str(settings['condense']['steps']) if seconds else '–',
-    format_seconds(statistics.fmean(seconds)) if seconds else '–',
-    network_name(network),
-    str(settings['evaluate']['epochs']),
-    *(shown(each, lambda e: accuracy_of(cell, e)) for each in found.values()),
-    shown(next(iter(made), None), format_bytes),
-  )
-
-
-def asked_of(cell: dict[str, Any]) -> str:
-  """Returns what judges a cell, e.g. 2 sets of 5 networks."""
-  sets, evaluate = cell['settings']['sets'], cell['settings']['evaluate']
-  networks = plural(evaluate['networks'], 'network')
-  return f'{plural(sets, "set")} of {networks}'
-
-
-def accuracy_of(
-  cell: dict[str, Any], found: dict[str, Any], method: str = ''
-) -> str:
-  """Returns mean and deviation, and of how many where some are missing.
-
-  Args:
-    cell: of a record.
-    found: one of its evaluations.
-    method: whole, which is trained on by networks of its own number.
-  """
-  settings, by_set = cell['settings'], found['accuracies']
-  values = [value for each in by_set for value in each]
-  asked = settings['sets'] * settings['evaluate']['networks']
-  if method == 'whole':
-    asked = settings['evaluate']['whole_set_networks']
-  # One network has none: ± 0.0 would look like certainty.
-  deviation = statistics.pstdev(values) if len(values) > 1 else None
-  accuracy = plus_minus(statistics.fmean(values), deviation)
-  return accuracy + f' ({len(values)} of {asked})' * (len(values) < asked)

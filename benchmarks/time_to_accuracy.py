@@ -1,10 +1,10 @@
 """Accuracy on held-out images over seconds of condensing, from records."""
 
-from collections.abc import Mapping
-import statistics
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.planned_tables import NOT_MEASURED, Plan
+from benchmarks.planned_tables import NOT_MEASURED, Plan, pool_seconds
+from dm_jax.report.rungs import mean_curve
 from dm_jax.report.table import Table
 from dm_jax.words import format_seconds, percent
 
@@ -21,40 +21,27 @@ def curves_of(plan: Plan) -> dict[str, Curve]:
   curves: dict[str, Curve] = {}
   for name in plan.module.TIMED:
     cell = plan.cells.get(name)
-    curve = _curve(cell) if cell else {}
-    if not cell or not curve:
+    curve = mean_curve(_points(cell)) if cell else {}
+    if not curve:
       continue
-    says = plan.module.CELLS[name].says
+    says, pool = plan.module.CELLS[name].says, pool_seconds(plan, name)
     curves[says] = curve
-    if cell['pool_seconds'] is not None:
+    if pool is not None:
       curves[_WITH_POOL.format(says)] = {
-        cell['pool_seconds'] + seconds: accuracy
-        for seconds, accuracy in curve.items()
+        pool + seconds: accuracy for seconds, accuracy in curve.items()
       }
   return curves
 
 
-def _curve(cell: Mapping[str, Any]) -> Curve:
-  """Returns a cell's means over its sets, by the mean seconds of each step."""
-  steps: dict[int, list[tuple[float, float]]] = {}
+def _points(cell: Mapping[str, Any]) -> Iterator[tuple[int, float, float]]:
+  """Yields step, seconds and accuracy of what is known of a cell's sets."""
   for row in cell['validation']:
     if row['seconds'] is not None:
-      steps.setdefault(row['step'], []).append((row['seconds'], row['mean']))
-  return {
-    statistics.fmean(seconds for seconds, _ in points): statistics.fmean(
-      accuracy for _, accuracy in points
-    )
-    for _, points in sorted(steps.items())
-  }
+      yield row['step'], row['seconds'], row['mean']
 
 
-def curves_table(title: str, plan: Plan) -> Table:
-  """Returns a row for each point of each curve, and one where none is.
-
-  Args:
-    title: of the table.
-    plan: with its records.
-  """
+def curves_table(plan: Plan) -> Table:
+  """Returns a row for each point of each curve, and one where none is."""
   curves = curves_of(plan)
   rows = [
     (name, format_seconds(seconds) if seconds else '0 s', percent(accuracy))
@@ -64,4 +51,4 @@ def curves_table(title: str, plan: Plan) -> Table:
   planned = [plan.module.CELLS[name].says for name in plan.module.TIMED]
   missing = [name for name in planned if name not in curves]
   rows += [(name, '–', NOT_MEASURED) for name in missing]
-  return Table(title, ('Run', 'Seconds', 'Accuracy'), rows)
+  return Table('Accuracy over seconds', ('Run', 'Seconds', 'Accuracy'), rows)

@@ -9,9 +9,12 @@ stream trains a pool of its own: the other classes are not there.
 
 from typing import Any
 
-from dm_jax.config.recipes import recipe
-from dm_jax.configs.results.planned import Planned, epochs_covering
-from dm_jax.images.storage import get_storage
+from dm_jax.configs.results.planned import (
+  TINY_IMAGENET,
+  Planned,
+  epochs_covering,
+  trained_on,
+)
 
 RECORD = 'applications'
 COMMON = {'network.width': 32}
@@ -47,8 +50,7 @@ def _pair(
     of_recipe: of the recipe's.
     **of_cell: see `Planned`.
   """
-  short = recipe(_RECIPE, image_shape=(32, 32, 3), images_per_class=10)
-  tiles = get_storage(short.condense.stored_as).trained_on(stored)
+  tiles = trained_on(_RECIPE, 10, stored)
   each = {
     'paper': ('dm', epochs_covering(epochs, tiles, stored), of_paper or {}),
     _RECIPE: ('recipe', epochs, of_recipe or {}),
@@ -96,7 +98,7 @@ CONTINUAL_TINY = _pair(
   # Of all 180 training images of each of 20 classes a step would take too long
   # on a CPU: as many as the recipe takes from 50 stored ones on.
   of_recipe={'condense.decoded_at_once': 40},
-  images='tiny_imagenet_100_32x32',
+  images=TINY_IMAGENET,
   pool='',
 )
 CELLS: dict[str, Planned] = {

@@ -10,10 +10,13 @@ README's commands A to H, digits and MNIST at three sizes, and 100 classes of
 Tiny ImageNet at 32×32 pixels.
 """
 
-from dm_jax.config.recipes import recipe
 from dm_jax.configs.results import recipe as recipe_plan
-from dm_jax.configs.results.planned import Planned, epochs_within
-from dm_jax.images.storage import get_storage
+from dm_jax.configs.results.planned import (
+  CIFAR10,
+  Planned,
+  epochs_within,
+  trained_on,
+)
 from dm_jax.report import paper
 
 RECORD = 'results'
@@ -21,7 +24,6 @@ COMMON = {}
 COMMANDS = {}
 
 _EPOCHS = 1000  # The paper's.
-_SHAPE = 32, 32, 3
 _ON_THE_WAY = {'condense.log_every': 50, 'evaluate.validation_networks': 1}
 
 
@@ -34,7 +36,7 @@ def _cifar10(says, name, size, networks, **of_cell):
     **of_cell.pop('sets'),
   }
   argument = f'ipc={size}{of_cell.pop("recipe", "")}'
-  cell = Planned(says, 'cifar10', argument, sets, images='cifar10')
+  cell = Planned(says, 'cifar10', argument, sets, images=CIFAR10)
   return f'cifar10_{size}_{name}', cell._replace(**of_cell)
 
 
@@ -71,15 +73,12 @@ def _paper_cells():
 
 def _beside():
   """Yields what is laid beside DM at ten images per class."""
-  stored = get_storage(
-    recipe(
-      'trajectory_short', image_shape=_SHAPE, images_per_class=10
-    ).condense.stored_as
-  )
   short = {
     **_ON_THE_WAY,
     'evaluate.validation_every': 250,
-    'evaluate.epochs': epochs_within(_EPOCHS, 100, stored.trained_on(100)),
+    'evaluate.epochs': epochs_within(
+      _EPOCHS, 100, trained_on('trajectory_short', 10, 100)
+    ),
   }
   yield _cifar10(
     'recipe trajectory_short',
@@ -140,7 +139,7 @@ def _commands_of_the_readme():
   ):
     cell = Planned(f'README, {letter}', config, argument, sets)
     if config in ('cifar10', 'cross_architecture'):
-      cell = cell._replace(images='cifar10')
+      cell = cell._replace(images=CIFAR10)
     yield f'readme_{letter.lower()}', cell
 
 
@@ -163,7 +162,6 @@ def _many_classes():
       f'{name}_64',
       cell._replace(
         sets={**recipe_plan.COMMON, **cell.sets, **wider},
-        images='tiny_imagenet_100_32x32',
         pool='pool_short_64',
       ),
     )

@@ -6,9 +6,14 @@ should, then takes seconds per step, then condenses at the paper's whole budget:
 `trajectory`. Each goes on over several sittings. `--cells=` takes some of it.
 """
 
-from dm_jax.config.recipes import recipe
-from dm_jax.configs.results.planned import Command, Planned, epochs_within
-from dm_jax.images.storage import get_storage
+from dm_jax.configs.results.planned import (
+  CIFAR10,
+  TINY_IMAGENET,
+  Command,
+  Planned,
+  epochs_within,
+  trained_on,
+)
 from dm_jax.report import paper
 
 RECORD = 'results'
@@ -76,10 +81,6 @@ def _speed(classes, size):
 
 def _cells(config, classes, size, images):
   """Yields DM and the recipe; networks take about as many steps on both."""
-  trajectory = recipe(
-    'trajectory', image_shape=(32, 32, 3), images_per_class=size
-  )
-  stored = get_storage(trajectory.condense.stored_as)
   plain = classes * size
   yield (
     f'{config}_{size}_dm_20000',
@@ -93,7 +94,7 @@ def _cells(config, classes, size, images):
       images=images,
     ),
   )
-  epochs = epochs_within(_EPOCHS, plain, stored.trained_on(plain))
+  epochs = epochs_within(_EPOCHS, plain, trained_on('trajectory', size, plain))
   yield (
     f'{config}_{size}_trajectory',
     Planned(
@@ -111,10 +112,10 @@ COMMANDS: dict[str, Command] = dict(_commands())
 CELLS: dict[str, Planned] = {
   name: cell
   for cells in (
-    _cells('cifar10', 10, 10, 'cifar10'),
-    _cells('cifar10', 10, 50, 'cifar10'),
-    _cells('cifar10', 10, 1, 'cifar10'),
-    _cells('tiny_imagenet', 100, 10, 'tiny_imagenet_100_32x32'),
+    _cells('cifar10', 10, 10, CIFAR10),
+    _cells('cifar10', 10, 50, CIFAR10),
+    _cells('cifar10', 10, 1, CIFAR10),
+    _cells('tiny_imagenet', 100, 10, TINY_IMAGENET),
   )
   for name, cell in cells
 }

@@ -8,15 +8,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dm_jax.config.protocols import PROTOCOLS
+from dm_jax.config.recipes import recipe
+from dm_jax.images.storage import get_storage
 from dm_jax.report.paper import Figure
 from dm_jax.run.config import RunConfig
 
 PROGRAMS = ('dm_jax', 'torch')
+CIFAR10, TINY_IMAGENET = 'cifar10', 'tiny_imagenet_100_32x32'
 # By a folder of images: whose statistics normalise them.
-_STATISTICS = {
-  'cifar10': 'cifar10',
-  'tiny_imagenet_100_32x32': 'tiny_imagenet',
-}
+_STATISTICS = {CIFAR10: 'cifar10', TINY_IMAGENET: 'tiny_imagenet'}
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -46,6 +46,16 @@ class Planned(NamedTuple):
   images: str = ''
   pool: str = 'pool'
   program: str = PROGRAMS[0]
+
+  @property
+  def only_in_folders(self) -> bool:
+    """Whether its config names other images than the folder has."""
+    return self.images == TINY_IMAGENET
+
+  @property
+  def pool_place(self) -> str:
+    """The folder of its pool, which cells of equal trainings share."""
+    return f'{self.pool}_{self.config}'
 
   def make_config(self, *settings: Mapping[str, Any]) -> RunConfig:
     """Returns the config of the run.
@@ -91,6 +101,18 @@ class Command(NamedTuple):
   says: str
   arguments: tuple[str, ...]
   environment: Mapping[str, str] = _NOTHING
+
+
+def trained_on(name: str, per_class: int, stored: int) -> int:
+  """Returns how many training images the stored ones of a recipe hold.
+
+  Args:
+    name: of the recipe.
+    per_class: stored images, which it goes by.
+    stored: images of all classes.
+  """
+  made = recipe(name, image_shape=(32, 32, 3), images_per_class=per_class)
+  return get_storage(made.condense.stored_as).trained_on(stored)
 
 
 def steps_per_epoch(images: int) -> int:

@@ -7,9 +7,13 @@ least as many steps of training as those of the recipe, whose sets hold nine or
 four times as many images to train on.
 """
 
-from dm_jax.config.recipes import recipe
-from dm_jax.configs.results.planned import Planned, epochs_covering
-from dm_jax.images.storage import get_storage
+from dm_jax.configs.results.planned import (
+  CIFAR10,
+  TINY_IMAGENET,
+  Planned,
+  epochs_covering,
+  trained_on,
+)
 
 RECORD = 'recipe'  # The record is RECORD_DEVICE.json.
 COMMANDS = {}
@@ -23,7 +27,14 @@ COMMON = {
 
 
 def _cells(
-  config: str, classes: int, size: int, epochs: int, *, dm: int, steps: int = 0
+  config: str,
+  classes: int,
+  size: int,
+  epochs: int,
+  *,
+  dm: int,
+  steps: int = 0,
+  images: str = '',
 ):
   """Yields the cells of a data set and size.
 
@@ -35,12 +46,11 @@ def _cells(
     dm: steps of the paper's method that take as long as the recipe does with
       its pool.
     steps: of the recipe; 0 leaves it its own.
+    images: see `Planned`.
   """
-  short = recipe(
-    'trajectory_short', image_shape=(32, 32, 3), images_per_class=size
-  )
-  images, storage = classes * size, get_storage(short.condense.stored_as)
-  whole = epochs_covering(epochs, storage.trained_on(images), images)
+  stored = classes * size
+  tiles = trained_on('trajectory_short', size, stored)
+  whole = epochs_covering(epochs, tiles, stored)
   files = max(epochs, whole // 2)  # They hold some three times as many images.
   tiled, plain = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'
   own = {'condense.steps': steps} if steps else {}
@@ -53,7 +63,10 @@ def _cells(
     ('jpeg', 'random real, JPEG of as many bytes', plain, files, as_files),
   ):
     settings = {'evaluate.epochs': trained, **sets}
-    yield f'{config}_{size}_{kind}', Planned(says, config, argument, settings)
+    yield (
+      f'{config}_{size}_{kind}',
+      Planned(says, config, argument, settings, images=images),
+    )
 
 
 def _across(config: str, size: int, *, epochs: int):
@@ -115,11 +128,19 @@ def _timed(config: str, size: int, **steps: int):
 CELLS: dict[str, Planned] = {
   key: cell
   for cells in (
-    _cells('cifar10', 10, 1, epochs=500, dm=1400),
-    _cells('cifar10', 10, 10, epochs=200, dm=2100),
-    _cells('cifar10', 10, 50, epochs=100, dm=1100),
+    _cells('cifar10', 10, 1, epochs=500, dm=1400, images=CIFAR10),
+    _cells('cifar10', 10, 10, epochs=200, dm=2100, images=CIFAR10),
+    _cells('cifar10', 10, 50, epochs=100, dm=1100, images=CIFAR10),
     _cells('mnist', 10, 1, epochs=300, dm=1500),
-    _cells('tiny_imagenet', 100, 10, epochs=20, dm=560, steps=300),
+    _cells(
+      'tiny_imagenet',
+      100,
+      10,
+      epochs=20,
+      dm=560,
+      steps=300,
+      images=TINY_IMAGENET,
+    ),
   )
   for key, cell in cells
 }

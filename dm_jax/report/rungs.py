@@ -1,6 +1,6 @@
 """The rungs of a ladder, read from what their runs left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import itertools
 from pathlib import Path
@@ -67,19 +67,33 @@ class Rung:
   @property
   def curve(self) -> dict[float, float]:
     """Accuracy on held-out images by seconds of condensing, means over sets."""
-    steps: dict[int, list[tuple[float, float]]] = {}
-    for row in self.results.validation:
-      spent = self.seconds.get(str(row.set), {}).get(str(row.step))
-      if spent is not None:
-        steps.setdefault(row.step, []).append((spent, row.mean))
-    # Others than all sets would make a mean of their own.
-    most = max(map(len, steps.values()), default=0)
-    return {
-      statistics.fmean(spent): statistics.fmean(means)
-      for _, points in sorted(steps.items())
-      if len(points) == most
-      for spent, means in [zip(*points, strict=True)]
-    }
+    return mean_curve(
+      (row.step, spent, row.mean)
+      for row in self.results.validation
+      for spent in [self.seconds.get(str(row.set), {}).get(str(row.step))]
+      if spent is not None
+    )
+
+
+def mean_curve(
+  points: Iterable[tuple[int, float, float]],
+) -> dict[float, float]:
+  """Returns accuracy by seconds, each the mean over sets, in order.
+
+  Args:
+    points: step, seconds and accuracy of each set. Steps that not all sets have
+      reached are left out: other sets than all would make a mean of their own.
+  """
+  steps: dict[int, list[tuple[float, float]]] = {}
+  for step, seconds, accuracy in points:
+    steps.setdefault(step, []).append((seconds, accuracy))
+  most = max(map(len, steps.values()), default=0)
+  return {
+    statistics.fmean(spent): statistics.fmean(means)
+    for _, each in sorted(steps.items())
+    if len(each) == most
+    for spent, means in [zip(*each, strict=True)]
+  }
 
 
 def to_record(rungs: Sequence[Rung]) -> dict[str, Any]:

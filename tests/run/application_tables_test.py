@@ -157,7 +157,7 @@ def test_what_a_plan_lacks_is_said(tmp_path, cells):
   record = {'plan': 'applications', 'cells': cells}
   (tmp_path / 'applications_cpu.json').write_text(json.dumps(record))
   plan = Plan.read('applications', tmp_path)
-  table = planned_table('', plan, [*plan.module.CONTINUAL_MNIST])
+  table = planned_table(plan, [*plan.module.CONTINUAL_MNIST])
   text = table.as_text()
   assert (NOT_MEASURED in text) == (len(cells) < 2)
   assert ('93.0' in text) == bool(cells)

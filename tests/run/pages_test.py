@@ -14,17 +14,17 @@ from benchmarks.planned_tables import (
 )
 from benchmarks.time_to_accuracy import curves_of, curves_table
 from dm_jax.errors import InputError
+from dm_jax.run.config import RunConfig
 
 
-def measured(name, accuracies, **changes):
-  """A cell of a record, of one evaluation."""
-  settings = {
-    'method': 'dm',
-    'sets': 1,
-    'network': {'name': 'convnet', 'width': 128},
-    'condense': {'steps': 5000, 'images_per_class': 10},
-    'evaluate': {'networks': 2, 'epochs': 1000, 'baselines': 'random'},
-  }
+def measured(name, accuracies, pool='same', **changes):
+  """A cell of a record, of one evaluation of each method by the ConvNet."""
+  settings = RunConfig.from_dict(
+    {
+      'condense': {'steps': 5000, 'images_per_class': 10},
+      'evaluate': {'networks': 2, 'epochs': 1000, 'pool': pool},
+    }
+  ).to_dict()
   return {
     'name': name,
     'config': 'cifar10',
@@ -73,13 +73,59 @@ def test_a_cell_stands_beside_the_paper_measured_or_not(records):
   cell = measured(name, {'dm': [0.48, 0.50]})
   folder = records(results_cpu={'plan': 'cpu', 'cells': [cell]})
   plan = Plan.read('cpu', folder)
-  first, second = rows(cells_table('', plan, [name, 'cifar10_50_dm_5000']))
+  first, second = rows(cells_table(plan, [name, 'cifar10_50_dm_5000']))
   assert first['Accuracy'] == '49.0 ± 1.0'
   assert first['Paper'] == '48.9 ± 0.6'
   assert first['Condensing'] == '2 min 0 s'
   assert second['Accuracy'] == NOT_MEASURED
   assert second['Paper'] == '63.0 ± 0.4'
   assert second['Images per class'] == '50'
+
+
+def test_a_network_that_is_still_to_judge_keeps_its_row(records):
+  name = 'cifar10_10_dm_5000'
+  cell = measured(name, {'dm': [0.48, 0.50]}, pool='same,vgg11')
+  plan = Plan.read('cpu', records(results_cpu={'plan': 'cpu', 'cells': [cell]}))
+  accuracies = [row['Accuracy'] for row in rows(cells_table(plan, [name]))]
+  assert accuracies == ['49.0 ± 1.0', NOT_MEASURED]
+
+
+def test_protocols_stand_side_by_side(records):
+  name = 'cifar10_10_dm_5000'
+  cell = measured(name, {'dm': [0.48, 0.50]})
+  cell['settings']['evaluate']['protocol'] = 'dm,idc'
+  (other,) = (dict(e) for e in cell['evaluations'])
+  cell['evaluations'].append(other | {'protocol': 'idc', 'accuracies': [[0.6]]})
+  plan = Plan.read('cpu', records(results_cpu={'plan': 'cpu', 'cells': [cell]}))
+  (row,) = rows(cells_table(plan, [name]))
+  assert row['Accuracy, dm protocol'] == '49.0 ± 1.0'
+  assert row['Accuracy, idc protocol'] == '60.0 (1 of 2)'
+
+
+def test_a_pool_takes_what_it_took_who_trained_it(records):
+  cells = [
+    measured(name, {'dm': [0.5]}, pool_seconds=seconds)
+    for name, seconds in (
+      ('cifar10_1_recipe', 305.0),
+      ('cifar10_10_recipe', 0.2),
+      ('cifar10_10_recipe_timed', 120.0),  # Of another pool.
+    )
+  ]
+  plan = Plan.read(
+    'recipe', records(recipe_cpu={'plan': 'recipe', 'cells': cells})
+  )
+  found = [
+    row['Pool'] for row in rows(cells_table(plan, [c['name'] for c in cells]))
+  ]
+  assert found == ['5 min 5 s', '5 min 5 s', '2 min 0 s']
+
+
+def test_a_cell_that_the_plan_no_longer_has_is_left_out(records):
+  cell = measured('cifar10_10_of_old', {'dm': [0.5]}, pool_seconds=9.0)
+  plan = Plan.read(
+    'recipe', records(recipe_cpu={'plan': 'recipe', 'cells': [cell]})
+  )
+  assert not plan.cells
 
 
 def test_a_record_of_another_plan_gives_no_cell(records):
@@ -92,7 +138,7 @@ def test_baselines_stand_beside_the_synthetic_set(records):
   cell = measured('readme_b', {'dm': [0.40, 0.42], 'random': [0.31, 0.31]})
   folder = records(results_cpu={'plan': 'cpu', 'cells': [cell]})
   plan = Plan.read('cpu', folder)
-  one, other = rows(baselines_table('', plan, ['readme_b', 'readme_c']))
+  one, other = rows(baselines_table(plan, ['readme_b', 'readme_c']))
   assert (one['Synthetic'], one['Random real']) == ('41.0 ± 1.0', '31.0 ± 0.0')
   assert other['Synthetic'] == other['Random real'] == NOT_MEASURED
   assert one['Whole set'] == other['Whole set'] == '–'  # Not asked for.
@@ -103,7 +149,7 @@ def test_commands_have_rows_before_they_have_run(records):
   record = {'plan': 'gpu', 'cells': [], 'commands': [command]}
   plan = Plan.read('gpu', records(results_x=record))
   table = commands_table(
-    '', plan, 'check_', {'Result': lambda figures: str(figures['passed'])}
+    plan, 'check_', {'Result': lambda figures: str(figures['passed'])}
   )
   results = [row[1] for row in table.rows]
   assert results == [NOT_MEASURED, 'True', NOT_MEASURED, NOT_MEASURED]
@@ -145,7 +191,7 @@ def test_a_curve_that_is_not_there_has_a_row(records):
   plan = Plan.read(
     'recipe', records(recipe_cpu={'plan': 'recipe', 'cells': TIMED[:1]})
   )
-  assert curves_table('', plan).rows == [
+  assert curves_table(plan).rows == [
     ('DM', '0 s', '30.0'),
     ('DM', '10 s', '41.0'),
     ('recipe trajectory_short', '–', NOT_MEASURED),

@@ -60,8 +60,8 @@ def test_cells_with_different_trainings_share_no_pool():
       config = cell.make_config(plan.COMMON, cell.sets)
       if config.embedder.name != 'random':
         made = config.network, config.embedder.networks, config.pretrain
-        place = cell.pool, cell.config
-        assert pools.setdefault(place, made) == made
+        made = *made, config.data.validation
+        assert pools.setdefault(cell.pool_place, made) == made
 
 
 def test_the_paper_s_own_figures_stand_beside_dm():
@@ -174,6 +174,33 @@ def test_what_is_done_of_a_cell_is_not_left():
   assert foretell([Left('half', condensing)], rates([cell()]))[0].endswith(
     'about 10 s'
   )
+
+
+def test_judging_on_the_way_takes_what_judging_takes():
+  # Three times, at 0, 50 and 100 steps, two networks of each of two sets.
+  half = cell()
+  half['settings']['evaluate'] |= {
+    'validation_every': 50,
+    'validation_networks': 2,
+  }
+  known = rates([cell()])  # Eight networks of ten epochs in 40 s.
+  lines = foretell([Left('all', work(half))], known)
+  assert lines[0] == 'left: all, about 2 min 0 s'
+  half['validation'] = [{'accuracies': [0.5, 0.5]}] * 4
+  lines = foretell([Left('two', left_of(work(half), half))], known)
+  assert lines[0] == 'left: two, about 20 s'
+
+
+def test_a_cell_that_judges_the_set_of_another_makes_none():
+  only = work(with_pool(0.0), 'evaluate')
+  lines = foretell([Left('across', only)], rates([cell()]))
+  assert lines[0] == 'left: across, about 40 s'
+
+
+def test_a_pool_without_the_held_out_images_is_another():
+  timed = with_pool(50.0)
+  timed['settings']['data'] |= {'validation': 0.1}
+  assert pools_of([timed]).isdisjoint(pools_of([with_pool(50.0)]))
 
 
 def with_pool(seconds):

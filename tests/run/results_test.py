@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from benchmarks.planned_tables import Plan, cells_table
 from benchmarks.portable import portable_command, portable_settings
-from benchmarks.results_record import make_record, make_table, read_found
+from benchmarks.results_record import Found, make_record, read_found
+from dm_jax.run.config import RunConfig
 
 CELLS = 'cifar10_1_tiles', 'cifar10_1_random'
 SETTINGS = (
@@ -21,6 +23,10 @@ SETTINGS = (
   'evaluate.epochs=1',
   'evaluate.augment=none',
 )
+
+
+def read_plan(name):
+  return importlib.import_module(f'dm_jax.configs.results.{name}')
 
 
 @pytest.fixture
@@ -96,7 +102,7 @@ def test_a_cell_judges_the_set_of_another_by_other_networks(command, tmp_path):
 
 
 def test_a_record_keeps_what_was_run_in_other_folders(tmp_path):
-  plan = importlib.import_module('dm_jax.configs.results.recipe')
+  plan = read_plan('recipe')
   before = {'cells': [{'name': 'mnist_1_dm'}, {'name': 'cifar10_1_dm'}]}
   made = make_record(
     plan, 'recipe', read_found(plan, 'recipe', tmp_path), before
@@ -111,7 +117,7 @@ def test_a_record_keeps_what_was_run_in_other_folders(tmp_path):
   'size', ['cifar10_10', 'cifar10_50', 'tiny_imagenet_10']
 )
 def test_networks_take_at_least_as_many_steps_on_fewer_images(size):
-  plan = importlib.import_module('dm_jax.configs.results.recipe')
+  plan = read_plan('recipe')
   classes, per_class = 100 if 'tiny' in size else 10, int(size.split('_')[-1])
 
   def steps(kind, held):
@@ -134,7 +140,10 @@ def test_a_row_is_of_the_cell_s_own_set_and_says_what_is_missing():
       'bytes': 307200,
     }
 
+  evaluate = {'epochs': 5, 'networks': 2, 'pool': 'same,vgg11'}
+  settings = RunConfig.from_dict({'sets': 2, 'evaluate': evaluate}).to_dict()
   cell = {
+    'name': 'cifar10_10_dm',
     'config': 'cifar10',
     'says': 'recipe',
     'method': 'dm',
@@ -147,18 +156,30 @@ def test_a_row_is_of_the_cell_s_own_set_and_says_what_is_missing():
       found('random', [0.1]),
       found('dm', [0.4, 0.4], [0.4, 0.4], network='vgg11'),
     ],
-    'settings': {
-      'sets': 2,
-      'condense': {'steps': 7},
-      'evaluate': {'epochs': 5, 'networks': 2},
-    },
+    'settings': settings,
   }
-  table = make_table({'cells': [cell]})
+  plan = Plan.of(read_plan('recipe'), {'cells': [cell]})
+  table = cells_table(plan, ['cifar10_10_dm'])
   rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-  found = [(row['Network'], row['Accuracy, dm protocol']) for row in rows]
-  assert found == [('ConvNet', '60.0 ± 8.2 (3 of 4)'), ('VGG-11', '40.0 ± 0.0')]
+  found = [(row['Network, epochs'], row['Accuracy']) for row in rows]
+  assert found == [
+    ('ConvNet, 5 epochs', '60.0 ± 8.2 (3 of 4)'),
+    ('VGG-11, 5 epochs', '40.0 ± 0.0'),
+  ]
   assert {row['Bytes'] for row in rows} == {'307 kB'}
   assert '2 sets of 2 networks' in table.notes[0]
+
+
+def test_a_cell_that_has_come_less_far_replaces_none(tmp_path):
+  def cell(*accuracies):
+    evaluation = {'accuracies': [list(accuracies)]}
+    return {'name': 'mnist_1_dm', 'evaluations': [evaluation]}
+
+  plan = read_plan('recipe')
+  before = {'cells': [cell(0.5, 0.6)]}
+  for new, kept in (([0.4], [0.5, 0.6]), ([0.4, 0.4], [0.4, 0.4])):
+    made = make_record(plan, 'recipe', Found([cell(*new)], []), before)
+    assert made['cells'] == [cell(*kept)]
 
 
 def test_a_record_names_no_place_of_the_machine_that_made_it():
