@@ -30,8 +30,15 @@ def make_row(
     batch: training images of each network that was trained.
   """
   made = dataclasses.replace(table, **best)
-  if best['networks'] == 1:  # Smaller batches may do with more, as before.
-    return dataclasses.replace(made, networks=table.networks)
+  if table.networks == best['networks'] == 1:
+    return made
+  if best['networks'] == 1:
+    # Smaller batches may do with more, as before; two of these may not.
+    most = 2 * batch - 1
+    bound = min(table.training_images or most, most)
+    return dataclasses.replace(
+      made, networks=table.networks, training_images=bound
+    )
   return dataclasses.replace(made, training_images=best['networks'] * batch)
 
 

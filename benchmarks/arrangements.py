@@ -25,12 +25,13 @@ import sys
 import time
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 import jax
 
 from benchmarks.arranged import Sizes, condensing, training_step
 from benchmarks.arrangement_row import make_row, pick, show_row
 from benchmarks.portable import portable_command
+from benchmarks.start import start
 from dm_jax.condensing.plan import real_images_at_once
 from dm_jax.devices.arrangement import Arrangement, get_arrangement
 from dm_jax.files import full_path, write_json
@@ -148,4 +149,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

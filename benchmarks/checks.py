@@ -23,9 +23,10 @@ import time
 from typing import Any
 import xml.etree.ElementTree as ElementTree
 
-from absl import app, flags
+from absl import flags
 import numpy as np
 
+from benchmarks.start import start
 from dm_jax.files import full_path, write_json
 from dm_jax.records.results import read_results
 
@@ -185,4 +186,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

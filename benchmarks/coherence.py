@@ -20,12 +20,13 @@ in waves shorter than 4 pixels, of 4 to 10, and longer.
 import dataclasses
 import itertools
 
-from absl import app, flags
+from absl import flags
 import jax
 import jax.numpy as jnp
 from ml_collections import config_flags
 import numpy as np
 
+from benchmarks.start import start
 from dm_jax import make_network, make_plan, make_problem
 from dm_jax.data.load import load
 from dm_jax.images.smooth import smooth
@@ -114,4 +115,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('config')
-  app.run(main)
+  start(main)

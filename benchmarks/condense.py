@@ -13,17 +13,20 @@ import contextlib
 import statistics
 import time
 
-from absl import app, flags
+from absl import flags
 import jax
 from ml_collections import config_flags
 import numpy as np
 
 from benchmarks.rates import embed_flops, matrix_rate
+from benchmarks.start import start
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.load import load as load_data
+from dm_jax.errors import InputError
 from dm_jax.files import full_path, write_json
+from dm_jax.images.storage import get_storage
 from dm_jax.networks.registry import make_network
 from dm_jax.run.config import RunConfig
 from dm_jax.run.facts import describe_machine
@@ -82,13 +85,21 @@ def measure(train, config: RunConfig, network) -> tuple[list, list, float]:
 def main(argv: list[str]) -> None:
   del argv
   config = RunConfig.from_dict(_CONFIG.value.to_dict())
+  if config.embedder.name != 'random':
+    raise InputError(
+      'condense.py measures steps of random networks: set'
+      ' --config.embedder.name=random and --config.condense.cross_entropy=0, or'
+      ' measure a step of the recipe by peer.py --recipe=trajectory'
+    )
   train = load(config)
   network = make_network(
     config.network, image_shape=train.image_shape, classes=train.classes
   )
   per_step, rates, compile_seconds = measure(train, config, network)
   real = int(np.minimum(train.counts, config.condense.batch_real).sum())
-  synthetic = train.classes * config.condense.largest
+  synthetic = train.classes * get_storage(config.condense.stored_as).trained_on(
+    config.condense.largest, config.condense.decoded_at_once
+  )
   # Only the synthetic pixels need a gradient: backward costs one more pass.
   flops = embed_flops(network, train.image_shape) * (real + 2 * synthetic)
   seconds = statistics.median(per_step)
@@ -121,4 +132,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('config')
-  app.run(main)
+  start(main)

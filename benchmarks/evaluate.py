@@ -23,12 +23,13 @@ import operator
 import statistics
 import time
 
-from absl import app, flags
+from absl import flags
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.rates import embed_flops, matrix_rate
+from benchmarks.start import start
 from dm_jax import make_network
 from dm_jax.config.sections import EvalConfig
 from dm_jax.devices.arrangement import get_arrangement
@@ -171,4 +172,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

@@ -13,10 +13,11 @@ import itertools
 import statistics
 import time
 
-from absl import app, flags
+from absl import flags
 import jax
 import numpy as np
 
+from benchmarks.start import start
 from dm_jax.applications.search import train_networks
 from dm_jax.config.sections import EvalConfig, NetworkConfig
 from dm_jax.data.class_data import ClassData
@@ -78,4 +79,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

@@ -18,13 +18,14 @@ in GFLOP/s, medians, beside a product of two square matrices.
 from collections.abc import Callable
 import itertools
 
-from absl import app, flags
+from absl import flags
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.rates import measure_by_turns, square_product
+from benchmarks.start import start
 from dm_jax.networks.convolution import convolve
 from dm_jax.run.facts import describe_machine
 from dm_jax.types import Array
@@ -149,4 +150,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

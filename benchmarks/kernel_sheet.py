@@ -18,13 +18,14 @@ import shlex
 import sys
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 import jax
 
 from benchmarks.arranged import WAYS, Sizes, condensing, training_step
 from benchmarks.kernel_table import make_table
 from benchmarks.kernels import H100, Count, Device, count_kernels
 from benchmarks.portable import portable_command
+from benchmarks.start import start
 from dm_jax.devices.arrangement import Arrangement
 from dm_jax.files import full_path, write_json
 from dm_jax.synthetic_set import package_versions
@@ -122,4 +123,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

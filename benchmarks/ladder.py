@@ -30,7 +30,6 @@ from dm_jax.errors import InputError, choose
 from dm_jax.files import full_path, write_json
 from dm_jax.report.ladder import write
 from dm_jax.report.rungs import Rung, to_record
-from dm_jax.run.command import exit_in_one_line
 from dm_jax.run.config import RunConfig
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/ladder', 'The folder of all.')
@@ -87,17 +86,16 @@ def write_table() -> None:
 
 def main(_: list[str]) -> None:
   failed: list[str] = []
-  with exit_in_one_line(InputError, OSError):
-    if _WHAT.value == 'run':
-      names = _RUNGS.value or []
-      for name in names:
-        choose('rung', name, ladder.RUNGS)
-      changes = config_flags.get_override_values(flags.FLAGS['config'])
-      cells = [make_cell(name, changes) for name in names]
-      failed = run_cells(cells, shlex.join(['python', *sys.argv]))
-    write_table()
-    if failed:
-      raise InputError('; '.join(failed))
+  if _WHAT.value == 'run':
+    names = _RUNGS.value or []
+    for name in names:
+      choose('rung', name, ladder.RUNGS)
+    changes = config_flags.get_override_values(flags.FLAGS['config'])
+    cells = [make_cell(name, changes) for name in names]
+    failed = run_cells(cells, shlex.join(['python', *sys.argv]))
+  write_table()
+  if failed:
+    raise InputError('; '.join(failed))
 
 
 if __name__ == '__main__':

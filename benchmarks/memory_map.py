@@ -12,10 +12,11 @@ from pathlib import Path
 import threading
 import time
 
-from absl import app, flags
+from absl import flags
 import jax
 import numpy as np
 
+from benchmarks.start import start
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.config.sections import CondenseConfig
@@ -124,4 +125,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == '__main__':
   flags.mark_flag_as_required('file')
-  app.run(main)
+  start(main)

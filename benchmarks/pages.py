@@ -13,8 +13,6 @@ from pathlib import Path
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from absl import app
-
 from benchmarks import kernel_table
 from benchmarks.application_tables import application_figure, planned_table
 from benchmarks.planned_tables import (
@@ -24,6 +22,7 @@ from benchmarks.planned_tables import (
   cells_table,
   commands_table,
 )
+from benchmarks.start import start
 from benchmarks.time_to_accuracy import curves_of, curves_table
 from dm_jax.errors import InputError, choose
 from dm_jax.files import read_json, write_text
@@ -31,7 +30,6 @@ from dm_jax.report.figures import over_seconds, save_figure
 from dm_jax.report.ladder import ladder_table
 from dm_jax.report.rungs import from_record
 from dm_jax.report.table import Table
-from dm_jax.run.command import exit_in_one_line
 from dm_jax.words import format_seconds
 
 if TYPE_CHECKING:
@@ -50,8 +48,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
   'kernels_train_h100': kernel_table.make_table,
   'ladder_cpu': lambda record: ladder_table(from_record(record)),
 }
-# Of the plan applications: the groups of its cells, by the name of block and
-# figure.
+# Of the plan applications: the groups of its cells, by the name of the block.
 APPLICATIONS = {
   'continual_mnist': 'CONTINUAL_MNIST',
   'continual_tiny': 'CONTINUAL_TINY',
@@ -191,7 +188,7 @@ FIGURES: dict[str, Shown] = {
     _OVER_SECONDS, functools.partial(_curves, 'cpu')
   ),
   **{
-    name: Shown(
+    f'{name}_by_recipe': Shown(
       _APPLIED[name.partition('_')[0]], functools.partial(_applied_figure, name)
     )
     for name in APPLICATIONS
@@ -240,21 +237,20 @@ def _figure(name: str, root: Path) -> str:
 
 
 def main(_: list[str]) -> None:
-  with exit_in_one_line(InputError, OSError):
-    for name in PAGES:
-      page = ROOT / name
-      old = page.read_text('utf-8')
-      new = fill(old)
-      if new != old:
-        write_text(page, new)
-        print(f'filled: {name}')
-    for name, shown in FIGURES.items():
-      figure = shown.draw(ROOT)
-      if figure is not None:
-        svg, png = save_figure(figure, ROOT / 'docs', name)
-        svg.unlink()  # Pages show the other one.
-        print(f'drawn: {png.relative_to(ROOT)}')
+  for name in PAGES:
+    page = ROOT / name
+    old = page.read_text('utf-8')
+    new = fill(old)
+    if new != old:
+      write_text(page, new)
+      print(f'filled: {name}')
+  for name, shown in FIGURES.items():
+    figure = shown.draw(ROOT)
+    if figure is not None:
+      svg, png = save_figure(figure, ROOT / 'docs', name)
+      svg.unlink()  # Pages show the other one.
+      print(f'drawn: {png.relative_to(ROOT)}')
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

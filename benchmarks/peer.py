@@ -20,27 +20,29 @@ from collections.abc import Callable
 import contextlib
 import dataclasses
 import functools
-import json
 import math
 import os
+import shlex
 import statistics
 import sys
 import time
 from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 import jax
 import numpy as np
 import torch
 
 from benchmarks import peer_torch, peer_trajectory
 from benchmarks.peer_check import check, random_data
+from benchmarks.portable import portable_command
 from benchmarks.rates import count_threads
+from benchmarks.start import start
 import dm_jax
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.errors import choose
-from dm_jax.files import full_path
+from dm_jax.files import full_path, write_json
 from dm_jax.images.normalise import normalise
 from dm_jax.matching.optimizer import resolve_optimizer
 from dm_jax.run.facts import describe_machine
@@ -248,7 +250,7 @@ _MEASURES = {'condense': measure_condense, 'evaluate': measure_evaluate}
 def describe(threads: int) -> dict[str, Any]:
   """Returns what a record says about the run itself."""
   return {
-    'command': ' '.join(['python', *sys.argv]),
+    'command': portable_command(shlex.join(['python', *sys.argv])),
     'recipe': _RECIPE.value,
     'device': describe_machine()['device'],
     'threads': threads,
@@ -294,10 +296,8 @@ def main(argv: list[str]) -> None:
     ratio = figures['ratio']
     print(f'| {what} | {ours:.4g} | {theirs:.4g} | {ratio:.2f} |', flush=True)
   if _RECORD.value:
-    full_path(_RECORD.value, '--record').write_text(
-      json.dumps(record, indent=2) + '\n'
-    )
+    write_json(full_path(_RECORD.value, '--record'), record)
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

@@ -21,9 +21,7 @@ from ml_collections import config_flags
 
 from benchmarks.start import start
 from benchmarks.torch_run import make_record, run_in_torch
-from dm_jax.errors import Diverged, InputError
 from dm_jax.files import full_path, write_json
-from dm_jax.run.command import exit_in_one_line
 from dm_jax.run.config import RunConfig
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'As for launch.py.')
@@ -32,12 +30,11 @@ _RECORD = flags.DEFINE_string('record', '', 'JSON file to write in the end.')
 
 
 def main(_: list[str]) -> None:
-  with exit_in_one_line(InputError, OSError, Diverged):
-    config = RunConfig.from_dict(_CONFIG.value.to_dict())
-    folder = full_path(_WORKDIR.value, '--workdir')
-    run_in_torch(config, folder, command=shlex.join(['python', *sys.argv]))
-    if _RECORD.value:
-      write_json(full_path(_RECORD.value, '--record'), make_record(folder))
+  config = RunConfig.from_dict(_CONFIG.value.to_dict())
+  folder = full_path(_WORKDIR.value, '--workdir')
+  run_in_torch(config, folder, command=shlex.join(['python', *sys.argv]))
+  if _RECORD.value:
+    write_json(full_path(_RECORD.value, '--record'), make_record(folder))
 
 
 if __name__ == '__main__':

@@ -44,7 +44,6 @@ from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose
 from dm_jax.files import full_path, read_json, write_json, write_text
 from dm_jax.report.table import Table
-from dm_jax.run.command import exit_in_one_line
 
 PLANS = ('recipe', 'cpu', 'gpu', 'applications')
 
@@ -193,16 +192,15 @@ def make_tables(plan: Any, record: dict[str, Any]) -> list[Table]:
 
 def main(_: list[str]) -> None:
   failed: list[str] = []
-  with exit_in_one_line(InputError, OSError):
-    plan = importlib.import_module(f'dm_jax.configs.results.{_PLAN.value}')
-    folder = full_path(_WORKDIR.value, '--workdir')
-    try:
-      if _WHAT.value == 'run':
-        failed = run_plan(plan, folder)
-    finally:  # What there is, also where it was stopped.
-      write_tables(plan, folder)
-    if failed:
-      raise InputError('; '.join(failed))
+  plan = importlib.import_module(f'dm_jax.configs.results.{_PLAN.value}')
+  folder = full_path(_WORKDIR.value, '--workdir')
+  try:
+    if _WHAT.value == 'run':
+      failed = run_plan(plan, folder)
+  finally:  # What there is, also where it was stopped.
+    write_tables(plan, folder)
+  if failed:
+    raise InputError('; '.join(failed))
 
 
 if __name__ == '__main__':

@@ -14,10 +14,11 @@ import statistics
 import subprocess
 import sys
 
-from absl import app, flags
+from absl import flags
 import jax
 import numpy as np
 
+from benchmarks.start import start
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
@@ -156,4 +157,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

@@ -44,7 +44,6 @@ from dm_jax.errors import InputError
 from dm_jax.files import full_path, read_json, write_json
 from dm_jax.matching.state import make_problem
 from dm_jax.networks.registry import make_network
-from dm_jax.run.command import exit_in_one_line
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training.evaluate import evaluate
 from dm_jax.training.pool import make_pool
@@ -388,42 +387,39 @@ class Bench:
 
 
 def main(_: list[str]) -> None:
-  with exit_in_one_line(InputError, OSError):
-    if _IPC.value not in ARRANGEMENTS:
-      raise InputError(f'ipc must be one of {[*ARRANGEMENTS]}')
-    settings = _CONFIG.value.to_dict()
-    folder = full_path(_WORKDIR.value, '--workdir')
-    bench = Bench(
-      build(DataConfig, settings['data']),
-      build(NetworkConfig, settings['network']),
-      folder,
-    )
-    path = full_path(_RECORD.value or folder / 'settings.json')
-    record = read_json(path) or {
-      'command': shlex.join(['python', *sys.argv]),
-      'device': jax.devices()[0].device_kind,
-      'versions': package_versions(),
-      'network': settings['network'],
-      'pretrain': dataclasses.asdict(PRETRAIN),
-      'figures': {},
-    }
-    if _WHAT.value == 'gradients':
-      made = bench.gradients(_IPC.value)
-      record['gradients'] = record.get('gradients', {}) | {
-        str(_IPC.value): made
-      }
-      write_json(path, record)
-      for name, lengths in made.items():
-        print(f'{name}: {np.median(lengths):.3g}')
-      return
-    figures = record['figures'].setdefault(str(_IPC.value), {})
-    for name, arrangement in ARRANGEMENTS[_IPC.value].items():
-      if name in figures or (_ONLY.value and name not in _ONLY.value):
-        continue
-      figures[name] = bench.measure(arrangement, _IPC.value)
-      write_json(path, record)
-      last = [*figures[name]['accuracies'].values()][-1]
-      print(f'{name}: {100 * np.mean(last):.1f} on held-out images')
+  if _IPC.value not in ARRANGEMENTS:
+    raise InputError(f'ipc must be one of {[*ARRANGEMENTS]}')
+  settings = _CONFIG.value.to_dict()
+  folder = full_path(_WORKDIR.value, '--workdir')
+  bench = Bench(
+    build(DataConfig, settings['data']),
+    build(NetworkConfig, settings['network']),
+    folder,
+  )
+  path = full_path(_RECORD.value or folder / 'settings.json')
+  record = read_json(path) or {
+    'command': shlex.join(['python', *sys.argv]),
+    'device': jax.devices()[0].device_kind,
+    'versions': package_versions(),
+    'network': settings['network'],
+    'pretrain': dataclasses.asdict(PRETRAIN),
+    'figures': {},
+  }
+  if _WHAT.value == 'gradients':
+    made = bench.gradients(_IPC.value)
+    record['gradients'] = record.get('gradients', {}) | {str(_IPC.value): made}
+    write_json(path, record)
+    for name, lengths in made.items():
+      print(f'{name}: {np.median(lengths):.3g}')
+    return
+  figures = record['figures'].setdefault(str(_IPC.value), {})
+  for name, arrangement in ARRANGEMENTS[_IPC.value].items():
+    if name in figures or (_ONLY.value and name not in _ONLY.value):
+      continue
+    figures[name] = bench.measure(arrangement, _IPC.value)
+    write_json(path, record)
+    last = [*figures[name]['accuracies'].values()][-1]
+    print(f'{name}: {100 * np.mean(last):.1f} on held-out images')
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ from benchmarks.portable import portable_command, portable_settings
 from benchmarks.rates import count_threads
 from dm_jax.config.fields import differences
 from dm_jax.config.sections import NetworkConfig
+from dm_jax.data.class_data import WHOLE
 from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
 from dm_jax.errors import Diverged, InputError
@@ -38,6 +39,7 @@ from dm_jax.records.results import (
 )
 from dm_jax.run.config import RunConfig
 from dm_jax.run.facts import describe_machine
+from dm_jax.run.inputs import describe_inputs
 from dm_jax.run.job import split_seed
 from dm_jax.run.workdir import claim
 from dm_jax.synthetic_set import SyntheticSet, package_versions
@@ -287,7 +289,7 @@ def run_in_torch(
   torch.set_num_threads(count_threads())
   torch.backends.cudnn.benchmark = True  # XLA tries its kernels out as well.
   images = Images.read(config, peer_torch.choose_device())
-  with claim(folder, config, {}):
+  with claim(folder, config, describe_inputs(images.dataset, WHOLE, None)):
     before = read_results(folder)
     facts = _facts(config, images, command)
     results = dataclasses.replace(before, **facts)

@@ -14,7 +14,7 @@ operations, multiplications by padding included.
 from collections.abc import Callable
 import os
 
-from absl import app, flags
+from absl import flags
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from benchmarks.rates import (
   measure_by_turns,
   square_product,
 )
+from benchmarks.start import start
 from dm_jax import EvalConfig, make_network
 from dm_jax.devices.arrangement import get_arrangement
 from dm_jax.networks.convolution import convolve
@@ -168,4 +169,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  start(main)

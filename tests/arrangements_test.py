@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks.arrangement_row import make_row, pick, show_row
 from dm_jax.devices.arrangement import PLAIN, Arrangement, get_arrangement
 
@@ -23,7 +25,16 @@ def test_a_row_bounds_the_images_of_the_networks_that_were_fastest():
   assert make_row(before, best, 50) == Arrangement(
     classes=5, networks=4, training_images=200
   )
-  assert make_row(before, {'networks': 1}, 50) == before
+  assert make_row(PLAIN, {'networks': 1}, 50) == PLAIN
+
+
+@pytest.mark.parametrize('bound', [0, 80, 100])
+def test_networks_that_were_slower_together_are_not_put_together(bound):
+  before = Arrangement(networks=10, training_images=bound)
+  row = make_row(before, {'networks': 1}, 50)
+  assert row.networks == 10  # Of smaller batches.
+  assert 0 < row.training_images < 2 * 50
+  assert row.training_images == min(bound or 99, 99)
 
 
 def test_a_row_is_what_the_table_holds():
@@ -54,6 +65,9 @@ def test_the_command_measures_and_prints_a_row(root, tmp_path):
   record = json.loads(path.read_text())
   measured = record['row'] | {'real_images': (4, 64)}
   assert row == show_row('cpu', Arrangement(**measured))
+  for choice in ('classes', 'synthetic_images', 'part'):
+    seconds = record['seconds'][choice]
+    assert seconds[str(measured[choice])] == min(seconds.values())
   assert {name: set(each) for name, each in record['seconds'].items()} == {
     'classes': {'1', '2'},
     'synthetic_images': {'1', '2'},

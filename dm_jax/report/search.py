@@ -41,8 +41,8 @@ _CORRELATIONS = (
 )
 _PICKED_ROW, _TIME_ROW = 'Test accuracy of the picked, %', 'Time'
 _TIMES = (
-  'Time: to make the set and train every architecture on it; of the whole set,'
-  ' to train every one on all images.'
+  'Time: to make the set, with the pool that it needs, and train every'
+  ' architecture on it; of the whole set, to train every one on all images.'
 )
 
 
@@ -229,7 +229,9 @@ def _compiling(found: Search) -> str:
   if not found.compile_seconds:
     return ''
   took = format_seconds(found.compile_seconds)
-  return f' Not counted: compiling, which all sets share, {took} in all.'
+  return (
+    f' Not counted: compiling the trainings, which all share, {took} in all.'
+  )
 
 
 def _means(

@@ -1,6 +1,6 @@
 """Facts of a run that are no results: its settings, versions and machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import dataclasses
 import os
 from pathlib import Path
@@ -60,7 +60,8 @@ def notes(job: Job) -> list[str]:
     )
   if not condenses(job):
     return lines
-  lines.append(job.plan.describe())
+  if not _plans_by_stage(job):
+    lines.append(job.plan.describe())
   low, high = job.split.train.held_range
   spare = jax.local_device_count() - (high - low)
   if spare > 0:
@@ -143,6 +144,16 @@ def condenses(job: Job) -> bool:
   return job.synthetic is None and job.config.method == 'dm'
 
 
+def plan_record(job: Job) -> Mapping[str, Any]:
+  """Returns how the job condenses, as `Results` has it; {} if it does not."""
+  return job.plan.record() if condenses(job) else {}
+
+
+def _plans_by_stage(job: Job) -> bool:
+  """Whether each group of classes is planned for when it arrives."""
+  return job.config.application == 'continual'
+
+
 def facts(job: Job) -> dict[str, Any]:
   """Returns the fields of `Results` that are known before the run."""
   train = job.dataset.train
@@ -172,7 +183,7 @@ def facts(job: Job) -> dict[str, Any]:
       std=tuple(train.std),
     ),
     'versions': package_versions(),
-    'plan': job.plan.record() if condenses(job) else {},
+    'plan': {} if _plans_by_stage(job) else plan_record(job),
   }
 
 

@@ -270,8 +270,8 @@ def with_provenance(
 def making_seconds(results: Results, method: str, number: int) -> float | None:
   """Returns what making a set took, over all that a run was interrupted by.
 
-  Selections that need a trained network are each told with its training, which
-  they share. None if it is not known.
+  With what trained the networks that it needs: the run's pool, or those that
+  selections share. None if it is not known.
 
   Args:
     results: of the run.
@@ -280,7 +280,8 @@ def making_seconds(results: Results, method: str, number: int) -> float | None:
   """
   if method == 'dm':
     made = results.condensing.get(str(number), Condensing())
-    parts = [made.compile_seconds, made.condense_seconds]
+    pool = results.pool_seconds or 0.0  # Where there is none, it took nothing.
+    parts = [made.compile_seconds, made.condense_seconds, pool]
   else:
     spent = results.selecting_seconds.get(str(number), {})
     needed = [method, 'training'] if needs_training(method) else [method]

@@ -100,7 +100,13 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
   with workdir.claim(job.folder, job.config, job.inputs):
     for line in notes(job):
       job.say(line)
-    before = dataclasses.replace(read_results(job.folder), **facts(job))
+    # The device now, so that a run which is stopped has told it; its memory
+    # once all is done.
+    before = dataclasses.replace(
+      read_results(job.folder),
+      **facts(job),
+      device=describe_machine()['device'],
+    )
     results = ResultsFile(job.folder, before)
     _application(job).lead(Maker(job, request, team, results))
     machine = describe_machine(results.now.peak_bytes or 0)

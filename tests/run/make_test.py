@@ -80,3 +80,6 @@ def test_what_making_took_is_known_only_as_a_whole():
     ('k_center', 0, None),
   ):
     assert making_seconds(results, method, number) == seconds
+  with_pool = dataclasses.replace(results, pool_seconds=90.0)
+  assert making_seconds(with_pool, 'dm', 0) == 97.0
+  assert making_seconds(with_pool, 'random', 0) == 0.5
