@@ -1,7 +1,7 @@
 """Dataset condensation with distribution matching, in JAX.
 
-Makes a labelled image set tiny: a few synthetic images per class on which
-networks train almost as well (Zhao & Bilen, WACV 2023).
+Makes a labelled image set tiny: a few synthetic images per class, from which
+networks learn far more than from as many real ones (Zhao & Bilen, WACV 2023).
 """
 
 from typing import TYPE_CHECKING, Any

@@ -9,7 +9,7 @@ METHOD_NAMES = {
   'dm': 'DM',
   'released': 'released',
   'random': 'random real',
-  'random_full': 'whole random real',
+  'random_full': 'random real, whole',
   'random_jpeg': 'random JPEG',
   'herding': 'herding',
   'k_center': 'k-center',

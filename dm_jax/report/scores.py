@@ -160,7 +160,7 @@ def sentence(results: Results) -> str:
     f'{"above" if ours.mean > means[name] else "below"} {what}'
     for name, what in (
       ('random real', 'as many random real images'),
-      ('whole random real', 'as many whole real images'),
+      ('random real, whole', 'as many whole real images'),
       ('random JPEG', 'as many bytes of random JPEG images'),
       ('whole set', 'all real images'),
     )

@@ -102,7 +102,7 @@ def test_baselines_come_first_and_each_rung_has_a_row():
   real = 'as many real images', 'as many bytes of real images'
   real = [f'{words} as in with tiles' for words in real]
   assert table.rows == [
-    ('whole random real', real[0], '–', '30.0 ± 1.0', '–', '307 kB', '–'),
+    ('random real, whole', real[0], '–', '30.0 ± 1.0', '–', '307 kB', '–'),
     ('random JPEG', real[1], '–', '35.0 ± 1.0', '–', '300 kB', '–'),
     (
       'dm',
@@ -131,7 +131,7 @@ def test_other_baselines_follow_their_rung_and_the_pool_is_told_once():
   assert [row[:2] for row in table.rows[-2:]] == [
     ('teacher', 'labels'),
     (
-      'whole random real',
+      'random real, whole',
       'as many real images as in teacher, labelled as there',
     ),
   ]

@@ -119,7 +119,7 @@ def test_notes_name_the_picked_as_other_tables_do():
     'Picked by early stopping: ConvNet, width 16, depth 1, no norm.',
     'Best on the whole set: ConvNet, width 16, depth 1, no norm.',
   )
-  assert table.notes[4].endswith('for all sets 1 min 1 s in all.')
+  assert table.notes[4].endswith('which all share, 1 min 1 s in all.')
 
 
 def test_parts_of_an_agreement_may_be_missing():
