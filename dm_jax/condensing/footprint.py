@@ -57,7 +57,7 @@ def count_needs(
   pixels = math.prod(data.image_shape) * _FLOAT
   stored = max(objective.sizes)
   training = objective.trained_on(stored)
-  micro = objective.micro_batch or batch
+  micro = objective.micro_batch
   # Of the arrays on the way, a gradient keeps less than half.
   kept = each.all // 2
   if 'logits' in objective.terms.read_of_synthetic:

@@ -159,20 +159,8 @@ def make_plan(
   network = as_network(network, data.image_shape)
   check_condensable(config, data)
   check_network(config, data, network)
-  if config.cross_entropy:
-    check_outputs(
-      network,
-      config.batch_real,
-      data.image_shape,
-      data.classes,
-      otherwise=', or set condense.cross_entropy to 0',
-    )
-  if targets and network.mixes_images:
-    raise InputError(
-      'embedder.targets cached needs a network that embeds each image alone:'
-      " set network.norm to another than 'batch', or embedder.targets to fresh",
-      setting='embedder.targets',
-    )
+  if targets:
+    _check_cached(network)
   own = data.own
   devices = tuple(devices or jax.local_devices())
   if network.needs_whole_batch:
@@ -181,17 +169,10 @@ def make_plan(
     devices = devices[:1]
     smallest = min(config.batch_real, int(data.counts.min()))
     config = dataclasses.replace(config, batch_real=smallest)
-  arrangement = get_arrangement(devices[0].platform)
-  if config.rematerialise and arrangement.classes > 1:
-    arrangement = PLAIN  # Memory was asked for, not speed.
   room = free(devices[0])
-  if config.micro_batch:  # It says how many synthetic images pass, too.
-    arrangement = dataclasses.replace(arrangement, synthetic_images=0)
-  else:
-    micro_batch = real_images_at_once(
-      arrangement, config.batch_real, network, own.image_shape, room
-    )
-    config = dataclasses.replace(config, micro_batch=micro_batch)
+  config, arrangement = _arrange(
+    config, network, own.image_shape, devices[0].platform, room
+  )
   moves = optimizer or resolve_optimizer(config, network, data.std)
   objective = make_objective(
     network, config, terms=terms, arrangement=arrangement
@@ -258,11 +239,59 @@ def check_trained(config: CondenseConfig, embedder: str) -> None:
     )
 
 
+def _check_cached(network: Network) -> None:
+  """Raises InputError if real images cannot be embedded ahead."""
+  if network.mixes_images:
+    raise InputError(
+      'embedder.targets cached needs a network that embeds each image alone:'
+      " set network.norm to another than 'batch', or embedder.targets to fresh",
+      setting='embedder.targets',
+    )
+
+
+def _arrange(
+  config: CondenseConfig,
+  network: Network,
+  image_shape: ImageShape,
+  platform: str,
+  room: int | None,
+) -> tuple[CondenseConfig, Arrangement]:
+  """Resolves what passes through a device together; what the config sets wins.
+
+  Args:
+    config: whose `micro_batch` may be open.
+    network: what embeds.
+    image_shape: H, W, D.
+    platform: of the device.
+    room: bytes of its memory that are free; None if it is not known.
+
+  Returns:
+    The config with its `micro_batch`, and the platform's arrangement.
+  """
+  arrangement = get_arrangement(platform)
+  if config.rematerialise and arrangement.classes > 1:
+    arrangement = PLAIN  # Memory was asked for, not speed.
+  if config.micro_batch:  # It says how many synthetic images pass, too.
+    return config, dataclasses.replace(arrangement, synthetic_images=0)
+  micro_batch = real_images_at_once(
+    arrangement, config.batch_real, network, image_shape, room
+  )
+  return dataclasses.replace(config, micro_batch=micro_batch), arrangement
+
+
 def check_network(
   config: CondenseConfig, data: ClassData, network: Network
 ) -> None:
   """Raises InputError if these images cannot be condensed with the network."""
   output_shapes(network, data.image_shape)  # Refuses other images.
+  if config.cross_entropy:
+    check_outputs(
+      network,
+      config.batch_real,
+      data.image_shape,
+      data.classes,
+      otherwise=', or set condense.cross_entropy to 0',
+    )
   classes, together = data.classes, config.batch_norm_classes
   if not network.mixes_images:
     return
@@ -306,9 +335,14 @@ def real_images_at_once(
   """
   if not arrangement.activations:
     return batch_real
-  largest = activations(network, image_shape).largest
-  taken = arrangement.activations
-  if room is not None:
-    taken = min(taken, room // 16)
+  largest = max(activations(network, image_shape).largest, 1)
   least, most = arrangement.real_images
-  return min(max(taken // max(largest, 1), least), most)
+  wanted = min(max(arrangement.activations // largest, least), most)
+  if room is None or room // 16 >= arrangement.activations:
+    return wanted
+  images = min(max(room // 16 // largest, least), most)
+  # Free memory differs by a little from run to run; another number would have
+  # everything compiled anew, and sums taken in another order.
+  if images >= batch_real:
+    return images - images % batch_real
+  return max(2 ** (images.bit_length() - 1), least)

@@ -46,7 +46,7 @@ def embed_batch(
 ) -> Outputs:
   """Embeds real images of one class [B, H, W, D], a micro-batch at a time."""
   one = functools.partial(_embed_one, objective, variables, reads)
-  return lax.map(one, images, batch_size=objective.micro_batch or None)
+  return lax.map(one, images, batch_size=objective.micro_batch)
 
 
 def embed_flat(

@@ -28,7 +28,7 @@ class Objective:
     decoded_at_once: training images of a class that a step takes, at the most;
       0 is all.
     clamp: whether pixels stay in the range of images.
-    micro_batch: real images embedded at a time; 0 is all of a class.
+    micro_batch: real images embedded at a time, at least one.
     classes_embedded: classes whose real images are drawn and embedded together,
       at the most; only as many as a micro-batch holds.
     differentiated: synthetic images that are differentiated together, in whole
@@ -48,9 +48,9 @@ class Objective:
   operations: tuple[augment.Stage, ...]
   sizes: tuple[int, ...]
   batch_real: int
+  micro_batch: int
   decoded_at_once: int = 0
   clamp: bool = False
-  micro_batch: int = 0
   classes_embedded: int = PLAIN.classes
   differentiated: int = PLAIN.synthetic_images
   kept_images: int = PLAIN.kept_images
@@ -65,10 +65,9 @@ class Objective:
 
     More of them are embedded in parts, and again for the gradient.
     """
-    micro_batch = self.micro_batch or self.batch_real
     if not self.rematerialise:
       return self.kept_images
-    return min(micro_batch, self.kept_images)
+    return min(self.micro_batch, self.kept_images)
 
   def trained_on(self, stored: int) -> int:
     """Returns the training images that a step takes of so many stored ones."""

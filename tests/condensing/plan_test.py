@@ -401,8 +401,16 @@ def test_a_gpu_that_spends_time_for_memory_takes_one_class_at_a_time():
 
 
 def test_a_gpu_with_little_memory_takes_fewer_images():
-  # A 16th of 1.6 MB holds 390 images of 64 floats, or 12 classes of 32.
-  assert on('gpu', 16 * 100_000, **OPEN).objective.micro_batch == 390
+  # A 16th of 1.6 MB holds 390 images of 64 floats: 12 classes of 32.
+  assert on('gpu', 16 * 100_000, **OPEN).objective.micro_batch == 12 * 32
+  # A batch of 512 passes in parts of 256.
+  few = on('gpu', 16 * 100_000, **OPEN | {'batch_real': 512})
+  assert few.objective.micro_batch == 256
+
+
+@pytest.mark.parametrize('free', [16 * 99_000, 16 * 100_000, 16 * 101_000])
+def test_a_little_more_or_less_memory_changes_nothing(free):
+  assert on('gpu', free, **OPEN).objective.micro_batch == 12 * 32
 
 
 @pytest.mark.parametrize('platform', ['cpu', 'gpu', 'tpu'])

@@ -54,7 +54,7 @@ def objective(network=PIXELS, **changes):
     operations=(),
     sizes=(3,),
     batch_real=8,
-    micro_batch=0,
+    micro_batch=8,
   )
   return dataclasses.replace(defaults, **changes)
 
