@@ -23,7 +23,7 @@ import jax
 
 from benchmarks.arranged import WAYS, Sizes, condensing, training_step
 from benchmarks.kernel_table import make_table
-from benchmarks.kernels import H100, Count, Device, count_kernels
+from benchmarks.kernels import H100, Count, count_kernels
 from benchmarks.portable import portable_command
 from benchmarks.start import start
 from dm_jax.devices.arrangement import Arrangement
@@ -98,12 +98,10 @@ def figures_of(counted: Count) -> dict[str, float]:
   }
 
 
-def bounds_of(
-  counted: Count, *precisions: str, device: Device = H100
-) -> dict[str, float]:
+def bounds_of(counted: Count, *precisions: str) -> dict[str, float]:
   """Returns the least seconds by the precision of products."""
   names = precisions or ('tf32', 'float32')
-  return {name: counted.bound(device, name) for name in names}
+  return {name: counted.bound(H100, name) for name in names}
 
 
 def main(argv: list[str]) -> None:

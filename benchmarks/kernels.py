@@ -235,9 +235,7 @@ class _Walk:
     for key in _INNER:
       if key in equation.params:
         inner = equation.params[key]
-        program = getattr(inner, 'jaxpr', inner)
-        consts = [_in_memory(variable) for variable in program.constvars]
-        return self.run(program, consts, operands, times)
+        return self._inner(getattr(inner, 'jaxpr', inner), operands, times)
     outputs = equation.outvars
     if _is_alone(name) or name in _REDUCED:
       written = sum(map(_bytes, outputs))
@@ -249,17 +247,21 @@ class _Walk:
       reads = picked | _joined(operands[1:])
     return [_Value(reads, False, _bytes(variable)) for variable in outputs]
 
+  def _inner(self, program, operands, times: float) -> list[_Value]:
+    """Runs a program inside another; its constants lie in memory."""
+    consts = [_in_memory(variable) for variable in program.constvars]
+    return self.run(program, consts, operands, times)
+
   def _scan(self, equation, operands, times: float) -> list[_Value]:
     params = equation.params
     fixed = params['num_consts']
     carried = fixed + params['num_carry']
     turns = times * params['length']
     program = params['jaxpr'].jaxpr
-    consts = [_in_memory(variable) for variable in program.constvars]
     # A row of what is mapped over is a part of an array in memory.
     rows = [_in_memory(variable) for variable in program.invars[carried:]]
     inputs = [*operands[:carried], *rows]
-    found = self.run(program, consts, inputs, turns)
+    found = self._inner(program, inputs, turns)
     # Each turn writes what it carries on and its row of the results.
     rows = [value._replace(lies=False) for value in found[carried - fixed :]]
     counter = _Value({next(_numbers): 4}, False, 4)
@@ -276,10 +278,10 @@ class _Walk:
         for branch, each in zip(branches, platforms, strict=True)
         if each is None or {'gpu', 'cuda'} & {*each}
       )
-      return self.run(branch.jaxpr, branch.consts, operands[1:], times)
+      return self._inner(branch.jaxpr, operands[1:], times)
     for branch in branches:
       share = times / len(branches)
-      found = self.run(branch.jaxpr, branch.consts, operands[1:], share)
+      found = self._inner(branch.jaxpr, operands[1:], share)
       self.materialise(found, share)
     return [_in_memory(variable) for variable in equation.outvars]
 
