@@ -127,6 +127,38 @@ def _share(figures: dict[str, Any]) -> str:
   return '–' if share is None else f'{100 * share:.0f} %'
 
 
+def _peer_recipe(root: Path) -> Table:
+  """Returns how long a step of the recipe takes beside PyTorch, by width."""
+  rows, notes = [], []
+  for width in (32, 128):
+    name = f'peer_recipe_cpu_width_{width}'
+    record = read_json(root / _RECORDS / f'{name}.json')
+    if not record:
+      rows.append((str(width), *[NOT_MEASURED] * 3, '–'))
+      continue
+    (figures,) = record['figures']
+    rows.append(
+      (
+        str(width),
+        format_seconds(figures['dm_jax_seconds']),
+        format_seconds(figures['torch_seconds']),
+        f'{figures["ratio"]:.2f}',
+        str(len(figures['torch_rounds'])),
+      )
+    )
+    versions = record['versions']
+    notes.append(
+      f'Width {width}: {record["device"]}, jax {versions["jax"]}, torch'
+      f' {versions["torch"]}.'
+    )
+  return Table(
+    'A step of the recipe beside PyTorch',
+    ('Width', 'dm_jax', 'PyTorch', 'dm_jax / PyTorch', 'Rounds'),
+    rows,
+    notes,
+  )
+
+
 def _over_time(name: str, root: Path) -> Table:
   return curves_table(_plan(name, root))
 
@@ -151,6 +183,7 @@ PLANNED: dict[str, Callable[[Path], Table]] = {
   'many_classes': functools.partial(_group, 'MANY'),
   'checks_gpu': _checks,
   'speed_gpu': _speed,
+  'peer_recipe': _peer_recipe,
   'time_to_accuracy_cpu': functools.partial(_over_time, 'recipe'),
   'time_to_accuracy_128': functools.partial(_over_time, 'cpu'),
   **{name: functools.partial(_application, name) for name in APPLICATIONS},
