@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Cells = Iterable[Mapping[str, Any]]
 Rename = Callable[[str], str]
-# What a run's record holds of an application, by its name.
-_KINDS = {'continual': Continual, 'search': Search}
+# Where a run's record holds what was found with an application.
+_KINDS = 'continual', 'search'
 
 
 def is_application(cell: Mapping[str, Any]) -> bool:

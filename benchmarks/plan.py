@@ -140,13 +140,13 @@ def _run_scripts(
     )
     seconds = time.perf_counter() - started
     found = read_json(record)
-    if ended.returncode or not found or found.get('passed') is False:
-      # What it found stays for the pages; the same call tries again.
-      failed.append(
-        f'{script.name}: ended with {ended.returncode}'
-        if ended.returncode or not found
-        else f'{script.name}: what it checks is not so'
-      )
+    why = ''
+    if ended.returncode or not found:
+      why = f'ended with {ended.returncode}'
+    elif found.get('passed') is False:
+      why = 'what it checks is not so'
+    if why:  # It is not finished: the same call tries again.
+      failed.append(f'{script.name}: {why}')
       say(failed[-1])
       continue
     # Written last: where it is, the script is finished.

@@ -1,8 +1,6 @@
 """Applications as cells of a plan: their runs, records and tables."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -31,20 +29,13 @@ SMALL = {
 RECIPE = 'recipe trajectory_short'
 
 
-def test_a_stream_is_a_cell(root, environment, twelve_of_each, tmp_path):
+def test_a_stream_is_a_cell(results_script, twelve_of_each, tmp_path):
   def results():
-    return subprocess.run(
-      [
-        *(sys.executable, 'benchmarks/results.py', '--plan=applications'),
-        *('--cells=continual_mnist_recipe', f'--workdir={tmp_path}'),
-        *(f'--config.{name}={value}' for name, value in SMALL.items()),
-        f'--config.data.dir={twelve_of_each}',
-      ],
-      cwd=root,
-      env=environment | {'PYTHONPATH': str(root)},
-      capture_output=True,
-      text=True,
-      timeout=300,
+    return results_script(
+      *('--plan=applications', '--cells=continual_mnist_recipe'),
+      f'--workdir={tmp_path}',
+      *(f'--config.{name}={value}' for name, value in SMALL.items()),
+      f'--config.data.dir={twelve_of_each}',
     )
 
   done = results()

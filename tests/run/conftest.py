@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,23 @@ def twelve_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
   arrays: dict[str, Any] = {**_make_arrays(36)}
   np.savez(path, **arrays)
   return path
+
+
+@pytest.fixture(scope='session')
+def results_script(root, environment) -> Callable[..., Any]:
+  """A function of flags that runs benchmarks/results.py; what it printed."""
+
+  def results_script(*flags):
+    return subprocess.run(
+      [sys.executable, 'benchmarks/results.py', *flags],
+      cwd=root,
+      env=environment | {'PYTHONPATH': str(root)},
+      capture_output=True,
+      text=True,
+      timeout=300,
+    )
+
+  return results_script
 
 
 @pytest.fixture(scope='session')

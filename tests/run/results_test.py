@@ -3,8 +3,6 @@
 import importlib
 import json
 import statistics
-import subprocess
-import sys
 
 import pytest
 
@@ -30,23 +28,16 @@ def read_plan(name):
 
 
 @pytest.fixture
-def command(root, environment, twelve_of_each, tmp_path):
-  """A function of flags that runs results.py in a folder."""
+def command(results_script, twelve_of_each, tmp_path):
+  """A function of flags that runs cells of the plan recipe in a folder."""
 
   def command(*flags):
-    return subprocess.run(
-      [
-        *(sys.executable, 'benchmarks/results.py', '--plan=recipe'),
-        f'--workdir={tmp_path / "results"}',
-        *(f'--config.{setting}' for setting in SETTINGS),
-        f'--config.data.dir={twelve_of_each}',
-        *flags,
-      ],
-      cwd=root,
-      env=environment | {'PYTHONPATH': str(root)},
-      capture_output=True,
-      text=True,
-      timeout=300,
+    return results_script(
+      '--plan=recipe',
+      f'--workdir={tmp_path / "results"}',
+      *(f'--config.{setting}' for setting in SETTINGS),
+      f'--config.data.dir={twelve_of_each}',
+      *flags,
     )
 
   return command
