@@ -23,6 +23,8 @@ from benchmarks.planned_tables import (
   commands_table,
 )
 from benchmarks.start import start
+from benchmarks.targets_table import RECORD as TARGETS
+from benchmarks.targets_table import targets_table
 from benchmarks.time_to_accuracy import curves_of, curves_table
 from dm_jax.errors import InputError, choose
 from dm_jax.files import read_json, write_text
@@ -159,6 +161,10 @@ def _peer_recipe(root: Path) -> Table:
   )
 
 
+def _targets(root: Path) -> Table:
+  return targets_table(read_json(root / _RECORDS / f'{TARGETS}.json'))
+
+
 def _over_time(name: str, root: Path) -> Table:
   return curves_table(_plan(name, root))
 
@@ -184,6 +190,7 @@ PLANNED: dict[str, Callable[[Path], Table]] = {
   'checks_gpu': _checks,
   'speed_gpu': _speed,
   'peer_recipe': _peer_recipe,
+  'targets': _targets,
   'time_to_accuracy_cpu': functools.partial(_over_time, 'recipe'),
   'time_to_accuracy_128': functools.partial(_over_time, 'cpu'),
   **{name: functools.partial(_application, name) for name in APPLICATIONS},

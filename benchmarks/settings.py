@@ -29,6 +29,7 @@ from dm_jax.condensing.condense import condense_classes, made_from
 from dm_jax.condensing.plan import make_plan
 from dm_jax.condensing.targets import make_targets_ahead
 from dm_jax.config.fields import build
+from dm_jax.config.recipes import recipe
 from dm_jax.config.sections import (
   CondenseConfig,
   DataConfig,
@@ -44,6 +45,7 @@ from dm_jax.errors import InputError
 from dm_jax.files import full_path, read_json, write_json
 from dm_jax.matching.state import make_problem
 from dm_jax.networks.registry import make_network
+from dm_jax.run.facts import describe_machine
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training.evaluate import evaluate
 from dm_jax.training.pool import make_pool
@@ -88,14 +90,28 @@ class Arrangement:
   judged: int | None = None
 
 
-# The recipe at ten images per class, but for how its targets are made.
-_RECIPE = {
-  'steps': 500,
-  'cross_entropy': 2.5,
-  'optimizer': 'adam',
-  'learning_rate': 0.01,
-  'factor': 3,
-}
+def _by_recipe(per_class: int) -> dict[str, Arrangement]:
+  """Returns the recipe as it is, but for how its targets are made."""
+  made = recipe(
+    'trajectory_short', image_shape=(32, 32, 3), images_per_class=per_class
+  )
+  chosen = dataclasses.asdict(made.condense)
+  del chosen['images_per_class']
+  as_chosen = Arrangement(
+    chosen,
+    trainings=made.pretrain.epochs,
+    judged=100 if per_class == 10 else None,
+  )
+  kinds: dict[str, dict[str, Any]] = {
+    f'recipe_draws_{draws}': {'draws': draws} for draws in (1, 4, 16)
+  }
+  kinds['recipe_fresh'] = {'targets': 'fresh'}
+  return {
+    name: dataclasses.replace(as_chosen, embedder=embedder)
+    for name, embedder in kinds.items()
+  }
+
+
 # What all have: tiles, every augmentation, four short trainings.
 CONDENSE = CondenseConfig(
   storage='tiles',
@@ -155,6 +171,7 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
       {'steps': 1500, 'cross_entropy': 10.0, 'learning_rate': 2.0, 'factor': 3},
       trainings=4,
     ),
+    **_by_recipe(1),
   },
   10: {
     'fresh': Arrangement(
@@ -219,15 +236,7 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
       {'steps': 300, 'cross_entropy': 2.5, 'learning_rate': 5.0, 'factor': 3},
       trainings=4,
     ),
-    **{
-      f'recipe_draws_{draws}': Arrangement(
-        _RECIPE, embedder={'draws': draws}, trainings=4, judged=100
-      )
-      for draws in (1, 4, 16)
-    },
-    'recipe_fresh': Arrangement(
-      _RECIPE, embedder={'targets': 'fresh'}, trainings=4, judged=100
-    ),
+    **_by_recipe(10),
   },
   50: {
     'all_at_once': Arrangement(
@@ -257,6 +266,7 @@ ARRANGEMENTS: dict[int, dict[str, Arrangement]] = {
       at=(600,),
       trainings=4,
     ),
+    **_by_recipe(50),
   },
 }
 
@@ -295,14 +305,22 @@ class Bench:
     )
 
   def measure(self, arrangement: Arrangement, per_class: int) -> dict[str, Any]:
-    """Condenses by an arrangement; returns accuracies and seconds."""
+    """Condenses by an arrangement; returns accuracies and seconds.
+
+    `seconds_ahead` are of what is made once, near 0 where the workdir has it;
+    `seconds`, by step, hold compiling.
+    """
     config = dataclasses.replace(
       CONDENSE, images_per_class=per_class, **arrangement.condense
     )
     embedder = dataclasses.replace(EMBEDDER, **arrangement.embedder)
     snapshots = EmbedderConfig(name=embedder.name, networks=embedder.networks)
+    ahead = {}
+    started = time.perf_counter()
     pool = self.pool(snapshots, arrangement.trainings)
+    ahead['pool'] = time.perf_counter() - started
     cached = None
+    started = time.perf_counter()
     if embedder.cached:
       cached = make_targets_ahead(
         make_plan(config, self.train, self.network),
@@ -313,6 +331,7 @@ class Bench:
         self.pool_folder(arrangement.trainings),
         fingerprint=self.name,
       )
+    ahead['targets'] = time.perf_counter() - started
     states = {}
     started = time.perf_counter()
     seconds: dict[str, float] = {}
@@ -342,6 +361,7 @@ class Bench:
       'embedder': dataclasses.asdict(embedder),
       'trainings': arrangement.trainings,
       'judged': epochs,
+      'seconds_ahead': ahead,
       'seconds': seconds,
       'accuracies': {
         step: self._judge(one, epochs) for step, one in sets.items()
@@ -399,7 +419,7 @@ def main(_: list[str]) -> None:
   path = full_path(_RECORD.value or folder / 'settings.json')
   record = read_json(path) or {
     'command': shlex.join(['python', *sys.argv]),
-    'device': jax.devices()[0].device_kind,
+    'device': describe_machine()['device'],
     'versions': package_versions(),
     'network': settings['network'],
     'pretrain': dataclasses.asdict(PRETRAIN),

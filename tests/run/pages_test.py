@@ -12,6 +12,7 @@ from benchmarks.planned_tables import (
   cells_table,
   commands_table,
 )
+from benchmarks.targets_table import targets_table
 from benchmarks.time_to_accuracy import curves_of, curves_table
 from dm_jax.errors import InputError
 from dm_jax.run.config import RunConfig
@@ -217,3 +218,46 @@ def test_a_figure_is_shown_where_its_record_is(records, tmp_path):
   assert f'\n{NOT_MEASURED}\n' in missing
   with pytest.raises(InputError, match='unknown figure'):
     fill(page.format('nothing'), tmp_path)
+
+
+def figure(targets, *, made, taken):
+  """What settings.py leaves of an arrangement."""
+  return {
+    'accuracies': {'300': [0.1, 0.1], '500': [0.5, 0.52]},
+    'embedder': {'targets': targets},
+    'seconds_ahead': {'pool': 100.0, 'targets': made},
+    'seconds': {'300': 1.0, '500': taken},
+  }
+
+
+def test_targets_of_the_first_set_serve_five_more():
+  def size(made, taken):
+    return {
+      'recipe_draws_4': figure('cached', made=made, taken=taken),
+      'recipe_fresh': figure('fresh', made=0.0, taken=2 * taken),
+    }
+
+  figures = {
+    '1': size(0.1, 10.0),
+    '10': size(60.0, 30.0),
+    '50': size(0.1, 20.0),
+  }
+  record = {'figures': figures, 'device': 'CPU', 'versions': {'jax': '0.10'}}
+  table = targets_table(record)
+  found = {(r['Images per class'], r['Targets']): r for r in rows(table)}
+  ten = found['10', 'made once, 4 draws']
+  assert ten['Accuracy'] == '51.0 ± 1.0'
+  assert (ten['Targets in'], ten['A set in']) == ('1 min 0 s', '30 s')
+  fresh = found['10', 'real images in each step']
+  assert (fresh['Targets in'], fresh['A set in']) == ('–', '1 min 0 s')
+  assert found['10', 'made once, 16 draws']['Accuracy'] == NOT_MEASURED
+  # 30 + 60 against 60; then 2 × (10 + 30 + 20) - 30 = 90, against twice that.
+  note = table.notes[-1]
+  assert '1 min 30 s with its targets, 1 min 0 s without' in note
+  assert note.endswith('1 min 30 s and 3 min 0 s.')
+
+
+def test_targets_without_a_record_are_not_measured():
+  assert {row['Accuracy'] for row in rows(targets_table(None))} == {
+    NOT_MEASURED
+  }
