@@ -184,7 +184,7 @@ PLANNED: dict[str, Callable[[Path], Table]] = {
     _cells, 'recipe', _ends('recipe', 'tiles', 'random', 'jpeg')
   ),
   'across': functools.partial(_cells, 'recipe', _ends('across')),
-  'readme_commands': functools.partial(_with_baselines, 'README'),
+  'short_runs': functools.partial(_with_baselines, 'SHORT'),
   'small_images': functools.partial(_with_baselines, 'SMALL'),
   'many_classes': functools.partial(_group, 'MANY'),
   'checks_gpu': _checks,

@@ -5,9 +5,9 @@ as many sittings as it takes. CIFAR-10 at the paper's width and real images per
 step with a quarter of its steps: a tenth of the training images is held out, to
 show at every quarter of these what the next one is worth. One set of seed 0;
 the paper has five of twenty networks. Beside it a plain PyTorch loop of the
-paper on the same images, and the recipe for a CPU, in less time. Then the
-README's commands A to H, digits and MNIST at three sizes, and 100 classes of
-Tiny ImageNet at 32×32 pixels.
+paper on the same images, and the recipe for a CPU, in less time. Then
+runs of minutes, A to H, digits and MNIST at three sizes, and 100 classes of Tiny
+ImageNet at 32×32 pixels.
 """
 
 from dm_jax.configs.results import recipe as recipe_plan
@@ -125,8 +125,8 @@ _H = {
 }
 
 
-def _commands_of_the_readme():
-  """Yields the runs A to H of README.md, "The paper's method"."""
+def _small_budgets():
+  """Yields the runs A to H of docs/results.md, "At small budgets"."""
   for letter, config, argument, sets in (
     ('A', 'digits', '', {}),
     ('B', 'cifar10', 'ipc=10', _B),
@@ -137,10 +137,10 @@ def _commands_of_the_readme():
     ('G', 'mnist', 'ipc=10', {**_C, **_RESNET, 'condense.steps': 1000}),
     ('H', 'cross_architecture', 'ipc=10', {**_B, **_H}),
   ):
-    cell = Planned(f'README, {letter}', config, argument, sets)
+    cell = Planned(letter, config, argument, sets)
     if config in ('cifar10', 'cross_architecture'):
       cell = cell._replace(images=CIFAR10)
-    yield f'readme_{letter.lower()}', cell
+    yield f'short_{letter.lower()}', cell
 
 
 def _small_images():
@@ -168,10 +168,10 @@ def _many_classes():
 
 
 PAPER = dict(_paper_cells())
-README = dict(_commands_of_the_readme())
+SHORT = dict(_small_budgets())
 SMALL = dict(_small_images())
 MANY = dict(_many_classes())
-CELLS: dict[str, Planned] = {**PAPER, **README, **SMALL, **MANY}
+CELLS: dict[str, Planned] = {**PAPER, **SHORT, **SMALL, **MANY}
 # Whose accuracy stands over seconds, in order.
 TIMED = (
   'cifar10_10_dm_jax_1000',

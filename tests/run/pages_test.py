@@ -136,10 +136,10 @@ def test_a_record_of_another_plan_gives_no_cell(records):
 
 
 def test_baselines_stand_beside_the_synthetic_set(records):
-  cell = measured('readme_b', {'dm': [0.40, 0.42], 'random': [0.31, 0.31]})
+  cell = measured('short_b', {'dm': [0.40, 0.42], 'random': [0.31, 0.31]})
   folder = records(results_cpu={'plan': 'cpu', 'cells': [cell]})
   plan = Plan.read('cpu', folder)
-  one, other = rows(baselines_table(plan, ['readme_b', 'readme_c']))
+  one, other = rows(baselines_table(plan, ['short_b', 'short_c']))
   assert (one['Synthetic'], one['Random real']) == ('41.0 ± 1.0', '31.0 ± 0.0')
   assert other['Synthetic'] == other['Random real'] == NOT_MEASURED
   assert one['Whole set'] == other['Whole set'] == '–'  # Not asked for.

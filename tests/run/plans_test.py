@@ -1,7 +1,9 @@
 """The plans of configs/results/, and how long what is left of them takes."""
 
+import ast
 import dataclasses
 import importlib
+import re
 
 import pytest
 
@@ -15,7 +17,11 @@ from benchmarks.estimate import (
   work_of,
 )
 from benchmarks.results_record import Found, device_slug, make_record
-from dm_jax.configs.results.planned import epochs_covering, epochs_within
+from dm_jax.configs.results.planned import (
+  Planned,
+  epochs_covering,
+  epochs_within,
+)
 from dm_jax.data.statistics import PUBLISHED
 from dm_jax.errors import InputError
 from dm_jax.report import paper
@@ -245,3 +251,45 @@ def test_what_two_devices_measured_lies_in_two_records():
 def test_a_record_of_another_plan_is_refused():
   with pytest.raises(InputError, match='of the plan cpu'):
     make_record(read('gpu'), 'gpu', Found([], []), {'plan': 'cpu'})
+
+
+def _commands_of_the_page(root):
+  """Yields letter, config, argument and settings of docs/results.md's runs."""
+  text = (root / 'docs/results.md').read_text('utf-8')
+  section = text.split('### At small budgets')[1].split('\n### ')[0]
+  script = section.split('```sh\n')[2].split('```')[0].replace('\\\n', ' ')
+  small = re.search(r'SMALL="(.*)"', script)
+  assert small
+  letter = ''
+  for line in script.replace('$SMALL', small[1]).splitlines():
+    if line.startswith('# '):
+      letter = line[2]
+    if line.startswith('python launch.py'):
+      config = re.search(r'--config=configs/(\w+)\.py:?(\S*)', line)
+      assert config
+      settings = re.findall(r'--config\.(\S+?)=(\S+)', line)
+      yield letter, config[1], config[2], dict(settings)
+
+
+def test_the_commands_of_the_page_are_the_cells(root):
+  plan = read('cpu')
+  runs = {
+    letter: Planned(letter, config, argument or 'ipc=10', settings)
+    for letter, config, argument, settings in _commands_of_the_page(root)
+  }
+  runs['A'] = runs['A']._replace(argument='')
+  for like, batch_norm in ('BD', 'CE'):  # As the page says in a comment.
+    settings = {**runs[like].sets, 'network.norm': 'batch'}
+    runs[batch_norm] = runs[like]._replace(sets=settings)
+  assert sorted(runs) == [*'ABCDEFGH']
+  for letter, typed in runs.items():
+    cell = plan.CELLS[f'short_{letter.lower()}']
+    settings = {name: _value(text) for name, text in typed.sets.items()}
+    assert typed.make_config(settings) == cell.make_config(cell.sets), letter
+
+
+def _value(text):
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
