@@ -146,7 +146,7 @@ def _cell_rows(
     found = [evaluation_of(cell, network, each) for each in protocols]
     stored = {each['bytes'] for each in found if each}
     yield (
-      planned.config,
+      planned.data,
       str(cell['images_per_class'] if cell else size),
       planned.says,
       f'{settings["condense"]["steps"]:,}' if made else _NONE,
@@ -276,7 +276,7 @@ def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
         rows.append(
           (
             planned.says,
-            planned.config,
+            planned.data,
             str(size),
             network_name(label(NetworkConfig(**settings['network']))),
             network_name(network),

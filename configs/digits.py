@@ -6,8 +6,8 @@ Needs nothing but the installed package: the 1,797 images of 8×8 pixels are par
 of scikit-learn. A ConvNet of width 32 and two layers.
 
 README.md, "The paper's method", run A, has what it gives beside random real
-images. The 1 is the first of the 10: one run makes both sets. The paper has no figure
-for these images.
+images. The 1 is the first of the 10: one run makes both sets. The paper has no
+figure for these images.
 """
 
 from dm_jax.configs import default

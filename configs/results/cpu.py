@@ -6,8 +6,8 @@ step with a quarter of its steps: a tenth of the training images is held out, to
 show at every quarter of these what the next one is worth. One set of seed 0;
 the paper has five of twenty networks. Beside it a plain PyTorch loop of the
 paper on the same images, and the recipe for a CPU, in less time. Then
-runs of minutes, A to H, digits and MNIST at three sizes, and 100 classes of Tiny
-ImageNet at 32×32 pixels.
+runs of minutes, A to H, digits and MNIST at three sizes, and 100 classes of
+Tiny ImageNet at 32×32 pixels.
 """
 
 from dm_jax.configs.results import recipe as recipe_plan

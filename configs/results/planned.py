@@ -48,6 +48,11 @@ class Planned(NamedTuple):
   program: str = PROGRAMS[0]
 
   @property
+  def data(self) -> str:
+    """The data that its config names."""
+    return self.make_config().data.name
+
+  @property
   def only_in_folders(self) -> bool:
     """Whether its config names other images than the folder has."""
     return self.images == TINY_IMAGENET
