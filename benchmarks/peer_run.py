@@ -3,7 +3,8 @@
   pip install -e '.[bench]'
   python benchmarks/peer_run.py --config=configs/cifar10.py:ipc=10 \\
       --workdir=runs/torch --config.condense.steps=1000 \\
-      --config.evaluate.networks=5 --record=runs/torch.json
+      --config.evaluate.networks=5 --config.evaluate.baselines=none \\
+      --record=runs/torch.json
 
 Condenses with `peer_torch.py`, then trains networks on the set by the paper's
 protocol and tests them. Flags and config are those of launch.py, and so are the

@@ -39,11 +39,13 @@ from dm_jax.config.sections import (
   PretrainConfig,
 )
 from dm_jax.configs import cifar10
+from dm_jax.data.digest import fingerprint
 from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError
 from dm_jax.files import full_path, read_json, write_json
 from dm_jax.matching.state import make_problem
+from dm_jax.networks.labels import label
 from dm_jax.networks.registry import make_network
 from dm_jax.run.facts import describe_machine
 from dm_jax.synthetic_set import SyntheticSet, package_versions
@@ -284,7 +286,9 @@ class Bench:
       image_shape=self.train.image_shape,
       classes=self.train.classes,
     )
-    self.folder, self.name = folder, data.name
+    self.folder = folder
+    # What pools and targets of the folder must be of.
+    self.made_of = f'{fingerprint(dataset)}, {label(network)}'
 
   def pool_folder(self, epochs: int) -> Path:
     """Returns where trainings of so many epochs are kept."""
@@ -301,7 +305,7 @@ class Bench:
       dataclasses.replace(PRETRAIN, epochs=epochs),
       self.pool_folder(epochs),
       jax.random.key(_POOL_KEY),
-      fingerprint=self.name,
+      fingerprint=self.made_of,
     )
 
   def measure(self, arrangement: Arrangement, per_class: int) -> dict[str, Any]:
@@ -329,7 +333,7 @@ class Bench:
         embedder,
         jax.random.key(_TARGETS_KEY),
         self.pool_folder(arrangement.trainings),
-        fingerprint=self.name,
+        fingerprint=self.made_of,
       )
     ahead['targets'] = time.perf_counter() - started
     states = {}
@@ -411,11 +415,8 @@ def main(_: list[str]) -> None:
     raise InputError(f'ipc must be one of {[*ARRANGEMENTS]}')
   settings = _CONFIG.value.to_dict()
   folder = full_path(_WORKDIR.value, '--workdir')
-  bench = Bench(
-    build(DataConfig, settings['data']),
-    build(NetworkConfig, settings['network']),
-    folder,
-  )
+  network = build(NetworkConfig, settings['network'])
+  bench = Bench(build(DataConfig, settings['data']), network, folder)
   path = full_path(_RECORD.value or folder / 'settings.json')
   record = read_json(path) or {
     'command': shlex.join(['python', *sys.argv]),
@@ -425,6 +426,9 @@ def main(_: list[str]) -> None:
     'pretrain': dataclasses.asdict(PRETRAIN),
     'figures': {},
   }
+  of_record = label(build(NetworkConfig, record['network']))
+  if of_record != label(network):
+    raise InputError(f'{path} is of {of_record}: give another --record')
   if _WHAT.value == 'gradients':
     made = bench.gradients(_IPC.value)
     record['gradients'] = record.get('gradients', {}) | {str(_IPC.value): made}
