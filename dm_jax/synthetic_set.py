@@ -455,6 +455,9 @@ class SyntheticSet:
       soft = released.targets
       count = released.labels.max() + 1 if soft is None else soft.shape[1]
       names = map(str, range(count))
+    names = tuple(names)
+    if released.class_names is None:
+      _check_classes(released, path, len(names))
     if factor < 1:
       raise InputError(f'factor must be at least 1, got {factor}')
     if factor != 1 and released.mean is not None:  # An export, with its card.
@@ -482,7 +485,7 @@ class SyntheticSet:
       labels,
       targets,
       (np.array(mean, np.float64), np.array(std, np.float64)),
-      tuple(names),
+      names,
       storage,
       json.dumps({'method': RELEASED}),
     )
@@ -542,6 +545,19 @@ class SyntheticSet:
       **(judged or {}),
     }
     return write_released(full_path(path), released, format, about)
+
+
+def _check_classes(
+  released: Released, path: str | os.PathLike, classes: int
+) -> None:
+  """Refuses labels that were lost: all of one class, and none of the others."""
+  only = released.labels[0]
+  if classes == 1 or released.targets is not None:
+    return
+  if (released.labels == only).all():
+    raise InputError(
+      f'{path} has images of class {only} alone, of {classes}: mend its labels'
+    )
 
 
 def _statistics(

@@ -345,6 +345,31 @@ def test_classes_are_sorted_with_their_images(tmp_path):
   np.testing.assert_array_equal(read.images[2], make().images[3])
 
 
+@pytest.mark.parametrize('layout', ['dm', 'idc', 'mtt', 'ddranking'])
+def test_classes_may_come_as_a_column(tmp_path, layout):
+  unit = np.clip(FIRST, 0, 1)
+  path = write_peer(tmp_path, layout, unit, LABELS[:, None])
+  read = SyntheticSet.read(path, **STATISTICS, class_names=NAMES)
+  np.testing.assert_array_equal(read.targets, LABELS)
+
+
+def test_a_column_of_floats_is_no_class(tmp_path):
+  column = LABELS[:, None].astype(np.float32)
+  save_torch(tmp_path / 'data.pt', [np.clip(FIRST, 0, 1), column])
+  message = refuse(tmp_path / 'data.pt')
+  assert 'labels are float32, not integers' in message
+  save_torch(tmp_path / 'data.pt', [np.clip(FIRST, 0, 1), column * 0 + 1])
+  read = SyntheticSet.read(tmp_path / 'data.pt', **STATISTICS)
+  assert read.class_names == ('0',)
+
+
+def test_labels_of_one_class_among_several_are_refused(tmp_path):
+  path = write_peer(tmp_path, 'dm', FIRST, LABELS * 0)
+  message = refuse(path, class_names=NAMES)
+  assert 'images of class 0 alone, of 3: mend its labels' in message
+  assert SyntheticSet.read(path, **STATISTICS).class_names == ('0',)
+
+
 def test_an_experiment_is_chosen(tmp_path):
   path = write_peer(tmp_path, 'dm')
   read = SyntheticSet.read(path, experiment=1, **STATISTICS)
