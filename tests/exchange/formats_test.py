@@ -604,6 +604,33 @@ def test_labels_may_be_texts(tmp_path, card):
   np.testing.assert_array_equal(read.images_uint8[0], PIXELS[first])
 
 
+OTHER_NAMES = "has other classes than its card (only it has 'wings'; only the "
+OTHER_NAMES += "card has 'Vögel'): name them as they were, or delete "
+
+
+def test_a_renamed_class_is_told_from_the_card(tmp_path):
+  path, _ = export(make(), tmp_path, 'folder')
+  (path / 'train' / 'Vögel').rename(path / 'train' / 'wings')
+  assert f'{OTHER_NAMES}{path}/card.json' in refuse(path)
+  (path / 'card.json').unlink()
+  read = SyntheticSet.read(path, **STATISTICS)
+  assert read.class_names == ('.hidden', 'b/w', 'wings')
+
+
+def test_a_renamed_label_is_told_from_the_card(tmp_path):
+  path, _ = export(make(), tmp_path, 'parquet')
+  texts = [(NAMES[0], 'wings', NAMES[2])[label] for label in LABELS]
+  rewrite_table(path, with_column('label', texts))
+  assert f'{OTHER_NAMES}{path}/card.json' in refuse(path)
+
+
+def test_a_table_in_another_order_of_classes_is_refused(tmp_path):
+  path, card = export(make(), tmp_path, 'parquet')
+  card['classes'].reverse()
+  (path / 'card.json').write_text(json.dumps(card), 'utf-8')
+  assert 'than its card (their order differs): name' in refuse(path)
+
+
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
