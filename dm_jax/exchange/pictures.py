@@ -13,7 +13,7 @@ import numpy as np
 
 from dm_jax.errors import InputError, first_line
 from dm_jax.exchange.released import UNIT, Released, Wanted
-from dm_jax.files import UNREADABLE
+from dm_jax.files import PICTURES, UNREADABLE
 from dm_jax.images.normalise import to_unit
 
 TARGETS = 'targets.npy'
@@ -271,12 +271,16 @@ def _encoded(released: Released) -> list[bytes]:
 
 def _decoded(file: Path | io.BytesIO, what: str) -> np.ndarray:
   """Returns the pixels of an image, uint8 [H, W, D]."""
-  from PIL import Image
+  from PIL import Image, UnidentifiedImageError
 
   try:
-    with Image.open(file) as image:
+    with Image.open(file, formats=PICTURES) as image:
       grey = image.mode in ('1', 'L')
       pixels = np.asarray(image.convert('L' if grey else 'RGB'))
+  except UnidentifiedImageError:
+    raise InputError(
+      f'cannot read {what}: it is no PNG, JPEG or WebP image'
+    ) from None
   except Exception as error:  # Pillow raises any of a dozen types.
     raise InputError(f'cannot read {what}: {first_line(error)}') from error
   return pixels[..., None] if grey else pixels

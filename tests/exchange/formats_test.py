@@ -572,6 +572,20 @@ def test_other_images_in_a_folder_are_named(tmp_path, name):
   assert f'{name} is no .png, and only those are read' in refuse(path)
 
 
+def test_a_picture_that_is_a_program_is_refused(tmp_path, monkeypatch):
+  from PIL import EpsImagePlugin
+
+  def run(*_, **__):
+    raise AssertionError('Ghostscript would run')
+
+  monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', run)
+  path, _ = export(make(), tmp_path, 'folder')
+  file = path / 'train' / 'Vögel' / '0000.png'
+  Image.fromarray(PIXELS[0]).save(file, 'EPS')
+  message = refuse(path)
+  assert 'cannot read 0000.png: it is no PNG, JPEG or WebP image' in message
+
+
 def rewrite_table(path, change):
   import pyarrow.parquet as pq
 
