@@ -593,6 +593,49 @@ def rewrite_table(path, change):
   pq.write_table(change(pq.read_table(file)), file)
 
 
+def copy_table(path, *names):
+  data = (path / 'data' / 'train-00000-of-00001.parquet').read_bytes()
+  for name in names:
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+  ('names', 'images'),
+  [
+    (['data/test-00000-of-00001.parquet'], 6),
+    (['data/validation.parquet', 'test/0000.parquet'], 6),
+    (['data/train-00001-of-00002.parquet'], 12),
+    (['data/train-00001-of-00002.parquet', 'data/test-0.parquet'], 12),
+    (['data/more.parquet'], 6),
+  ],
+)
+def test_of_several_splits_train_is_read(tmp_path, names, images):
+  path, _ = export(make(), tmp_path, 'parquet')
+  copy_table(path, *names)
+  assert len(SyntheticSet.read(path).images) == images
+
+
+def test_splits_without_one_to_train_on_are_named(tmp_path):
+  path, _ = export(make(), tmp_path, 'parquet')
+  copy_table(path, 'data/test-0.parquet', 'data/validation-0.parquet')
+  (path / 'data' / 'train-00000-of-00001.parquet').unlink()
+  assert 'it has test, validation but no train: name the' in refuse(path)
+  assert (
+    len(
+      SyntheticSet.read(path / 'data' / 'test-0.parquet', **STATISTICS).images
+    )
+    == 6
+  )
+
+
+def test_tables_of_no_split_are_one_set(tmp_path):
+  path, _ = export(make(), tmp_path, 'parquet')
+  copy_table(path, 'data/a.parquet', 'data/b.parquet')
+  (path / 'data' / 'train-00000-of-00001.parquet').unlink()
+  assert len(SyntheticSet.read(path).images) == 12
+
+
 def with_column(name, values):
   def change(table):
     if name in table.column_names:
