@@ -221,11 +221,12 @@ class SyntheticSet:
   def sizes(self) -> tuple[int, ...]:
     """The stored images per class of the nested sets it holds, ascending.
 
-    Mostly one. They are known of sets that came from a run or `condense`, and
+    Mostly one; of classes that differ in size it is the mean, rounded down, and
+    1 at least. They are known of sets that came from a run or `condense`, and
     taken with `first`.
     """
     counts = np.bincount(np.asarray(self.class_of), minlength=self.classes)
-    held = len(self.class_of) // self.classes
+    held = max(1, len(self.class_of) // self.classes)
     condense = self.provenance.get('config', {}).get('condense', {})
     sizes = condense.get('images_per_class')
     # `first` and `take` leave the provenance of the whole.

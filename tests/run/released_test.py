@@ -14,6 +14,7 @@ from dm_jax.exchange.torch_file import write_tensors
 from dm_jax.images.storage import get_storage
 from dm_jax.run import command
 from dm_jax.run.export import export
+from dm_jax.run.facts import facts
 from dm_jax.run.given import SetFile
 from dm_jax.run.prepare import prepare
 from dm_jax.run.run import run
@@ -134,6 +135,21 @@ def test_a_score_takes_classes_of_one_size(done, make_config, data, tmp_path):
   made.take(np.array([0, 0, 1, 2])).save(tmp_path / 'uneven.npz')
   with pytest.raises(InputError, match='1 to 2 images per class'):
     judge(make_config, data, 'score', tmp_path / 'a', tmp_path / 'uneven.npz')
+
+
+def test_a_set_of_unequal_classes_has_all_its_images(
+  done, make_config, data, tmp_path
+):
+  made = SyntheticSet.load(done[0] / 'synthetic.npz')
+  config = make_config(**{'data.dir': str(data)})
+  for rows, expected in (([0, 0, 1, 2], (1, 4)), ([0, 2], (1, 2))):
+    made.take(np.array(rows)).save(tmp_path / 'uneven.npz')
+    file = SetFile(tmp_path / 'uneven.npz')
+    known = facts(prepare(config, 'evaluate', tmp_path, file, '', print))
+    assert (known['images_per_class'], known['stored_images']) == expected
+  file = SetFile(done[0] / 'synthetic.npz')
+  known = facts(prepare(config, 'evaluate', tmp_path, file, '', print))
+  assert (known['images_per_class'], known['stored_images']) == (1, None)
 
 
 def test_random_images_are_stored_as_the_set_is(
