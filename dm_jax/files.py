@@ -23,6 +23,8 @@ UNREADABLE = (
   zipfile.BadZipFile,
   zlib.error,
 )
+# What Pillow may open, under any name: of others, some run programs (EPS).
+PICTURES = ('PNG', 'JPEG', 'WEBP')
 
 
 def full_path(

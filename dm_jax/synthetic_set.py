@@ -221,11 +221,12 @@ class SyntheticSet:
   def sizes(self) -> tuple[int, ...]:
     """The stored images per class of the nested sets it holds, ascending.
 
-    Mostly one. They are known of sets that came from a run or `condense`, and
+    Mostly one; of classes that differ in size it is the mean, rounded down, and
+    1 at least. They are known of sets that came from a run or `condense`, and
     taken with `first`.
     """
     counts = np.bincount(np.asarray(self.class_of), minlength=self.classes)
-    held = len(self.class_of) // self.classes
+    held = max(1, len(self.class_of) // self.classes)
     condense = self.provenance.get('config', {}).get('condense', {})
     sizes = condense.get('images_per_class')
     # `first` and `take` leave the provenance of the whole.
@@ -455,6 +456,9 @@ class SyntheticSet:
       soft = released.targets
       count = released.labels.max() + 1 if soft is None else soft.shape[1]
       names = map(str, range(count))
+    names = tuple(names)
+    if released.class_names is None:
+      _check_classes(released, path, len(names))
     if factor < 1:
       raise InputError(f'factor must be at least 1, got {factor}')
     if factor != 1 and released.mean is not None:  # An export, with its card.
@@ -482,7 +486,7 @@ class SyntheticSet:
       labels,
       targets,
       (np.array(mean, np.float64), np.array(std, np.float64)),
-      tuple(names),
+      names,
       storage,
       json.dumps({'method': RELEASED}),
     )
@@ -542,6 +546,19 @@ class SyntheticSet:
       **(judged or {}),
     }
     return write_released(full_path(path), released, format, about)
+
+
+def _check_classes(
+  released: Released, path: str | os.PathLike, classes: int
+) -> None:
+  """Refuses labels that were lost: all of one class, and none of the others."""
+  only = released.labels[0]
+  if classes == 1 or released.targets is not None:
+    return
+  if (released.labels == only).all():
+    raise InputError(
+      f'{path} has images of class {only} alone, of {classes}: mend its labels'
+    )
 
 
 def _statistics(

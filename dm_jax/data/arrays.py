@@ -177,11 +177,18 @@ def check_class_names(
 
   Raises:
     InputError: a class without a name or without an image, or a name that
-      cannot be written as UTF-8.
+      cannot be written as UTF-8 or names two classes.
   """
   class_names = None if class_names is None else [*map(str, class_names)]
   for name in class_names or ():
     check_text('class name', name)
+  first = {}  # By name: in a memory, and as folders, names tell classes apart.
+  for number, name in enumerate(class_names or ()):
+    if first.setdefault(name, number) != number:
+      raise InputError(
+        f'class_names must differ, got {name!r} for classes {first[name]} and'
+        f' {number}: rename one'
+      )
   present = np.unique(labels)
   highest = int(present[-1])
   if class_names is not None and len(class_names) <= highest:

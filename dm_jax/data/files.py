@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dm_jax.errors import first_line
+from dm_jax.files import PICTURES
 from dm_jax.types import ImageShape
 
-# Files under any of their names; what else Pillow opens is not expected here.
-_FORMATS = ('PNG', 'JPEG', 'WEBP')
 _GREY_MODES = ('1', 'L', 'LA', 'I', 'I;16')
 # Grey of 16 bits, by the version of Pillow; of colours it reads 8 itself.
 _DEEP_MODES = ('I', 'I;16')
@@ -117,7 +116,7 @@ def _opened(file) -> Iterator[Any]:
   from PIL import Image, UnidentifiedImageError
 
   try:
-    opened = Image.open(file, formats=_FORMATS)
+    opened = Image.open(file, formats=PICTURES)
   except UnidentifiedImageError:
     raise ValueError('not a PNG, JPEG or WebP image') from None
   with opened as image:

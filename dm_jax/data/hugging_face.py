@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dm_jax.data.columns import Table, choose_splits, contents
+from dm_jax.data.files import file_state
 from dm_jax.data.source import Contents, Source
 from dm_jax.errors import InputError, first_line
 
@@ -78,8 +79,10 @@ def _load(name: str, directory: str | None) -> dict[str, Any]:
 
 
 def _state(*splits) -> str:
-  """Returns the files, sizes and versions of the splits."""
-  return repr([(s.num_rows, s.cache_files, str(s.version)) for s in splits])
+  """Returns the rows, versions and files of the splits, see `file_state`."""
+  files = [file['filename'] for split in splits for file in split.cache_files]
+  rows = [(split.num_rows, str(split.version)) for split in splits]
+  return f'{rows}{file_state(files)}'
 
 
 def _open(where: str, chosen: dict[str, Any], resize: int | None) -> Contents:

@@ -123,7 +123,8 @@ def read_released(path: Path, name: str, wanted: Wanted) -> Released:
     wanted: which of several, and the order of the classes.
 
   Raises:
-    InputError: it, or its card, is damaged or of another format.
+    InputError: it, or its card, is damaged or of another format; or the two
+      name different classes.
   """
   card = read_card(path)
   names = card.get('class_names', wanted.class_names)
@@ -138,6 +139,8 @@ def read_released(path: Path, name: str, wanted: Wanted) -> Released:
       f'{path} is no whole {name} set: {first_line(error)}'
     ) from error
   _check_lengths(path, name, read)
+  if card:
+    _check_card_names(path, read.class_names, card['class_names'])
   return dataclasses.replace(read, **card)
 
 
@@ -151,6 +154,28 @@ def _check_lengths(path: Path, name: str, read: Released) -> None:
         f'{path} is no whole {name} set: its {what} have shape {values.shape},'
         f' for {count} images'
       )
+
+
+def _check_card_names(
+  path: Path, found: tuple[str, ...] | None, names: tuple[str, ...]
+) -> None:
+  """Refuses a card whose names would go to the labels of other classes."""
+  if found is None or found == names:
+    return
+  told = [
+    f'{what} {", ".join(map(repr, sorted(some)))}'
+    for what, some in (
+      ('only it has', {*found} - {*names}),
+      ('only the card has', {*names} - {*found}),
+    )
+    if some
+  ]
+  card = card_path(path, is_folder=path.is_dir())
+  raise InputError(
+    f'{path} has other classes than its card'
+    f' ({"; ".join(told) or "their order differs"}): name them as they were, or'
+    f' delete {card}'
+  )
 
 
 def write_released(

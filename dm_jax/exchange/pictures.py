@@ -13,11 +13,13 @@ import numpy as np
 
 from dm_jax.errors import InputError, first_line
 from dm_jax.exchange.released import UNIT, Released, Wanted
-from dm_jax.files import UNREADABLE
+from dm_jax.files import PICTURES, UNREADABLE
 from dm_jax.images.normalise import to_unit
 
 TARGETS = 'targets.npy'
 _TABLE = Path('data', 'train-00000-of-00001.parquet')
+# Of a table's or its folder's name, as Hugging Face has them: test-00000-of-….
+_SPLIT = re.compile(r'(?<![a-z])(train|test|validation|valid|val)(?![a-z])')
 # What some system forbids in a file name, or gives a meaning.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*%]|^\.|[. ]$')
 
@@ -155,17 +157,19 @@ def write_parquet(path: Path, released: Released) -> None:
 
 
 def read_parquet(path: Path, wanted: Wanted) -> Released:
-  """Reads image bytes and labels, of a file or all in a folder.
+  """Reads image bytes and labels, of a file or a folder.
 
+  Of a folder that has several splits by its files' names, only train is read.
   Labels are numbers, or texts, which are then the class names: in the order
   that is wanted, if all are among those, and else sorted.
 
   Raises:
-    InputError: there is no column of images or labels, and the columns are
-      named; or a row that is named has none of its own.
+    InputError: there are splits but no train, and they are named; there is no
+      column of images or labels, and the columns are named; or a row that is
+      named has none of its own.
   """
   pa, pq = _pyarrow()
-  files = sorted(path.rglob('*.parquet')) if path.is_dir() else [path]
+  files = _training_tables(path) if path.is_dir() else [path]
   try:
     table = pa.concat_tables([pq.read_table(file) for file in files])
   except (pa.ArrowException, OSError) as error:
@@ -189,6 +193,23 @@ def read_parquet(path: Path, wanted: Wanted) -> Released:
     targets = _probabilities(table['probabilities'].to_pylist())
   names = names or _known_names(table.schema.metadata or {})
   return Released(images, labels, targets, UNIT, None, None, names)
+
+
+def _training_tables(folder: Path) -> list[Path]:
+  """Returns the tables of train, or all where no names tell splits apart."""
+  splits: dict[str, list[Path]] = {}
+  for file in sorted(folder.rglob('*.parquet')):
+    splits.setdefault(_split(file.relative_to(folder)), []).append(file)
+  if len(splits) > 1 and 'train' not in splits:
+    named = ', '.join(sorted(filter(None, splits)))
+    raise InputError(f'it has {named} but no train: name the file to read')
+  return splits['train'] if 'train' in splits else sum(splits.values(), [])
+
+
+def _split(path: Path) -> str:
+  """Returns what the name of a file, or of its folder, says; '' if none."""
+  found = map(_SPLIT.search, reversed(path.with_suffix('').parts))
+  return next((match[1] for match in found if match), '')
 
 
 def _labels(
@@ -271,12 +292,16 @@ def _encoded(released: Released) -> list[bytes]:
 
 def _decoded(file: Path | io.BytesIO, what: str) -> np.ndarray:
   """Returns the pixels of an image, uint8 [H, W, D]."""
-  from PIL import Image
+  from PIL import Image, UnidentifiedImageError
 
   try:
-    with Image.open(file) as image:
+    with Image.open(file, formats=PICTURES) as image:
       grey = image.mode in ('1', 'L')
       pixels = np.asarray(image.convert('L' if grey else 'RGB'))
+  except UnidentifiedImageError:
+    raise InputError(
+      f'cannot read {what}: it is no PNG, JPEG or WebP image'
+    ) from None
   except Exception as error:  # Pillow raises any of a dozen types.
     raise InputError(f'cannot read {what}: {first_line(error)}') from error
   return pixels[..., None] if grey else pixels

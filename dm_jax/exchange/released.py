@@ -76,9 +76,10 @@ class Released:
 
     Args:
       images: float [N, H, W, D].
-      labels: classes [N], or one value for each class, [N, C]. Probabilities
-        are kept; values that are none, such as those that a regression
-        learned, count as the class that has the largest.
+      labels: classes [N], or a column of them, [N, 1]; or one value for each
+        class, [N, C]. Probabilities are kept; values that are none, such as
+        those that a regression learned, count as the class that has the
+        largest.
       space: of `SPACES`.
 
     Raises:
@@ -100,6 +101,8 @@ class Released:
         f'its pixels go from {low:.4g} to {high:.4g}, and those of this format'
         ' are in 0 to 1: name another format'
       )
+    if labels.shape[1:] == (1,) and not _is_one_class(labels):
+      labels = labels[:, 0]
     if labels.ndim == 1:
       return cls(images, _as_classes(labels), None, space)
     classes = labels.argmax(1).astype(np.int64)
@@ -134,6 +137,11 @@ def _as_classes(labels: np.ndarray) -> np.ndarray:
   if labels.dtype.kind not in 'iu':
     raise InputError(f'its labels are {labels.dtype}, not integers')
   return labels.astype(np.int64)
+
+
+def _is_one_class(column: np.ndarray) -> bool:
+  """Whether a column is the probability of the one class there is."""
+  return column.dtype.kind == 'f' and _are_probabilities(column)
 
 
 def _as_float(values: np.ndarray) -> np.ndarray:

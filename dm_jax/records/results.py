@@ -124,6 +124,8 @@ class Results:
     sets: K.
     images_per_class: of the largest size.
     sizes: images per class, ascending.
+    stored_images: of the set that was given, where its classes differ in size;
+      None where they are `images_per_class` of each.
     networks: labels of the networks to evaluate, the headline's first.
     teachers: networks whose mean probabilities are the images' labels, 0 where
       their number is not known; None where the labels are classes.
@@ -157,6 +159,7 @@ class Results:
   sets: int = 1
   images_per_class: int | None = None
   sizes: tuple[int, ...] = ()
+  stored_images: int | None = None
   networks: tuple[str, ...] = ()
   teachers: int | None = None
   protocols: tuple[str, ...] = ('dm',)

@@ -273,7 +273,9 @@ def image_counts(results: Results) -> tuple[int, int] | None:
     return real, round(stored)
   if real and results.method == 'whole':
     return real, real
-  return (real, classes * size) if real and classes and size else None
+  if not (real and classes and size):
+    return None
+  return real, results.stored_images or classes * size
 
 
 def _headline(results: Results) -> str:
@@ -329,7 +331,9 @@ def _detail(evaluation: Evaluation, results: Results) -> str:
   if evaluation.method == JPEG and stored and classes:
     return f'{stored / classes:.3g} per class'
   if evaluation.images_per_class is not None:
-    return f'{evaluation.images_per_class} per class'
+    own = evaluation.method == results.method
+    about = 'about ' if own and results.stored_images else ''
+    return f'{about}{evaluation.images_per_class} per class'
   images = results.data.train_images
   return plural(images, 'image') if images else 'all images'
 

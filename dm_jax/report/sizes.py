@@ -34,6 +34,8 @@ def stored_bytes(
   images = data.train_images
   if per_class is not None:
     images = None if data.classes is None else per_class * data.classes
+    if method == results.method and per_class == results.images_per_class:
+      images = results.stored_images or images
   if images is None or not data.image_shape:
     return None
   return images * math.prod(data.image_shape)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dm_jax.data.load import load
 from dm_jax.errors import InputError, choose
-from dm_jax.exchange.formats import FORMATS, WRITTEN
+from dm_jax.exchange.formats import FORMATS, OWN, WRITTEN
 from dm_jax.files import full_path
 from dm_jax.records.evaluations import Evaluation
 from dm_jax.records.results import (
@@ -55,11 +55,11 @@ def export(
     )
   source, _, layout = layout.rpartition(':')
   choose('format', layout, WRITTEN, setting='format')
-  file = SetFile.of(file)._replace(format=source)
-  found = file.read()
+  file = SetFile.of(file)._replace(format=source).recognised()
   data = None
-  if config is not None and not isinstance(found, SyntheticSet):
+  if config is not None and file.format != OWN:
     data = load(RunConfig.from_dict(config).data).train
+  found = file.read(data)
   made = file.complete(found, data, say)
   path = full_path(to, '--to') if to else _beside(file.path, layout)
   card = made.export(path, layout, judged=_judged(made, file.path))

@@ -154,6 +154,15 @@ def _plans_by_stage(job: Job) -> bool:
   return job.config.application == 'continual'
 
 
+def _stored_images(job: Job) -> int | None:
+  """Returns the images of a set that `sizes` do not say, else None."""
+  if job.synthetic is None:
+    return None
+  count = len(job.synthetic.class_of)
+  even = count == job.sizes[-1] * job.synthetic.classes
+  return None if even else count
+
+
 def facts(job: Job) -> dict[str, Any]:
   """Returns the fields of `Results` that are known before the run."""
   train = job.dataset.train
@@ -166,6 +175,7 @@ def facts(job: Job) -> dict[str, Any]:
     'sets': job.sets,
     'images_per_class': job.sizes[-1],
     'sizes': job.sizes,
+    'stored_images': _stored_images(job),
     'networks': tuple(job.pool),
     'teachers': _teachers(job),
     'protocols': job.protocols,

@@ -41,17 +41,32 @@ class SetFile(NamedTuple):
     given = file if isinstance(file, cls) else cls(Path(file))
     return given._replace(path=full_path(given.path, '--synthetic'))
 
-  def read(self) -> SyntheticSet | Released:
+  def recognised(self) -> Self:
+    """Returns the file with the name of its format.
+
+    Raises:
+      InputError: there is none, it is of no known format, or it holds one set
+        where several are asked for.
+    """
+    layout = find_format(self.path, self.format or None)
+    check_experiment(self.path, layout, self.experiment)
+    return self._replace(format=layout)
+
+  def read(self, data: ClassData | None = None) -> SyntheticSet | Released:
     """Reads a set; one that needs the data's statistics comes as it is.
+
+    Args:
+      data: the real images, whose order of the classes a file that only names
+        them is read in; None where no config names them.
 
     Raises:
       InputError: see `SyntheticSet.read`.
     """
-    layout = find_format(self.path, self.format or None)
-    check_experiment(self.path, layout, self.experiment)
+    layout = self.recognised().format
     if layout == OWN:
       return SyntheticSet.read(self.path, layout, factor=self.factor)
-    return read_released(self.path, layout, Wanted(self.experiment))
+    names = None if data is None else data.names
+    return read_released(self.path, layout, Wanted(self.experiment, names))
 
   def complete(
     self,
@@ -78,11 +93,13 @@ class SetFile(NamedTuple):
     )
 
 
-def read_on_lead(file: SetFile | None) -> SyntheticSet | Released | None:
-  """Reads the set to judge; only the lead need have the file."""
+def read_on_lead(
+  file: SetFile | None, data: ClassData
+) -> SyntheticSet | Released | None:
+  """Reads the set to judge, see `SetFile.read`; only the lead need have it."""
   if file is None:
     return None
-  return processes.broadcast(file.read() if processes.is_lead() else None)
+  return processes.broadcast(file.read(data) if processes.is_lead() else None)
 
 
 def check_fits(

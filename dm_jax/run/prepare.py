@@ -75,8 +75,12 @@ def prepare(
   _check_settings(config, mode, synthetic)
   # Networks that do not exist are refused before the data are read.
   pool = parse_pool(config.evaluate.pool, config.evaluation_network)
-  found = read_on_lead(synthetic)
+  # A set that is not there is refused before the data are read, too; it is read
+  # after them, since they say the order of its classes.
+  if synthetic is not None and processes.is_lead():
+    synthetic = synthetic.recognised()
   dataset = _load_dataset(config)
+  found = read_on_lead(synthetic, dataset.train)
   given = None
   if synthetic is not None and found is not None:
     given = synthetic.complete(found, dataset.train, say)

@@ -94,6 +94,10 @@ def test_given_statistics_and_names_are_kept():
     ({'labels': [1, 2, 1, 2, 1, 2]}, '^class 0 of 3 has no images'),
     ({'labels': [0, 0, 0, 0, 0, 10**9]}, '^class 1 of 1000000001 has no'),
     ({'labels': [0, 0, 0, 0, 0, 2**31]}, 'labels must be below 2147483648'),
+    (
+      {'class_names': ['a', 'b', 'a']},
+      "^class_names must differ, got 'a' for classes 0 and 2: rename one$",
+    ),
     ({'class_names': ['a', 'b', 'c', 'd']}, r'^class 3 \(d\) of 4 has no'),
     (
       {'class_names': ['a', 'b']},

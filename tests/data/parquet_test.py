@@ -258,6 +258,17 @@ def test_a_folder_that_datasets_saved(tmp_path):
   assert len(list((tmp_path / 'cache').glob('hf-*'))) == 1
 
 
+def test_a_folder_that_was_saved_again_is_decoded_anew(tmp_path):
+  found, options = splits(), {'cache': str(tmp_path / 'cache')}
+  found['train'], rows = found['train'].select([0] * 3 + [1, 2]), found['train']
+  found.save_to_disk(tmp_path / 'saved')
+  read(tmp_path / 'saved', 'hf', **options)
+  found['train'] = rows
+  found.save_to_disk(tmp_path / 'saved')
+  check(read(tmp_path / 'saved', 'hf', **options), NAMES)
+  assert len(list((tmp_path / 'cache').glob('hf-*'))) == 2
+
+
 def test_a_set_of_the_hub(tmp_path, monkeypatch):
   asked = []
 

@@ -345,6 +345,31 @@ def test_classes_are_sorted_with_their_images(tmp_path):
   np.testing.assert_array_equal(read.images[2], make().images[3])
 
 
+@pytest.mark.parametrize('layout', ['dm', 'idc', 'mtt', 'ddranking'])
+def test_classes_may_come_as_a_column(tmp_path, layout):
+  unit = np.clip(FIRST, 0, 1)
+  path = write_peer(tmp_path, layout, unit, LABELS[:, None])
+  read = SyntheticSet.read(path, **STATISTICS, class_names=NAMES)
+  np.testing.assert_array_equal(read.targets, LABELS)
+
+
+def test_a_column_of_floats_is_no_class(tmp_path):
+  column = LABELS[:, None].astype(np.float32)
+  save_torch(tmp_path / 'data.pt', [np.clip(FIRST, 0, 1), column])
+  message = refuse(tmp_path / 'data.pt')
+  assert 'labels are float32, not integers' in message
+  save_torch(tmp_path / 'data.pt', [np.clip(FIRST, 0, 1), column * 0 + 1])
+  read = SyntheticSet.read(tmp_path / 'data.pt', **STATISTICS)
+  assert read.class_names == ('0',)
+
+
+def test_labels_of_one_class_among_several_are_refused(tmp_path):
+  path = write_peer(tmp_path, 'dm', FIRST, LABELS * 0)
+  message = refuse(path, class_names=NAMES)
+  assert 'images of class 0 alone, of 3: mend its labels' in message
+  assert SyntheticSet.read(path, **STATISTICS).class_names == ('0',)
+
+
 def test_an_experiment_is_chosen(tmp_path):
   path = write_peer(tmp_path, 'dm')
   read = SyntheticSet.read(path, experiment=1, **STATISTICS)
@@ -547,11 +572,68 @@ def test_other_images_in_a_folder_are_named(tmp_path, name):
   assert f'{name} is no .png, and only those are read' in refuse(path)
 
 
+def test_a_picture_that_is_a_program_is_refused(tmp_path, monkeypatch):
+  from PIL import EpsImagePlugin
+
+  def run(*_, **__):
+    raise AssertionError('Ghostscript would run')
+
+  monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', run)
+  path, _ = export(make(), tmp_path, 'folder')
+  file = path / 'train' / 'Vögel' / '0000.png'
+  Image.fromarray(PIXELS[0]).save(file, 'EPS')
+  message = refuse(path)
+  assert 'cannot read 0000.png: it is no PNG, JPEG or WebP image' in message
+
+
 def rewrite_table(path, change):
   import pyarrow.parquet as pq
 
   file = path / 'data' / 'train-00000-of-00001.parquet'
   pq.write_table(change(pq.read_table(file)), file)
+
+
+def copy_table(path, *names):
+  data = (path / 'data' / 'train-00000-of-00001.parquet').read_bytes()
+  for name in names:
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+  ('names', 'images'),
+  [
+    (['data/test-00000-of-00001.parquet'], 6),
+    (['data/validation.parquet', 'test/0000.parquet'], 6),
+    (['data/train-00001-of-00002.parquet'], 12),
+    (['data/train-00001-of-00002.parquet', 'data/test-0.parquet'], 12),
+    (['data/more.parquet'], 6),
+  ],
+)
+def test_of_several_splits_train_is_read(tmp_path, names, images):
+  path, _ = export(make(), tmp_path, 'parquet')
+  copy_table(path, *names)
+  assert len(SyntheticSet.read(path).images) == images
+
+
+def test_splits_without_one_to_train_on_are_named(tmp_path):
+  path, _ = export(make(), tmp_path, 'parquet')
+  copy_table(path, 'data/test-0.parquet', 'data/validation-0.parquet')
+  (path / 'data' / 'train-00000-of-00001.parquet').unlink()
+  assert 'it has test, validation but no train: name the' in refuse(path)
+  assert (
+    len(
+      SyntheticSet.read(path / 'data' / 'test-0.parquet', **STATISTICS).images
+    )
+    == 6
+  )
+
+
+def test_tables_of_no_split_are_one_set(tmp_path):
+  path, _ = export(make(), tmp_path, 'parquet')
+  copy_table(path, 'data/a.parquet', 'data/b.parquet')
+  (path / 'data' / 'train-00000-of-00001.parquet').unlink()
+  assert len(SyntheticSet.read(path).images) == 12
 
 
 def with_column(name, values):
@@ -577,6 +659,33 @@ def test_labels_may_be_texts(tmp_path, card):
   )
   first = texts.index(read.class_names[0])
   np.testing.assert_array_equal(read.images_uint8[0], PIXELS[first])
+
+
+OTHER_NAMES = "has other classes than its card (only it has 'wings'; only the "
+OTHER_NAMES += "card has 'Vögel'): name them as they were, or delete "
+
+
+def test_a_renamed_class_is_told_from_the_card(tmp_path):
+  path, _ = export(make(), tmp_path, 'folder')
+  (path / 'train' / 'Vögel').rename(path / 'train' / 'wings')
+  assert f'{OTHER_NAMES}{path}/card.json' in refuse(path)
+  (path / 'card.json').unlink()
+  read = SyntheticSet.read(path, **STATISTICS)
+  assert read.class_names == ('.hidden', 'b/w', 'wings')
+
+
+def test_a_renamed_label_is_told_from_the_card(tmp_path):
+  path, _ = export(make(), tmp_path, 'parquet')
+  texts = [(NAMES[0], 'wings', NAMES[2])[label] for label in LABELS]
+  rewrite_table(path, with_column('label', texts))
+  assert f'{OTHER_NAMES}{path}/card.json' in refuse(path)
+
+
+def test_a_table_in_another_order_of_classes_is_refused(tmp_path):
+  path, card = export(make(), tmp_path, 'parquet')
+  card['classes'].reverse()
+  (path / 'card.json').write_text(json.dumps(card), 'utf-8')
+  assert 'than its card (their order differs): name' in refuse(path)
 
 
 @pytest.mark.parametrize(

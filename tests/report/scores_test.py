@@ -214,6 +214,16 @@ def test_random_jpeg_says_how_many_images_fill_the_bytes():
   assert warnings(own) == []
 
 
+def test_images_of_unequal_classes_are_counted():
+  data = VALUES['data'] | {'image_shape': [2, 2, 1]}
+  results = changed(stored_images=105, data=data)
+  assert image_counts(results) == (1437, 105)
+  assert '1,437 real images were condensed into 105' in origin(results)
+  own, random = read_scores(results)
+  assert (own.detail, own.bytes) == ('about 10 per class', 420)
+  assert (random.detail, random.bytes) == ('10 per class', 400)
+
+
 def test_images_are_counted_if_known():
   assert image_counts(RESULTS) == (1437, 100)
   assert image_counts(changed(method='whole')) == (1437, 1437)

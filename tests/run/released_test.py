@@ -14,7 +14,9 @@ from dm_jax.exchange.torch_file import write_tensors
 from dm_jax.images.storage import get_storage
 from dm_jax.run import command
 from dm_jax.run.export import export
+from dm_jax.run.facts import facts
 from dm_jax.run.given import SetFile
+from dm_jax.run.prepare import prepare
 from dm_jax.run.run import run
 from dm_jax.synthetic_set import SyntheticSet
 
@@ -135,6 +137,21 @@ def test_a_score_takes_classes_of_one_size(done, make_config, data, tmp_path):
     judge(make_config, data, 'score', tmp_path / 'a', tmp_path / 'uneven.npz')
 
 
+def test_a_set_of_unequal_classes_has_all_its_images(
+  done, make_config, data, tmp_path
+):
+  made = SyntheticSet.load(done[0] / 'synthetic.npz')
+  config = make_config(**{'data.dir': str(data)})
+  for rows, expected in (([0, 0, 1, 2], (1, 4)), ([0, 2], (1, 2))):
+    made.take(np.array(rows)).save(tmp_path / 'uneven.npz')
+    file = SetFile(tmp_path / 'uneven.npz')
+    known = facts(prepare(config, 'evaluate', tmp_path, file, '', print))
+    assert (known['images_per_class'], known['stored_images']) == expected
+  file = SetFile(done[0] / 'synthetic.npz')
+  known = facts(prepare(config, 'evaluate', tmp_path, file, '', print))
+  assert (known['images_per_class'], known['stored_images']) == (1, None)
+
+
 def test_random_images_are_stored_as_the_set_is(
   done, make_config, data, tmp_path
 ):
@@ -204,6 +221,36 @@ def test_a_set_of_others_is_completed_by_the_data(done, peer, data, tmp_path):
   path = export(file, 'npz', str(tmp_path / 'a.npz'), config, lambda _: None)
   made = SyntheticSet.load(done[0] / 'synthetic.npz')
   assert SyntheticSet.read(path).fingerprint() == made.fingerprint()
+
+
+@pytest.mark.parametrize('layout', ['folder', 'parquet'])
+def test_names_alone_are_in_the_order_of_the_data(
+  done, make_config, save_arrays, tmp_path, layout
+):
+  names = ('shirt', 'bag', 'coat')
+  save_arrays(tmp_path / 'named.npz', class_names=np.array(names))
+  made = SyntheticSet.load(done[0] / 'synthetic.npz')
+  made = dataclasses.replace(made, class_names=names)
+  path = tmp_path / layout
+  made.export(path, layout).unlink()
+  if layout == 'parquet':
+    import pyarrow.parquet as pq
+
+    (file,) = path.rglob('*.parquet')
+    table = pq.read_table(file).replace_schema_metadata()
+    texts = [names[label] for label in table['label'].to_pylist()]
+    column = table.column_names.index('label')
+    pq.write_table(table.set_column(column, 'label', [texts]), file)
+  config = make_config(**{'data.dir': str(tmp_path / 'named.npz')})
+
+  job = prepare(config, 'evaluate', tmp_path, SetFile(path), '', print)
+
+  assert job.synthetic is not None
+  assert job.synthetic.class_names == names
+  np.testing.assert_array_equal(job.synthetic.images_uint8, made.images_uint8)
+  to, settings = str(tmp_path / 'to.npz'), {'data': config.to_dict()['data']}
+  export(SetFile(path), 'npz', to, settings, lambda _: None)
+  assert SyntheticSet.read(to).class_names == names
 
 
 @pytest.mark.parametrize(
