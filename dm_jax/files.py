@@ -5,6 +5,8 @@ import contextlib
 import json
 import os
 from pathlib import Path
+import re
+import shutil
 import sys
 from typing import IO, Any
 import zipfile
@@ -66,7 +68,7 @@ def write_atomically(
   Whatever goes wrong, a file that was there before stays as it was.
   """
   path = full_path(path)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  temporary = temporary_path(path)
   try:
     with open(temporary, 'wb') as file:
       write(file)
@@ -76,6 +78,41 @@ def write_atomically(
   except BaseException:
     temporary.unlink(missing_ok=True)
     raise
+
+
+def temporary_path(path: Path) -> Path:
+  """Returns where this process writes what becomes `path` once it is whole."""
+  return path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+
+
+def remove_left(folder: Path) -> None:
+  """Removes the temporary files and folders of processes that were killed.
+
+  Args:
+    folder: in which they lie; what is below its folders stays.
+  """
+  for path in [*folder.glob('.*.tmp')]:
+    named = re.fullmatch(r'\..+\.(\d{1,9})\.tmp', path.name)
+    if named and not _is_alive(int(named[1])):
+      remove(path)
+
+
+def remove(path: Path) -> None:
+  """Removes a file, or a folder with all that is in it."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path, ignore_errors=True)
+  else:
+    path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+  try:
+    os.kill(process, 0)  # Sends nothing.
+  except ProcessLookupError:
+    return False
+  except PermissionError:
+    pass  # Another user's.
+  return True
 
 
 @contextlib.contextmanager

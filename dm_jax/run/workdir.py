@@ -9,7 +9,7 @@ import re
 
 from dm_jax.config.fields import differences
 from dm_jax.errors import InputError
-from dm_jax.files import read_json, write_json
+from dm_jax.files import read_json, remove_left, write_json
 from dm_jax.records.results import CONFIG_NAME, read_results
 from dm_jax.run.config import RunConfig
 from dm_jax.run.inputs import changed_inputs
@@ -23,6 +23,12 @@ _UNWRITABLE = (
   errno.EACCES,
   errno.EIO,
 )
+
+# Where a run writes below its workdir, at any depth.
+_OWN_FOLDERS = re.compile(
+  r'(set|order|step|targets)_\w+|baselines|figures|images|pool'
+)
+_LOCK = '.lock'
 
 
 def default_folder(config_file: str) -> Path:
@@ -53,7 +59,7 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
   with contextlib.ExitStack() as stack:
     try:
       path.mkdir(parents=True, exist_ok=True)
-      lock = stack.enter_context(open(path / '.lock', 'a', encoding='utf-8'))
+      lock = stack.enter_context(open(path / _LOCK, 'a', encoding='utf-8'))
     except OSError as error:
       raise InputError(
         f'workdir {path} cannot be written: {error.strerror}; choose another'
@@ -68,8 +74,7 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
         ' with --workdir'
       ) from None
     refuse_others(path, config, inputs)
-    for left in path.rglob('.*.tmp'):  # By a process that was killed.
-      left.unlink()
+    _clear(path)
     write_json(path / CONFIG_NAME, {**config.to_dict(), 'inputs': dict(inputs)})
     try:
       yield
@@ -80,6 +85,18 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
         f'workdir {path} cannot be written: {error.strerror}; the last'
         ' good checkpoint stays: make room and start the same command again'
       ) from error
+
+
+def _clear(folder: Path) -> None:
+  """Removes what killed processes left half-written in a run's own folders.
+
+  The workdir may hold other runs, too, and whatever a person keeps there.
+  """
+  remove_left(folder)
+  for below in folder.iterdir():
+    is_own = _OWN_FOLDERS.fullmatch(below.name) and below.is_dir()
+    if is_own and not (below / _LOCK).exists():
+      _clear(below)
 
 
 def refuse_others(

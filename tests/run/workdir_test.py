@@ -190,6 +190,24 @@ def test_a_second_run_is_refused_while_the_first_is_alive(root, finished):
   finished.again()  # The lock went with the process.
 
 
+def test_half_written_files_are_removed_where_this_run_writes(
+  tmp_path, make_config
+):
+  """The workdir may hold a person's files, and other runs that are alive."""
+  done = subprocess.Popen([sys.executable, '-c', ''])
+  done.wait()
+  left = f'.a.{done.pid}.tmp'
+  own = ['', 'images', 'set_1/baselines', 'order_0/step_1/images']
+  others = ['docs', 'set_9', 'set_9/images']
+  for folder in (*own, *others):
+    (tmp_path / folder / left).mkdir(parents=True)
+  (tmp_path / 'set_9' / '.lock').touch()  # A run of its own.
+  with workdir.claim(tmp_path, make_config(), {}):
+    pass
+  found = {str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob(left)}
+  assert found == {*others}
+
+
 @pytest.mark.parametrize('below', ['', 'x', 'x/y'])
 def test_a_workdir_that_is_a_file_is_refused(finished, below):
   file = finished.workdir.with_name('file')
