@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -25,6 +26,9 @@ UNREADABLE = (
   zipfile.BadZipFile,
   zlib.error,
 )
+
+# File systems without locks: Lustre as it is often mounted, some of FUSE, NFS.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def full_path(
@@ -123,15 +127,39 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
     path: a file for the lock alone; is made.
     waiting: said on standard error where another process holds it.
   """
-  import fcntl  # Not on Windows, where all but this works.
-
   with path.open('ab') as file:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      lock(file)
     except BlockingIOError:
       print(waiting, file=sys.stderr)
-      fcntl.flock(file, fcntl.LOCK_EX)
+      lock(file, wait=True)
     yield
+
+
+def lock(file: IO, *, wait: bool = False) -> None:
+  """Locks an open file until it is closed; the kernel does so at the latest.
+
+  Where the file system has no locks, this is said on standard error.
+
+  Args:
+    file: for the lock alone.
+    wait: until another process lets go of it.
+
+  Raises:
+    BlockingIOError: another process holds it.
+  """
+  import fcntl  # Not on Windows, where all but this works.
+
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+  except OSError as error:
+    if error.errno not in _NO_LOCKS:
+      raise
+    print(
+      f'warning: {Path(file.name).parent} has no file locks'
+      f' ({error.strerror}): nothing keeps two processes apart there',
+      file=sys.stderr,
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,9 +1,19 @@
+import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
 
-from dm_jax.files import read_json, remove_left, write_json, write_text
+import pytest
+
+from dm_jax.files import (
+  locked,
+  read_json,
+  remove_left,
+  write_json,
+  write_text,
+)
 
 
 def test_json_is_read_by_people_and_of_any_name_read_back(tmp_path):
@@ -43,3 +53,28 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
   left = sorted(path.name for path in tmp_path.iterdir())
   assert left == sorted([*kept, 'below'])
   assert below.exists()
+
+
+@pytest.mark.parametrize('number', [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_told_of_once(
+  tmp_path, monkeypatch, capsys, number
+):
+  def flock(file, how):
+    raise OSError(number, os.strerror(number))
+
+  monkeypatch.setattr(fcntl, 'flock', flock)
+  with locked(tmp_path / '.lock', 'waiting'):
+    pass
+  assert capsys.readouterr().err == (
+    f'warning: {tmp_path} has no file locks ({os.strerror(number)}): nothing'
+    ' keeps two processes apart there\n'
+  )
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
+  def flock(file, how):
+    raise OSError(errno.EIO, 'broken')
+
+  monkeypatch.setattr(fcntl, 'flock', flock)
+  with pytest.raises(OSError, match='broken'), locked(tmp_path / '.lock', ''):
+    pass

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 import contextlib
 import errno
-import fcntl
 from pathlib import Path
 import re
 
 from dm_jax.config.fields import differences
 from dm_jax.errors import InputError
-from dm_jax.files import read_json, remove_left, write_json
+from dm_jax.files import lock, read_json, remove_left, write_json
 from dm_jax.records.results import CONFIG_NAME, read_results
 from dm_jax.run.config import RunConfig
 from dm_jax.run.inputs import changed_inputs
@@ -59,15 +58,14 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
   with contextlib.ExitStack() as stack:
     try:
       path.mkdir(parents=True, exist_ok=True)
-      lock = stack.enter_context(open(path / _LOCK, 'a', encoding='utf-8'))
+      file = stack.enter_context(open(path / _LOCK, 'ab'))
     except OSError as error:
       raise InputError(
         f'workdir {path} cannot be written: {error.strerror}; choose another'
         ' with --workdir'
       ) from error
     try:
-      # The kernel lets go when the process ends, however it ends.
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      lock(file)
     except BlockingIOError:
       raise InputError(
         f'another run is in workdir {path}: wait for it or choose another'

@@ -1,5 +1,7 @@
 """Whose a workdir is: runs that may go on in one, and runs that may not."""
 
+import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -188,6 +190,18 @@ def test_a_second_run_is_refused_while_the_first_is_alive(root, finished):
     first.kill()
     first.communicate()
   finished.again()  # The lock went with the process.
+
+
+def test_a_folder_without_locks_is_claimed_all_the_same(
+  tmp_path, make_config, monkeypatch, capsys
+):
+  def flock(file, how):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+  monkeypatch.setattr(fcntl, 'flock', flock)
+  with workdir.claim(tmp_path, make_config(), {}):
+    assert (tmp_path / 'config.json').exists()
+  assert f'warning: {tmp_path} has no file locks' in capsys.readouterr().err
 
 
 def test_half_written_files_are_removed_where_this_run_writes(
