@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
-from dm_jax.run import run, workdir
+from dm_jax.run import facts, make, run, workdir
 
 
 def snapshot(folder):
@@ -95,6 +95,25 @@ def test_another_config_is_refused_naming_the_fields(
     f'workdir {finished.workdir} belongs to another config ({differences}):'
     ' choose another with --workdir, or give the old settings to go on'
   )
+
+
+def test_a_start_with_nothing_to_do_leaves_what_the_run_was_done_with(
+  finished, monkeypatch
+):
+  machine = {'device': 'another', 'peak_bytes': 10**15}
+  monkeypatch.setattr(run, 'describe_machine', lambda *_: machine)
+  for module in (facts, make):
+    monkeypatch.setattr(module, 'package_versions', lambda: {'jax': '99'})
+  names = 'results.json', 'synthetic.npz'
+  before = [(finished.workdir / name).read_bytes() for name in names]
+  finished.again('condense')
+  assert [(finished.workdir / name).read_bytes() for name in names] == before
+  finished.again('run', **{'evaluate.baselines': 'none'})
+  results = json.loads((finished.workdir / 'results.json').read_text())
+  assert results['device'] == 'another'
+  assert results['versions'] == {'jax': '99'}
+  assert (results['mode'], results['peak_bytes']) == ('run', 10**15)
+  assert (finished.workdir / 'synthetic.npz').read_bytes() == before[1]
 
 
 def test_how_sets_are_judged_may_change_until_one_is(finished):
