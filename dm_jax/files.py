@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import errno
 import json
 import os
 from pathlib import Path
+import re
+import shutil
 import sys
 from typing import IO, Any
 import zipfile
@@ -25,6 +28,9 @@ UNREADABLE = (
 )
 # What Pillow may open, under any name: of others, some run programs (EPS).
 PICTURES = ('PNG', 'JPEG', 'WEBP')
+
+# File systems without locks: Lustre as it is often mounted, some of FUSE, NFS.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def full_path(
@@ -68,7 +74,7 @@ def write_atomically(
   Whatever goes wrong, a file that was there before stays as it was.
   """
   path = full_path(path)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  temporary = temporary_path(path)
   try:
     with open(temporary, 'wb') as file:
       write(file)
@@ -80,6 +86,41 @@ def write_atomically(
     raise
 
 
+def temporary_path(path: Path) -> Path:
+  """Returns where this process writes what becomes `path` once it is whole."""
+  return path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+
+
+def remove_left(folder: Path) -> None:
+  """Removes the temporary files and folders of processes that were killed.
+
+  Args:
+    folder: in which they lie; what is below its folders stays.
+  """
+  for path in [*folder.glob('.*.tmp')]:
+    named = re.fullmatch(r'\..+\.(\d{1,9})\.tmp', path.name)
+    if named and not _is_alive(int(named[1])):
+      remove(path)
+
+
+def remove(path: Path) -> None:
+  """Removes a file, or a folder with all that is in it."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path, ignore_errors=True)
+  else:
+    path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+  try:
+    os.kill(process, 0)  # Sends nothing.
+  except ProcessLookupError:
+    return False
+  except PermissionError:
+    pass  # Another user's.
+  return True
+
+
 @contextlib.contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
   """Holds a lock that ends with the process.
@@ -88,15 +129,39 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
     path: a file for the lock alone; is made.
     waiting: said on standard error where another process holds it.
   """
-  import fcntl  # Not on Windows, where all but this works.
-
   with path.open('ab') as file:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      lock(file)
     except BlockingIOError:
       print(waiting, file=sys.stderr)
-      fcntl.flock(file, fcntl.LOCK_EX)
+      lock(file, wait=True)
     yield
+
+
+def lock(file: IO, *, wait: bool = False) -> None:
+  """Locks an open file until it is closed; the kernel does so at the latest.
+
+  Where the file system has no locks, this is said on standard error.
+
+  Args:
+    file: for the lock alone.
+    wait: until another process lets go of it.
+
+  Raises:
+    BlockingIOError: another process holds it.
+  """
+  import fcntl  # Not on Windows, where all but this works.
+
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+  except OSError as error:
+    if error.errno not in _NO_LOCKS:
+      raise
+    print(
+      f'warning: {Path(file.name).parent} has no file locks'
+      f' ({error.strerror}): nothing keeps two processes apart there',
+      file=sys.stderr,
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 import dataclasses
 import os
 from pathlib import Path
-import shutil
 from typing import NamedTuple
 
 from dm_jax.errors import InputError, choose, first_line
@@ -18,7 +17,7 @@ from dm_jax.exchange.card import (
 )
 from dm_jax.exchange.released import NORMALISED, Released, Wanted
 from dm_jax.exchange.torch_file import read_tensors
-from dm_jax.files import UNREADABLE
+from dm_jax.files import UNREADABLE, remove, temporary_path
 from dm_jax.types import Json
 
 OWN = 'dm_jax'  # A run's synthetic.npz, which `SyntheticSet.load` reads.
@@ -217,7 +216,7 @@ def _write(path: Path, released: Released, name: str, about: Json) -> Path:
   if layout.pixels == _LEVELS:
     about = {**about, 'accuracy_of': 'the float images, before rounding'}
   card = make_card(released, name, layout.pixels, about)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+  temporary = temporary_path(path)
   _make_parent(path)
   try:
     assert layout.write is not None
@@ -230,8 +229,8 @@ def _write(path: Path, released: Released, name: str, about: Json) -> Path:
       write_card(card_file, card)
     os.rename(temporary, path)
   except BaseException:
-    _remove(temporary)
-    _remove(card_file)
+    remove(temporary)
+    remove(card_file)
     raise
   return card_file
 
@@ -243,10 +242,3 @@ def _make_parent(path: Path) -> None:
     raise InputError(
       f'{path.parent} cannot be made: {error.strerror}; name another'
     ) from error
-
-
-def _remove(path: Path) -> None:
-  if path.is_dir():
-    shutil.rmtree(path, ignore_errors=True)
-  else:
-    path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Finished runs of one data set in one table, beside the paper's figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import os
 from pathlib import Path
@@ -25,6 +25,15 @@ _TITLES = {
   'dm': 'DM',
   'released': 'Released',
   'whole': 'Whole set',
+}
+
+# What may make a set otherwise than the paper's DM does, and the paper's own.
+_PAPERS = {
+  ('condense', 'storage'): 'plain',
+  ('condense', 'factor'): 1,
+  ('condense', 'discrepancy'): 'mean',
+  ('condense', 'cross_entropy'): 0,
+  ('embedder', 'name'): 'random',
 }
 
 
@@ -103,6 +112,7 @@ def compare(workdirs: Sequence[str | os.PathLike[str]]) -> Comparison:
     (
       *_paper_notes(data),
       NOTE,
+      *_method_notes(runs),
       *_label_notes(runs),
       *(_run_note(run, cells) for run in runs),
     ),
@@ -238,6 +248,34 @@ def _paper_notes(data: str) -> list[str]:
 def _teacher(networks: int) -> str:
   count = f' ({plural(networks, "network")})' if networks else ''
   return f'labels from a teacher{count}'
+
+
+def _method_notes(runs: list[FinishedRun]) -> Iterator[str]:
+  """Tells runs whose images are made otherwise than the paper's."""
+  for run in runs:
+    changed = {
+      f'{group}.{name}': value
+      for (group, name), papers in _PAPERS.items()
+      if (value := run.config.get(group, {}).get(name, papers)) != papers
+    }
+    if run.method == 'dm' and run.results.mode in ('evaluate', 'score'):
+      # The config is of the judging alone.
+      yield (
+        f"The set in {run.folder} was made elsewhere, maybe not by the paper's"
+        ' DM: its provenance tells.'
+      )
+    elif run.method == 'dm' and changed:
+      told = '; '.join(f'{name} {value}' for name, value in changed.items())
+      yield (
+        f"DM in {run.folder} is not the paper's, which it stands beside:"
+        f' {told}.'
+      )
+    storage = changed.get('condense.storage')
+    if storage and any(e.method == 'random' for e in run.evaluations):
+      yield (
+        f'Random in {run.folder} are real images stored as {storage}; the'
+        " paper's are whole."
+      )
 
 
 def _label_notes(runs: list[FinishedRun]) -> list[str]:

@@ -92,15 +92,28 @@ def with_copies(table: Table) -> str:
 
 
 def times(results: Results) -> dict[str, float]:
-  """Returns the seconds of each part of the run, and their total last."""
+  """Returns the seconds of each part of the run, and their sum last.
+
+  The sum is the `total`, unless some of the run's work is not timed: evaluation
+  on the way, and what each group of a stream of classes takes to select.
+  """
+  selecting = [
+    seconds
+    for spent in results.selecting_seconds.values()
+    for seconds in spent.values()
+  ]
   parts = {
     'pool': results.pool_seconds,
     'compile': results.compile_seconds,
     'condense': results.condense_seconds,
+    'select': sum(selecting) if selecting else None,
     'evaluate': results.evaluate_seconds,
   }
   known = {name: s for name, s in parts.items() if s is not None}
-  return {**known, 'total': sum(known.values())} if known else {}
+  if not known:
+    return {}
+  is_whole = not results.validation and results.application != 'continual'
+  return {**known, 'total' if is_whole else 'known parts': sum(known.values())}
 
 
 def marked(text: str) -> str:

@@ -264,7 +264,9 @@ def _facts(results: Results) -> str:
       facts.append(('Size', ' → '.join(sizes), kept))
   spent = times(results)
   if spent:
-    facts.append(('Time', format_seconds(spent['total']), results.device or ''))
+    last, seconds = [*spent.items()][-1]
+    name = 'Time' if last == 'total' else f'Time, {last}'
+    facts.append((name, format_seconds(seconds), results.device or ''))
   if results.peak_bytes is not None:
     facts.append(('Peak memory', format_bytes(results.peak_bytes), ''))
   items = [

@@ -25,7 +25,6 @@ from dm_jax.data.split import Split
 from dm_jax.records.applications import Continual, StageResult, StreamSummary
 from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.records.metrics import MetricsWriter, read_metrics
-from dm_jax.records.results import read_results
 from dm_jax.report.applications import save_figures
 from dm_jax.run.facts import plan_record
 from dm_jax.run.job import Purpose
@@ -108,8 +107,7 @@ def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
     folder=folder,
     first_set=stage.order,
   )
-  before = dataclasses.replace(read_results(folder), plan=plan_record(own))
-  results = ResultsFile(folder, before)
+  results = ResultsFile(folder, {'plan': plan_record(own)})
   return Maker(own, maker.request, Team(own, maker.request), results)
 
 
@@ -215,10 +213,14 @@ def _keep_memories(
   job = maker.job
   for method, memory in memories.items():
     assert memory is not None
-    made = reorder(memory, job.dataset.train.class_names)
-    made = with_provenance(made, job, method, stage.order)
     name = 'synthetic' if method == job.config.method else f'memory_{method}'
-    made.save(job.folder / f'order_{stage.order}' / f'{name}.npz')
+    path = job.folder / f'order_{stage.order}' / f'{name}.npz'
+    if path.exists():
+      made = SyntheticSet.load(path)
+    else:
+      made = reorder(memory, job.dataset.train.class_names)
+      made = with_provenance(made, job, method, stage.order)
+      made.save(path)
     if stage.order > 0:
       continue
     picture = job.folder / 'images' / f'memory_{method}.png'

@@ -9,7 +9,7 @@ import numpy as np
 from dm_jax.data.load import load
 from dm_jax.errors import InputError, choose
 from dm_jax.exchange.formats import FORMATS, OWN, WRITTEN
-from dm_jax.files import full_path
+from dm_jax.files import full_path, read_json
 from dm_jax.records.evaluations import Evaluation
 from dm_jax.records.results import (
   CONFIG_NAME,
@@ -79,7 +79,11 @@ def _judged(made: SyntheticSet, path: Path) -> dict[str, Any]:
     return {}
   try:
     results, provenance = read_results(folder), made.provenance
-  except InputError:  # Another program's file of that name.
+    # The set was saved before it was judged, and may say another protocol.
+    config = read_json(folder / CONFIG_NAME)
+    config.pop('inputs', None)
+    settings = RunConfig.from_dict(config).settings()['evaluate']
+  except (InputError, AttributeError, TypeError):  # Another program's files.
     return {}
   found = _evaluation(made, results)
   if found is None or results.seed != provenance.get('seed'):
@@ -88,7 +92,6 @@ def _judged(made: SyntheticSet, path: Path) -> dict[str, Any]:
   if number >= len(found.accuracies) or not found.accuracies[number]:
     return {}
   accuracies = found.accuracies[number]
-  settings = provenance.get('config', {}).get('evaluate', {})
   return {
     'protocol': {'name': found.protocol, 'settings': settings},
     'expected_accuracy': {

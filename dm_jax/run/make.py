@@ -178,13 +178,16 @@ class Maker:
           recorder.draw(start.state)
         self._validate(number, start.state)
         made = self._condense_recorded(number, start.state, recorder, networks)
-      self._keep_condensing(number, recorder.measured())
+      if unfinished or self._known(number).condense_seconds is None:
+        self._keep_condensing(number, recorder.measured())
     path = folder / 'synthetic.npz'
-    if not unfinished and config.labels == 'teacher' and path.exists():
-      made = SyntheticSet.load(path)  # Its labels need the pool no more.
+    if not unfinished and path.exists():
+      # It says what it was made with, which need not be what is here now.
+      made = SyntheticSet.load(path)
+      self._keep_bytes('dm', path)
     else:
       made = self._label(with_provenance(made, job, 'dm', number))
-    self._save(made, 'dm', path)
+      self._save(made, 'dm', path)
     return made
 
   def _label(self, made: SyntheticSet) -> SyntheticSet:
@@ -205,6 +208,9 @@ class Maker:
   def _save(self, made: SyntheticSet, method: str, path: Path) -> None:
     """Saves a set, last of all: the file marks it as complete."""
     made.save(path)
+    self._keep_bytes(method, path)
+
+  def _keep_bytes(self, method: str, path: Path) -> None:
     size = path.stat().st_size
     self.results.keep(self.results.now.with_bytes(method, size))
 
@@ -215,11 +221,11 @@ class Maker:
     recorder: Recorder,
     networks: tuple[Embedder | None, RealSide | None],
   ) -> SyntheticSet:
-    before = self._compile_seconds(number)
+    before = self._known(number).compile_seconds
 
     def callback(state: CondenseState, metrics: Metrics) -> None:
       compiled = (before or 0.0) + metrics.compile_seconds
-      if compiled != self._compile_seconds(number):
+      if compiled != self._known(number).compile_seconds:
         # At once: of a process that is killed, nothing else tells of it.
         self._keep_condensing(number, Condensing(), compiled)
       recorder.record(state, metrics)
@@ -235,16 +241,15 @@ class Maker:
       recorder.save(error.state)
       raise
 
-  def _compile_seconds(self, number: int) -> float | None:
-    """What compiling has taken so far, in all processes of the run."""
-    known = self.results.now.condensing.get(str(number), Condensing())
-    return known.compile_seconds
+  def _known(self, number: int) -> Condensing:
+    """What condensing a set has taken so far, in all processes of the run."""
+    return self.results.now.condensing.get(str(number), Condensing())
 
   def _keep_condensing(
     self, number: int, measured: Condensing, compiled: float | None = None
   ) -> None:
     if compiled is None:
-      compiled = self._compile_seconds(number) or 0.0
+      compiled = self._known(number).compile_seconds or 0.0
     measured = dataclasses.replace(measured, compile_seconds=compiled)
     self.results.keep(self.results.now.with_condensing(str(number), measured))
 

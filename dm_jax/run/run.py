@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple
 
 from dm_jax.files import full_path
-from dm_jax.records.results import read_results, to_json
+from dm_jax.records.results import to_json
 from dm_jax.report.page import summary_lines, write_report
 from dm_jax.run import (
   continual,
@@ -102,15 +102,12 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
       job.say(line)
     # The device now, so that a run which is stopped has told it; its memory
     # once all is done.
-    before = dataclasses.replace(
-      read_results(job.folder),
-      **facts(job),
-      device=describe_machine()['device'],
-    )
-    results = ResultsFile(job.folder, before)
+    told = {**facts(job), 'device': describe_machine()['device']}
+    results = ResultsFile(job.folder, told)
     _application(job).lead(Maker(job, request, team, results))
-    machine = describe_machine(results.now.peak_bytes or 0)
-    results.keep(dataclasses.replace(results.now, **machine))
+    if results.has_worked:
+      machine = describe_machine(results.now.peak_bytes or 0)
+      results.keep(dataclasses.replace(results.now, **machine))
     page = write_report(job.folder, results.now, job.config.to_dict())
   for line in summary_lines(results.now):
     job.say(line)

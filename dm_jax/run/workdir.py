@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 import contextlib
 import errno
-import fcntl
 from pathlib import Path
 import re
 
 from dm_jax.config.fields import differences
 from dm_jax.errors import InputError
-from dm_jax.files import read_json, write_json
+from dm_jax.files import lock, read_json, remove_left, write_json
 from dm_jax.records.results import CONFIG_NAME, read_results
 from dm_jax.run.config import RunConfig
 from dm_jax.run.inputs import changed_inputs
@@ -23,6 +22,12 @@ _UNWRITABLE = (
   errno.EACCES,
   errno.EIO,
 )
+
+# Where a run writes below its workdir, at any depth.
+_OWN_FOLDERS = re.compile(
+  r'(set|order|step|targets)_\w+|baselines|figures|images|pool'
+)
+_LOCK = '.lock'
 
 
 def default_folder(config_file: str) -> Path:
@@ -53,23 +58,21 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
   with contextlib.ExitStack() as stack:
     try:
       path.mkdir(parents=True, exist_ok=True)
-      lock = stack.enter_context(open(path / '.lock', 'a', encoding='utf-8'))
+      file = stack.enter_context(open(path / _LOCK, 'ab'))
     except OSError as error:
       raise InputError(
         f'workdir {path} cannot be written: {error.strerror}; choose another'
         ' with --workdir'
       ) from error
     try:
-      # The kernel lets go when the process ends, however it ends.
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      lock(file)
     except BlockingIOError:
       raise InputError(
         f'another run is in workdir {path}: wait for it or choose another'
         ' with --workdir'
       ) from None
     refuse_others(path, config, inputs)
-    for left in path.rglob('.*.tmp'):  # By a process that was killed.
-      left.unlink()
+    _clear(path)
     write_json(path / CONFIG_NAME, {**config.to_dict(), 'inputs': dict(inputs)})
     try:
       yield
@@ -80,6 +83,18 @@ def claim(path: Path, config: RunConfig, inputs: Json) -> Iterator[None]:
         f'workdir {path} cannot be written: {error.strerror}; the last'
         ' good checkpoint stays: make room and start the same command again'
       ) from error
+
+
+def _clear(folder: Path) -> None:
+  """Removes what killed processes left half-written in a run's own folders.
+
+  The workdir may hold other runs, too, and whatever a person keeps there.
+  """
+  remove_left(folder)
+  for below in folder.iterdir():
+    is_own = _OWN_FOLDERS.fullmatch(below.name) and below.is_dir()
+    if is_own and not (below / _LOCK).exists():
+      _clear(below)
 
 
 def refuse_others(

@@ -28,7 +28,8 @@ def make(tmp_path):
   def make(folder, method='dm', size=10, *, evaluations=None, **changes):
     config = {
       'method': method,
-      'condense': {'steps': 1000},
+      'condense': {'steps': 1000} | changes.pop('condense', {}),
+      'embedder': {'name': changes.pop('embedder', 'random')},
       'evaluate': {'networks': 2, 'epochs': 300},
       'data': changes.pop('data_config', {}),
     }
@@ -144,6 +145,36 @@ def test_runs_that_a_teacher_labels_are_told_apart(make):
   *_, labels, alone = compare([soft]).table.notes
   assert 'not to be compared with the paper, whose' in labels
   assert 'labels from a teacher' in alone
+
+
+def test_a_run_that_is_not_the_papers_dm_says_what_it_is(make):
+  recipe = make(
+    'recipe',
+    embedder='trajectory',
+    condense={
+      'storage': 'tiles',
+      'factor': 2,
+      'discrepancy': 'mean,covariance:50',
+      'cross_entropy': 2.5,
+    },
+  )
+  *_, note, run = compare([recipe]).table.notes
+  assert note == (
+    f"DM in {recipe} is not the paper's, which it stands beside:"
+    ' condense.storage tiles; condense.factor 2; condense.discrepancy'
+    ' mean,covariance:50; condense.cross_entropy 2.5; embedder.name trajectory.'
+  )
+  assert run.startswith(f'{recipe}: ')
+  tiles = {'storage': 'tiles', 'factor': 2}
+  random = make('random', 'random', condense=tiles, embedder='trajectory')
+  *_, note, run = compare([random]).table.notes
+  assert note == (
+    f'Random in {random} are real images stored as tiles;'
+    " the paper's are whole."
+  )
+  given = make('given', size=1, mode='evaluate')
+  *_, note, _ = compare([given]).table.notes
+  assert note.startswith(f'The set in {given} was made elsewhere, maybe not by')
 
 
 def test_a_method_of_its_own_goes_before_a_baseline(make):

@@ -1,3 +1,5 @@
+import pytest
+
 from dm_jax.records.results import Data, Results, from_json
 from dm_jax.report.html import config_table, marked, run_tables, times
 
@@ -13,13 +15,30 @@ def test_config_names_are_dotted_and_grouped():
 
 
 def test_times_end_in_their_total():
-  results = {'condense_seconds': 3.0, 'evaluate_seconds': 4.5}
+  results = {
+    'condense_seconds': 3.0,
+    'evaluate_seconds': 4.5,
+    'selecting_seconds': {'0': {'random': 0.5, 'training': 8}, '1': {'dm': 1}},
+  }
   assert times(from_json(results)) == {
     'condense': 3.0,
+    'select': 9.5,
     'evaluate': 4.5,
-    'total': 7.5,
+    'total': 17.0,
   }
   assert times(Results()) == {}
+
+
+@pytest.mark.parametrize(
+  'untimed',
+  [
+    {'validation': [{'set': 0, 'step': 5, 'images_per_class': 1}]},
+    {'application': 'continual'},
+  ],
+)
+def test_known_times_are_no_total(untimed):
+  results = {'condense_seconds': 3.0, 'evaluate_seconds': 4.5, **untimed}
+  assert list(times(from_json(results)).items())[-1] == ('known parts', 7.5)
 
 
 def test_tables_without_values_are_left_out():

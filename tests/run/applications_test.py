@@ -19,6 +19,7 @@ from dm_jax.config.sections import DataConfig
 from dm_jax.data.load import load
 from dm_jax.errors import InputError
 from dm_jax.run import continual as continual_run
+from dm_jax.run import make as make_run
 from dm_jax.run import run
 from dm_jax.run import search as search_run
 from dm_jax.run.config import RunConfig
@@ -235,6 +236,14 @@ def test_what_a_method_costs_is_told_for_each(stream):
   )
   again = start(CONTINUAL, stream[1])['continual']['methods']
   assert again == methods
+
+
+def test_a_start_with_nothing_to_do_keeps_the_memories(stream, monkeypatch):
+  monkeypatch.setattr(make_run, 'package_versions', lambda: {'jax': '99'})
+  files = [*stream[1].rglob('synthetic.npz'), *stream[1].rglob('memory_*.npz')]
+  before = [file.read_bytes() for file in files]
+  start(CONTINUAL, stream[1])
+  assert [file.read_bytes() for file in files] == before
 
 
 def accuracies_of(results):

@@ -8,7 +8,6 @@ import pytest
 
 from dm_jax.errors import InputError
 from dm_jax.networks.registry import make_network
-from dm_jax.records.results import read_results
 from dm_jax.report.compare import compare
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.make import Maker
@@ -172,7 +171,7 @@ def test_a_run_stopped_while_it_labels_goes_on_to_the_same_bytes(
   def make(request):
     config, folder = configure(), tmp_path
     job = prepare(config, 'condense', folder, None, '', lambda line: None)
-    results = ResultsFile(folder, read_results(folder))
+    results = ResultsFile(folder, {})
     return Maker(job, request, Team(job, request), results).make(0)
 
   with pytest.raises(Interrupted, match='labelling the images'):

@@ -31,7 +31,7 @@ def test_compile_seconds_add_up_over_all_processes(
     config = make_config(**changes)
     job = prepare(config, 'condense', tmp_path, None, '', lambda line: None)
     request = request or Request()
-    results = ResultsFile(tmp_path, read_results(tmp_path))
+    results = ResultsFile(tmp_path, {})
     return Maker(job, request, Team(job, request), results)
 
   stopped = Request()

@@ -197,6 +197,29 @@ def test_an_export_says_what_to_expect(done, tmp_path, name):
   np.testing.assert_array_equal(read.images_uint8, made.images_uint8)
 
 
+def test_an_export_tells_what_judged_the_set(make_config, data, tmp_path):
+  """Until sets are judged, how that is done may change."""
+  folder = tmp_path / 'run'
+  for mode, epochs in (('condense', 5), ('run', 1), ('condense', 1)):
+    config = make_config(
+      **{'data.dir': str(data), 'evaluate.baselines': 'none'}
+      | BUDGET
+      | {'evaluate.epochs': epochs}
+    )
+    run(
+      config,
+      mode=mode,
+      folder=folder,
+      command=f'{mode} with {epochs}',
+      say=lambda _: None,
+    )
+  file = SetFile(folder / 'synthetic.npz')
+  card = export(file, 'npz', str(tmp_path / 'to.npz'), say=lambda _: None)
+  values = json.loads(card.with_name('to.npz.card.json').read_text('utf-8'))
+  assert values['protocol']['settings']['epochs'] == 1
+  assert values['expected_accuracy']['command'] == 'run with 1'
+
+
 def test_an_export_lies_beside_the_set(done, tmp_path):
   made = SyntheticSet.load(done[0] / 'synthetic.npz')
   made.save(tmp_path / 'mine.npz')

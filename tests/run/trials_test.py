@@ -9,7 +9,7 @@ import pytest
 
 from dm_jax.config.sections import EvalConfig
 from dm_jax.records.evaluations import Case, Evaluation
-from dm_jax.records.results import Results, read_results
+from dm_jax.records.results import Results, read_results, write_results
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.trials import Trial, group_size, run_trial
@@ -145,7 +145,8 @@ def run_on(folder: Path, devices, accuracies=()):
   before = Results()
   if accuracies:
     before = before.with_evaluation(Evaluation.of(TRIAL.case, accuracies))
-  file, team = Saves(folder, before), Alone(devices)
+  write_results(folder, before)
+  file, team = Saves(folder, {}), Alone(devices)
   made = [make(number) for number in range(2)]
   given: Any = team
   run_trial(TRIAL, made, given, file, Request(), devices=devices)
@@ -176,7 +177,7 @@ def test_a_trial_goes_on_with_groups_of_another_size(tmp_path):
 
 def test_a_signal_ends_a_trial_after_the_group_in_training(tmp_path):
   request = Request()
-  file = ResultsFile(tmp_path, Results())
+  file = ResultsFile(tmp_path, {})
   team: Any = Alone(1)
   trial = dataclasses.replace(
     TRIAL, config=dataclasses.replace(CONFIG, epochs=0)

@@ -1,5 +1,7 @@
 """Whose a workdir is: runs that may go on in one, and runs that may not."""
 
+import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
-from dm_jax.run import run, workdir
+from dm_jax.run import facts, make, run, workdir
 
 
 def snapshot(folder):
@@ -93,6 +95,25 @@ def test_another_config_is_refused_naming_the_fields(
     f'workdir {finished.workdir} belongs to another config ({differences}):'
     ' choose another with --workdir, or give the old settings to go on'
   )
+
+
+def test_a_start_with_nothing_to_do_leaves_what_the_run_was_done_with(
+  finished, monkeypatch
+):
+  machine = {'device': 'another', 'peak_bytes': 10**15}
+  monkeypatch.setattr(run, 'describe_machine', lambda *_: machine)
+  for module in (facts, make):
+    monkeypatch.setattr(module, 'package_versions', lambda: {'jax': '99'})
+  names = 'results.json', 'synthetic.npz'
+  before = [(finished.workdir / name).read_bytes() for name in names]
+  finished.again('condense')
+  assert [(finished.workdir / name).read_bytes() for name in names] == before
+  finished.again('run', **{'evaluate.baselines': 'none'})
+  results = json.loads((finished.workdir / 'results.json').read_text())
+  assert results['device'] == 'another'
+  assert results['versions'] == {'jax': '99'}
+  assert (results['mode'], results['peak_bytes']) == ('run', 10**15)
+  assert (finished.workdir / 'synthetic.npz').read_bytes() == before[1]
 
 
 def test_how_sets_are_judged_may_change_until_one_is(finished):
@@ -188,6 +209,36 @@ def test_a_second_run_is_refused_while_the_first_is_alive(root, finished):
     first.kill()
     first.communicate()
   finished.again()  # The lock went with the process.
+
+
+def test_a_folder_without_locks_is_claimed_all_the_same(
+  tmp_path, make_config, monkeypatch, capsys
+):
+  def flock(file, how):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+  monkeypatch.setattr(fcntl, 'flock', flock)
+  with workdir.claim(tmp_path, make_config(), {}):
+    assert (tmp_path / 'config.json').exists()
+  assert f'warning: {tmp_path} has no file locks' in capsys.readouterr().err
+
+
+def test_half_written_files_are_removed_where_this_run_writes(
+  tmp_path, make_config
+):
+  """The workdir may hold a person's files, and other runs that are alive."""
+  done = subprocess.Popen([sys.executable, '-c', ''])
+  done.wait()
+  left = f'.a.{done.pid}.tmp'
+  own = ['', 'images', 'set_1/baselines', 'order_0/step_1/images']
+  others = ['docs', 'set_9', 'set_9/images']
+  for folder in (*own, *others):
+    (tmp_path / folder / left).mkdir(parents=True)
+  (tmp_path / 'set_9' / '.lock').touch()  # A run of its own.
+  with workdir.claim(tmp_path, make_config(), {}):
+    pass
+  found = {str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob(left)}
+  assert found == {*others}
 
 
 @pytest.mark.parametrize('below', ['', 'x', 'x/y'])
