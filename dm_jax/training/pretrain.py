@@ -286,7 +286,7 @@ def _advance_each(
     after = _advance(
       network, config, statistics, progress, inputs, first, count
     )
-    return after, _all_finite(after.state.variables)
+    return after, training.all_finite(after.state.variables)
 
   return lax.map(one, progress)
 
@@ -339,8 +339,3 @@ def _note(progress: _Progress, rows: Array, right: Array) -> _Progress:
     events=progress.events.at[rows].add(forgotten.astype(jnp.int32)),
     learned=progress.learned.at[rows].max(right),
   )
-
-
-def _all_finite(tree) -> Array:
-  leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-  return jnp.stack(leaves).all()
