@@ -281,8 +281,10 @@ class EmbedderConfig(Section, prefix='embedder.'):
       snapshot of a training, with a later one of the same training for the
       cross entropy (TGDD); or interpolated: between a network before and after
       its training, with the trained one for the cross entropy (DANCE).
-    low: least validation accuracy of a network drawn from the pool, in [0, 1].
-    high: the accuracy that it must stay below, in (0, 1]; 1 is no bound.
+    low: least validation accuracy of a network drawn from the pool, in [0, 1];
+      0 where the name is not pool.
+    high: the accuracy that it must stay below, in (0, 1]; 1 is no bound, and
+      what it is where the name is not pool.
     networks: networks trained for the pool.
     snapshots: copies kept of each, evenly spread over `pretrain.epochs`. Where
       the name is trajectory or interpolated, one after each epoch and one
@@ -315,6 +317,14 @@ class EmbedderConfig(Section, prefix='embedder.'):
         'embedder.low must be at least 0 and below embedder.high, which must be'
         f' at most 1, got {self.low} and {self.high}',
         setting='embedder.low',
+      )
+    if self.name != 'pool' and (self.low, self.high) != (0, 1):
+      field = 'low' if self.low != 0 else 'high'
+      raise InputError(
+        f'embedder.{field} {getattr(self, field)} is a bound of a pool, and'
+        f' embedder.name is {self.name}: set it to pool, or leave embedder.low'
+        ' at 0 and embedder.high at 1',
+        setting=f'embedder.{field}',
       )
     if self.cached and self.name not in ('pool', 'trajectory'):
       raise InputError(
