@@ -5,7 +5,9 @@ Each says what it combines, from which papers, and what it costs.
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
+from dm_jax.config.fields import binding
 from dm_jax.config.sections import (
   CondenseConfig,
   EmbedderConfig,
@@ -14,6 +16,9 @@ from dm_jax.config.sections import (
 )
 from dm_jax.errors import choose
 from dm_jax.types import ImageShape
+
+# The sections by which the networks that embed are trained.
+TRAINED_BY = ('embedder', 'pretrain')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,15 @@ class Recipe:
   embedder: EmbedderConfig = EmbedderConfig()
   pretrain: PretrainConfig = PretrainConfig()
   evaluate: EvalConfig = EvalConfig()
+
+  @property
+  def trained(self) -> dict[str, Any]:
+    """What binds of the sections `TRAINED_BY`; defaults if nothing is trained.
+
+    Random networks are drawn whatever the other settings are.
+    """
+    sections = self if self.embedder.name != 'random' else Recipe(self.condense)
+    return {name: binding(getattr(sections, name)) for name in TRAINED_BY}
 
 
 def paper(image_shape: ImageShape, images_per_class: int | tuple) -> Recipe:
