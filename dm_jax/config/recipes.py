@@ -71,6 +71,9 @@ def trajectory(
   It costs the trainings once, and per step nine synthetic images, or four,
   where the paper has one, but no real one. What it reaches at this length has
   not been measured, see `trajectory_short`.
+
+  Whatever the data, its networks train with color and crop; for other
+  operations replace `pretrain.augment`, see `trajectory_short`.
   """
   del image_shape
   return Recipe(
@@ -111,6 +114,12 @@ def trajectory_short(
   Its source trains five networks for sixty epochs (TGDD, AAAI 2026). From 50
   images per class on, a step takes forty training images of a class. What it
   reached and took stands in README.md, "A later method beside the paper's".
+
+  Whatever the data, its networks train with all operations, flips among them,
+  where the configs of digits leave flips out. For digits in Python, with `made`
+  of `dm_jax.recipe`:
+    dataclasses.replace(made, pretrain=dataclasses.replace(
+      made.pretrain, augment='color_crop_cutout_scale_rotate'))
   """
   long = trajectory(image_shape, images_per_class)
   largest = _largest(images_per_class)

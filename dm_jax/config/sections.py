@@ -165,7 +165,9 @@ class CondenseConfig(Section, prefix='condense.'):
     classes_at_once: the most classes that a device computes at a time; 0 takes
       what fits. Speed and memory only: classes are independent.
     precision: of the embedding, float32 or bfloat16; pixels, features and means
-      are float32 in any case.
+      are float32 in any case. It is the arrays' type: at float32 XLA multiplies
+      in bfloat16 on a TPU and in TF32 on GPUs from Ampere on, unless
+      JAX_DEFAULT_MATMUL_PRECISION=float32 is in the environment.
     rematerialise: whether the synthetic images' activations are computed again
       for the gradient, a micro-batch at a time, rather than kept. Less memory,
       a third more work on these images.
