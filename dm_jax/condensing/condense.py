@@ -14,7 +14,6 @@ from dm_jax.arguments import GROUPED, as_key, check_type, refuse_traced
 from dm_jax.condensing import loop
 from dm_jax.condensing.plan import Plan, check_trained, make_plan
 from dm_jax.condensing.targets import make_targets_ahead
-from dm_jax.config.fields import differences
 from dm_jax.config.recipes import Recipe
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
@@ -26,6 +25,7 @@ from dm_jax.matching.state import (
   CondenseState,
   Problem,
   make_problem,
+  origin_changes,
   state_origin,
 )
 from dm_jax.matching.terms import Term
@@ -34,7 +34,7 @@ from dm_jax.networks.registry import default_network
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.training.embedders import snapshots_held
 from dm_jax.training.pool import make_pool
-from dm_jax.types import AnyArray, AnyKey, Embedder, Key, Network
+from dm_jax.types import AnyArray, AnyKey, Embedder, Json, Key, Network
 
 # Which leaves have a class axis; pytree prefixes, see `devices.layout`.
 STATE_AXES = cast(Any, CondenseState)(step=None, images=0, optimizer=0, terms=0)
@@ -121,7 +121,7 @@ def condense(
     targets=held * recipe.embedder.cached_draws,
   )
   if state is not None:  # Before networks are trained for a long time.
-    check_state(state, plan, data, recipe.condense, key, made)
+    check_state(state, plan, data, recipe.condense, key, made, recipe.trained)
   embedder, cached = None, None
   if recipe.embedder.name != 'random':
     embedder, cached = _train_embedder(recipe, plan, data, made, key)
@@ -135,6 +135,7 @@ def condense(
     embedder=embedder,
     cached=cached,
     plan=plan,
+    trained=recipe.trained,
   )
 
 
@@ -167,6 +168,7 @@ def condense_classes(
   terms: tuple[tuple[str, Term], ...] = (),
   optimizer: optax.GradientTransformation | None = None,
   plan: Plan | None = None,
+  trained: Json | None = None,
   peers: loop.Peers = loop.ALONE,
 ) -> SyntheticSet:
   """`condense`, for images that are grouped by class already.
@@ -190,6 +192,9 @@ def condense_classes(
     optimizer: as for `make_step`.
     plan: made by `make_plan` of the same data, config and network; None makes
       it. With one, `devices`, `place`, `terms` and `optimizer` are the plan's.
+    trained: the settings by which the embedder's networks are trained
+      (`Recipe.trained`), so that no state of others goes on; None where the
+      caller sees to that.
     peers: the processes that share the classes, each with those that its `data`
       holds.
 
@@ -221,7 +226,7 @@ def condense_classes(
   if state is None:
     state = plan.algorithm.init(own, key, config.init)
   else:
-    check_state(state, plan, data, config, key, made)
+    check_state(state, plan, data, config, key, made, trained)
     state = layout.slice_classes(state, STATE_AXES, low, high)
   labels = jax.numpy.arange(low, high, dtype='int32')
   state = loop.run(
@@ -233,7 +238,8 @@ def condense_classes(
     steps=config.steps,
     every=config.log_every,
     describe=plan.moves,
-    callback=callback and _with_origin(callback, data, config, key, made),
+    callback=callback
+    and _with_origin(callback, data, config, key, made, trained),
     resident=plan.fit.placement == 'device',
     peers=peers,
   )
@@ -265,9 +271,10 @@ def _with_origin(
   config: CondenseConfig,
   key: Key,
   network: Network,
+  trained: Json | None,
 ) -> Callback:
   """Gives a callback states that know what run they are of."""
-  origin = state_origin(data, config, key, network)
+  origin = state_origin(data, config, key, network, trained)
 
   def call(state: CondenseState, metrics: loop.Metrics) -> None:
     callback(dataclasses.replace(state, origin=origin), metrics)
@@ -282,6 +289,7 @@ def check_state(
   config: CondenseConfig,
   key: Key,
   network: Network,
+  trained: Json | None = None,
 ) -> None:
   """Raises InputError unless a run can go on from a state."""
   check_type(
@@ -310,8 +318,8 @@ def check_state(
     )
   if state.origin is None:
     return
-  own = state_origin(data, config, key, network)
-  changed = differences(state.origin, own)
+  own = state_origin(data, config, key, network, trained)
+  changed = origin_changes(state.origin, own)
   if changed:
     raise InputError(
       f'the state is of another run ({"; ".join(changed)}): give what it was'

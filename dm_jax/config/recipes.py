@@ -5,7 +5,9 @@ Each says what it combines, from which papers, and what it costs.
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
+from dm_jax.config.fields import binding
 from dm_jax.config.sections import (
   CondenseConfig,
   EmbedderConfig,
@@ -14,6 +16,9 @@ from dm_jax.config.sections import (
 )
 from dm_jax.errors import choose
 from dm_jax.types import ImageShape
+
+# The sections by which the networks that embed are trained.
+TRAINED_BY = ('embedder', 'pretrain')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,15 @@ class Recipe:
   embedder: EmbedderConfig = EmbedderConfig()
   pretrain: PretrainConfig = PretrainConfig()
   evaluate: EvalConfig = EvalConfig()
+
+  @property
+  def trained(self) -> dict[str, Any]:
+    """What binds of the sections `TRAINED_BY`; defaults if nothing is trained.
+
+    Random networks are drawn whatever the other settings are.
+    """
+    sections = self if self.embedder.name != 'random' else Recipe(self.condense)
+    return {name: binding(getattr(sections, name)) for name in TRAINED_BY}
 
 
 def paper(image_shape: ImageShape, images_per_class: int | tuple) -> Recipe:
@@ -57,6 +71,9 @@ def trajectory(
   It costs the trainings once, and per step nine synthetic images, or four,
   where the paper has one, but no real one. What it reaches at this length has
   not been measured, see `trajectory_short`.
+
+  Whatever the data, its networks train with color and crop; for other
+  operations replace `pretrain.augment`, see `trajectory_short`.
   """
   del image_shape
   return Recipe(
@@ -97,6 +114,12 @@ def trajectory_short(
   Its source trains five networks for sixty epochs (TGDD, AAAI 2026). From 50
   images per class on, a step takes forty training images of a class. What it
   reached and took stands in README.md, "A later method beside the paper's".
+
+  Whatever the data, its networks train with all operations, flips among them,
+  where the configs of digits leave flips out. For digits in Python, with `made`
+  of `dm_jax.recipe`:
+    dataclasses.replace(made, pretrain=dataclasses.replace(
+      made.pretrain, augment='color_crop_cutout_scale_rotate'))
   """
   long = trajectory(image_shape, images_per_class)
   largest = _largest(images_per_class)

@@ -165,7 +165,9 @@ class CondenseConfig(Section, prefix='condense.'):
     classes_at_once: the most classes that a device computes at a time; 0 takes
       what fits. Speed and memory only: classes are independent.
     precision: of the embedding, float32 or bfloat16; pixels, features and means
-      are float32 in any case.
+      are float32 in any case. It is the arrays' type: at float32 XLA multiplies
+      in bfloat16 on a TPU and in TF32 on GPUs from Ampere on, unless
+      JAX_DEFAULT_MATMUL_PRECISION=float32 is in the environment.
     rematerialise: whether the synthetic images' activations are computed again
       for the gradient, a micro-batch at a time, rather than kept. Less memory,
       a third more work on these images.
@@ -281,8 +283,10 @@ class EmbedderConfig(Section, prefix='embedder.'):
       snapshot of a training, with a later one of the same training for the
       cross entropy (TGDD); or interpolated: between a network before and after
       its training, with the trained one for the cross entropy (DANCE).
-    low: least validation accuracy of a network drawn from the pool, in [0, 1].
-    high: the accuracy that it must stay below, in (0, 1]; 1 is no bound.
+    low: least validation accuracy of a network drawn from the pool, in [0, 1];
+      0 where the name is not pool.
+    high: the accuracy that it must stay below, in (0, 1]; 1 is no bound, and
+      what it is where the name is not pool.
     networks: networks trained for the pool.
     snapshots: copies kept of each, evenly spread over `pretrain.epochs`. Where
       the name is trajectory or interpolated, one after each epoch and one
@@ -315,6 +319,14 @@ class EmbedderConfig(Section, prefix='embedder.'):
         'embedder.low must be at least 0 and below embedder.high, which must be'
         f' at most 1, got {self.low} and {self.high}',
         setting='embedder.low',
+      )
+    if self.name != 'pool' and (self.low, self.high) != (0, 1):
+      field = 'low' if self.low != 0 else 'high'
+      raise InputError(
+        f'embedder.{field} {getattr(self, field)} is a bound of a pool, and'
+        f' embedder.name is {self.name}: set it to pool, or leave embedder.low'
+        ' at 0 and embedder.high at 1',
+        setting=f'embedder.{field}',
       )
     if self.cached and self.name not in ('pool', 'trajectory'):
       raise InputError(

@@ -27,7 +27,8 @@ class Host:
 def free_bytes(device: Any, host: Host = Host()) -> int | None:
   """Returns the memory that a device can still give; None if it does not say.
 
-  A CPU's is the host's, within the limit of the container if there is one.
+  A CPU's is the host's, within the limit of the container if cgroup v2 sets
+  one; limits of cgroup v1 are not seen.
 
   Args:
     device: of this process.
@@ -53,7 +54,7 @@ def _free_on_host(host: Host) -> Iterator[int]:
 
 
 def _free_in_container(host: Host) -> Iterator[int]:
-  """Yields what each group of processes leaves that this one is in.
+  """Yields what each cgroup v2 leaves that this process is in; none of v1.
 
   A container's own group is the root of what it sees; a job of Slurm lies
   several groups deep, and a limit of any of them holds.

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dm_jax.arguments import GROUPED, as_key, check_type
-from dm_jax.config.fields import binding
+from dm_jax.config.fields import binding, differences
+from dm_jax.config.recipes import TRAINED_BY
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.data.mapped import release
@@ -84,7 +85,11 @@ class Problem:
 
 
 def state_origin(
-  data: ClassData, config: CondenseConfig, key: Key, network: Network
+  data: ClassData,
+  config: CondenseConfig,
+  key: Key,
+  network: Network,
+  trained: Json | None = None,
 ) -> dict[str, Any]:
   """Returns what the states of a run follow from, as far as it can be told.
 
@@ -93,6 +98,8 @@ def state_origin(
     config: all of it but the number of steps, which may be raised.
     key: of the run.
     network: that embeds, told by its name and the sizes of its variables.
+    trained: the settings by which it is trained, see `Recipe.trained`; None
+      where they are not known.
   """
   settings = binding(config)
   del settings['steps']
@@ -104,7 +111,21 @@ def state_origin(
     'classes and their first images': _digest_classes(data),
     'network': _describe_network(network),
     **settings,
+    **(trained or {}),
   }
+
+
+def origin_changes(old: Json, new: Json) -> list[str]:
+  """Returns 'field: old -> new' for what differs between two origins.
+
+  Where one does not know how its networks were trained, that differs not.
+  """
+  if not ('embedder' in old and 'embedder' in new):
+    old, new = (
+      {k: v for k, v in each.items() if k not in TRAINED_BY}
+      for each in (old, new)
+    )
+  return differences(old, new)
 
 
 def _digest_classes(data: ClassData) -> str:

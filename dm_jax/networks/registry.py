@@ -30,6 +30,8 @@ class Architecture:
     groups: what the width is a multiple of under group norm: 4 groups, and the
       first layer of all but the ConvNet has half the width.
     check: (config, image_shape) raises InputError where more is asked of them.
+    smallest_instance: least of the larger of height and width under instance
+      norm, at which its smallest maps still have more than one pixel.
   """
 
   make: Callable[[NetworkConfig, int], nn.Module]
@@ -40,6 +42,7 @@ class Architecture:
   )
   groups: int = 8
   check: Callable[[NetworkConfig, ImageShape], None] = lambda *_: None
+  smallest_instance: int = 1
 
 
 def _resnet(pooled: bool) -> Callable[[NetworkConfig, int], nn.Module]:
@@ -49,13 +52,15 @@ def _resnet(pooled: bool) -> Callable[[NetworkConfig, int], nn.Module]:
 _NO_NORM = {'instance': 'none', 'none': 'none'}
 _CONVNET = ('width', 'depth', 'activation', 'pooling')
 ARCHITECTURES = {
-  'convnet': Architecture(ConvNet, 1, _CONVNET, groups=4, check=check_convnet),
+  'convnet': Architecture(
+    ConvNet, 1, _CONVNET, groups=4, check=check_convnet, smallest_instance=2
+  ),
   'mlp': Architecture(MLP, 1, norms=_NO_NORM),
   'lenet': Architecture(LeNet, 16, norms=_NO_NORM),
   'alexnet': Architecture(AlexNet, 8, norms={**_NO_NORM, 'batch': 'batch'}),
   'vgg11': Architecture(VGG11, 32),
-  'resnet18': Architecture(_resnet(False), 1),
-  'resnet18_ap': Architecture(_resnet(True), 8),
+  'resnet18': Architecture(_resnet(False), 1, smallest_instance=9),
+  'resnet18_ap': Architecture(_resnet(True), 8, smallest_instance=16),
 }
 
 # (config, image_shape, classes) -> a Network or a Linen module.
@@ -232,6 +237,15 @@ def _check(
       f'network {name} takes images from {smallest}×{smallest} pixels on, these'
       f' are {height}×{width}: use data.resize (folders and tfds) or another'
       ' network, e.g. convnet'
+    )
+  smallest, side = architecture.smallest_instance, max(image_shape[:2])
+  if config.norm == 'instance' and side < smallest:
+    # One pixel less its own mean is 0: the features of all images are alike.
+    height, width = image_shape[:2]
+    raise InputError(
+      f'network {name} with network.norm instance takes images from {smallest}'
+      f'×{smallest} pixels on, these are {height}×{width}: the norm makes 0 of'
+      ' maps of one pixel; use another network.norm, e.g. batch'
     )
 
 

@@ -91,15 +91,17 @@ def radius(features: AnyArray, indices: AnyArray) -> float:
 
 
 def most_forgotten(
-  events: AnyArray, learned: AnyArray, count: int
+  events: AnyArray, learned: AnyArray, seen: AnyArray, count: int
 ) -> np.ndarray:
   """Chooses the rows that training forgot most often.
 
-  Rows that it never learned count as forgotten more often than any.
+  Rows that it saw and never learned count as forgotten more often than any;
+  those that it never saw, as never forgotten.
 
   Args:
     events: int [N], how often a row went from right to wrong.
     learned: bool [N], whether it was ever right.
+    seen: bool [N], whether training ever took it.
     count: rows to choose, 1 to N.
 
   Returns:
@@ -111,9 +113,9 @@ def most_forgotten(
   Source: Toneva et al., "An empirical study of example forgetting during deep
   neural network learning", ICLR 2019.
   """
-  events, learned = np.asarray(events), np.asarray(learned)
+  events, learned, seen = map(np.asarray, (events, learned, seen))
   _check_count(count, len(events))
-  rank = np.where(learned, events, events.max() + 1)
+  rank = np.where(seen & ~learned, events.max() + 1, events)
   return np.argsort(-rank, kind='stable')[:count]
 
 

@@ -266,8 +266,9 @@ def _by_training(
 
     def choose_rows(label: int, count: int) -> np.ndarray:
       rows = slice(starts[label], ends[label])
-      events, learned = trained.events[rows], trained.learned[rows]
-      return coreset.most_forgotten(events, learned, count)
+      return coreset.most_forgotten(
+        trained.events[rows], trained.learned[rows], trained.seen[rows], count
+      )
 
     return choose_rows
 

@@ -71,7 +71,8 @@ class Pool:
     A snapshot, or a `Pair` of them, is `Numbered`; an interpolated pair is not.
 
     The networks are leaves of it, so that a compiled step takes them as
-    arguments; they take P times the memory of one.
+    arguments; they take P times the memory of one. They are NumPy: who calls a
+    compiled step often with them puts them onto the device first.
 
     Args:
       config: `name` is pool, trajectory or interpolated; for the latter two the
@@ -90,9 +91,9 @@ class Pool:
       if config.name == 'trajectory':
         per_network = len(self.epochs) // config.networks
         draw = _Trajectory(config.networks, per_network, config.ahead)
-    return jax.tree_util.Partial(
-      draw, jax.tree.map(jax.numpy.asarray, variables)
-    )
+    # They stay on the host: whoever compiles a step deals them to its devices,
+    # and a second copy would stay on the first one for the whole run.
+    return jax.tree_util.Partial(draw, variables)
 
 
 def snapshots_held(config: EmbedderConfig, pretrain: PretrainConfig) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any, NamedTuple
+import warnings
 
 import jax
 from jax import lax
@@ -104,7 +105,8 @@ def evaluate(
     devices: which to use; None for all local ones.
 
   Returns:
-    The accuracy of every network.
+    The accuracy of every network. A warning tells how many diverged: those
+    find the first class everywhere.
 
   Raises:
     InputError: the test data do not fit the set, or a setting is unknown.
@@ -198,7 +200,7 @@ def evaluate_each(
   )
   together = networks_together(config, count, layout.platform)
   statistics = (synthetic.mean, synthetic.std)
-  counts = _train_and_test(
+  counts, finite = _train_and_test(
     _evaluation_programs(
       network, training_config, statistics, layout, together
     ),
@@ -210,6 +212,7 @@ def evaluate_each(
     callback,
     pace,
   )
+  _warn_of_diverged(finite, training_config.learning_rate)
   counts = counts[: synthetic.classes].T
   accuracies = counts.sum(1) / len(test_labels)
   return EvalResult(
@@ -254,8 +257,8 @@ def _train_and_test(
   test_set: _Labelled,
   callback,
   pace: Pace,
-) -> np.ndarray:
-  """Returns the correctly classified test images, int32 [C, M].
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns correctly classified test images, int32 [C, M], and who is finite.
 
   The networks of a device are trained inside a compiled call, one after the
   other or `networks_together` at once: mapping over their parameters turns
@@ -274,8 +277,21 @@ def _train_and_test(
     if callback is not None:
       callback(done * networks, total * networks)
     count = pace.next_count(count, seconds, most=total - done)
-  _, counts = programs.test(state, layout.deal(test_set, None))
-  return layout.gather_last(counts)
+  _, found = programs.test(state, layout.deal(test_set, None))
+  found = layout.gather_last(found)
+  return found[:-1], found[-1].astype(bool)
+
+
+def _warn_of_diverged(finite: np.ndarray, learning_rate: float) -> None:
+  """Warns of networks, bool [M], that a reader would take for bad ones."""
+  diverged = int((~finite).sum())
+  if diverged:
+    warnings.warn(
+      f'{diverged} of {len(finite)} networks diverged in training at'
+      f' evaluate.learning_rate {learning_rate} and find the first class'
+      ' everywhere, which their accuracy is: choose a smaller one',
+      stacklevel=4,  # Who called `evaluate`.
+    )
 
 
 @functools.lru_cache(maxsize=32)
@@ -339,9 +355,14 @@ def _advance(
 
 
 def _test(network, statistics, state, test_set: _Labelled):
-  """Counts what every network classifies correctly; the state is unchanged."""
+  """Counts what every network classifies correctly, and tells if it is finite.
+
+  The state is unchanged; the last of a network's counts is 0 if it diverged.
+  """
 
   def one(trained):
-    return count_correct(network, trained.variables, *test_set, *statistics)
+    correct = count_correct(network, trained.variables, *test_set, *statistics)
+    finite = training.all_finite(trained.variables)
+    return jnp.append(correct, finite.astype(jnp.int32))
 
   return state, lax.map(one, state[1]).T  # The networks come last.

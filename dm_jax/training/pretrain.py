@@ -36,11 +36,14 @@ class Trained:
     events: int32 [N], how often an image was wrong, having been right when the
       network saw it before; in the order of `flatten`.
     learned: bool [N], whether it was ever right.
+    seen: bool [N], whether the network ever saw it: an epoch leaves out what
+      fills no batch.
   """
 
   variables: Variables
   events: np.ndarray
   learned: np.ndarray
+  seen: np.ndarray
 
 
 class _Inputs(NamedTuple):
@@ -61,6 +64,7 @@ class _Progress(NamedTuple):
     right: bool [N], whether an image was right when it was seen last.
     events: as in `Trained`.
     learned: as in `Trained`.
+    seen: as in `Trained`.
   """
 
   order_key: Key
@@ -70,6 +74,7 @@ class _Progress(NamedTuple):
   right: Array
   events: Array
   learned: Array
+  seen: Array
 
 
 def flatten(data: ClassData) -> tuple[AnyArray, np.ndarray]:
@@ -225,12 +230,13 @@ def pretrain_each(
     report(done)
     ahead = pace.next_count(count, seconds, most=total)
   variables = layout.gather(progress.state.variables, 0)
-  events, learned = (
-    np.asarray(layout.gather(noted, 0))
-    for noted in (progress.events, progress.learned)
-  )
+  noted = [
+    np.asarray(layout.gather(each, 0))
+    for each in (progress.events, progress.learned, progress.seen)
+  ]
   return [
-    Trained(row(variables, i), events[i], learned[i]) for i in range(len(keys))
+    Trained(row(variables, i), *(each[i] for each in noted))
+    for i in range(len(keys))
   ]
 
 
@@ -266,6 +272,7 @@ def _init(network: Network, config: TrainingConfig, keys: Key, inputs: _Inputs):
       right=jnp.zeros(count, bool),
       events=jnp.zeros(count, jnp.int32),
       learned=jnp.zeros(count, bool),
+      seen=jnp.zeros(count, bool),
     )
 
   return lax.map(one, keys), ()
@@ -286,7 +293,7 @@ def _advance_each(
     after = _advance(
       network, config, statistics, progress, inputs, first, count
     )
-    return after, _all_finite(after.state.variables)
+    return after, training.all_finite(after.state.variables)
 
   return lax.map(one, progress)
 
@@ -338,9 +345,5 @@ def _note(progress: _Progress, rows: Array, right: Array) -> _Progress:
     right=progress.right.at[rows].set(right),
     events=progress.events.at[rows].add(forgotten.astype(jnp.int32)),
     learned=progress.learned.at[rows].max(right),
+    seen=progress.seen.at[rows].set(True),
   )
-
-
-def _all_finite(tree) -> Array:
-  leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-  return jnp.stack(leaves).all()

@@ -333,6 +333,16 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
   )
 
 
+def all_finite(variables: Variables) -> Array:
+  """Tells, bool [], whether no number of a network is infinite or NaN."""
+  leaves = [
+    jnp.isfinite(leaf).all()
+    for leaf in jax.tree.leaves(variables)
+    if jnp.issubdtype(leaf.dtype, jnp.inexact)
+  ]
+  return jnp.stack([jnp.bool_(True), *leaves]).all()
+
+
 def _gradient(
   network: Network, part: int, params, rest, images: Array, targets: Array
 ):

@@ -35,7 +35,8 @@ def label_by_teacher(
   same labels on other images alone: these labels lift random real images, too.
 
   Args:
-    synthetic: any set; its labels stay what they are counted by.
+    synthetic: any set; its labels stay what they are counted by. Targets that
+      it has already are replaced.
     network: what classifies, a `Network` or a Linen module, in test mode.
     variables: of T networks, trained on images that the same statistics
       normalised; each leaf with a leading T.
@@ -67,7 +68,9 @@ def label_by_teacher(
   if held > 1:
     probabilities = probabilities.reshape(-1, held, synthetic.classes)
   labelled = dataclasses.replace(synthetic, targets=jnp.asarray(probabilities))
-  return labelled.with_provenance(**synthetic.provenance, teachers=count)
+  # A set may have had other teachers before.
+  provenance = synthetic.provenance | {'teachers': count}
+  return labelled.with_provenance(**provenance)
 
 
 def mean_probabilities(

@@ -293,6 +293,17 @@ def test_a_pool_takes_a_range_of_accuracies():
     assert error.value.setting == 'embedder.low'
 
 
+@pytest.mark.parametrize('name', ['random', 'trajectory', 'interpolated'])
+@pytest.mark.parametrize(('field', 'value'), [('low', 0.3), ('high', 0.4)])
+def test_only_a_pool_takes_a_range_of_accuracies(name, field, value):
+  given = {field: value}
+  RunConfig.from_dict({'embedder': {'name': name, 'low': 0, 'high': 1}})
+  with pytest.raises(InputError, match=f'name is {name}: set it to') as error:
+    RunConfig.from_dict({'embedder': {'name': name, **given}})
+  assert f'embedder.{field} {value} ' in str(error.value)
+  assert error.value.setting == f'embedder.{field}'
+
+
 @pytest.mark.parametrize(
   ('every', 'message'),
   [(150, 'multiple of condense.log_every'), (100, 'set data.validation')],

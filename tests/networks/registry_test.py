@@ -245,22 +245,24 @@ def test_a_config_takes_no_options_beside_it():
 
 
 # The side from which on each network takes images, by its poolings.
-SMALLEST = {
-  'mlp': 1,
-  'lenet': 16,
-  'alexnet': 8,
-  'vgg11': 32,
-  'resnet18': 1,
-  'resnet18_ap': 8,
-}
+SMALLEST = [
+  ('mlp', 'instance', 1),
+  ('lenet', 'instance', 16),
+  ('alexnet', 'instance', 8),
+  ('vgg11', 'instance', 32),
+  ('resnet18', 'batch', 1),
+  ('resnet18_ap', 'batch', 8),
+]
 
 
-@pytest.mark.parametrize(('name', 'smallest'), SMALLEST.items())
-def test_networks_take_images_from_their_smallest_size_on(name, smallest):
+@pytest.mark.parametrize(('name', 'norm', 'smallest'), SMALLEST)
+def test_networks_take_images_from_their_smallest_size_on(name, norm, smallest):
   for side in {smallest, smallest + 1, 64}:
     for channels in (1, 3):
       shape = (side, side, channels)
-      network = make_network(name, image_shape=shape, classes=7, width=16)
+      network = make_network(
+        name, image_shape=shape, classes=7, width=16, norm=norm
+      )
       variables = jax.eval_shape(network.init, KEY)
       images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
       features = shapes(network, variables, images).features
@@ -269,7 +271,53 @@ def test_networks_take_images_from_their_smallest_size_on(name, smallest):
   if smallest > 1:
     shape = (64, smallest - 1, 3)
     with pytest.raises(InputError, match=f'from {smallest}×{smallest} pixels'):
-      make_network(name, image_shape=shape, classes=7)
+      make_network(name, image_shape=shape, classes=7, norm=norm)
+
+
+@pytest.mark.parametrize(
+  ('name', 'sides', 'options'),
+  [
+    ('resnet18', (9, 9), {}),
+    ('resnet18', (8, 9), {}),
+    ('resnet18_ap', (16, 16), {}),
+    ('vgg11', (32, 32), {}),
+    ('convnet', (2, 2), {'depth': 1}),
+    ('convnet', (1, 2), {'depth': 2, 'pooling': 'none'}),
+  ],
+)
+def test_instance_norm_tells_the_smallest_images_apart(name, sides, options):
+  shape = (*sides, 3)
+  network = make_network(name, image_shape=shape, classes=7, width=8, **options)
+  images = jax.random.normal(KEY, (2, *shape))
+  embed = jax.jit(lambda v, x: network.apply(v, x, Batch(train=True)).features)
+  features = embed(some_variables(network), images)
+  assert not np.allclose(features[0], features[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'side', 'smallest'),
+  [
+    ('resnet18', {}, 8, 9),
+    ('resnet18', {}, 1, 9),
+    ('resnet18_ap', {}, 15, 16),
+    ('resnet18_ap', {}, 8, 16),
+    ('convnet', {'depth': 1, 'pooling': 'none'}, 1, 2),
+  ],
+)
+def test_instance_norm_takes_no_maps_of_one_pixel(
+  name, options, side, smallest
+):
+  make = functools.partial(
+    make_network, name, image_shape=(side, side, 3), classes=7, **options
+  )
+  found = (
+    f'from {smallest}×{smallest} pixels on, these are {side}×{side}: .*'
+    r'another network\.norm, e\.g\. batch'
+  )
+  with pytest.raises(InputError, match=found):
+    make()
+  for norm in ('batch', 'layer', 'group', 'none'):
+    make(norm=norm)
 
 
 def test_digits_of_28_pixels_are_padded_where_the_original_pads_them():

@@ -14,7 +14,9 @@ import dm_jax
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.condensing.plan import make_plan
 from dm_jax.condensing.targets import make_targets_ahead
-from dm_jax.config.recipes import RECIPES, recipe
+from dm_jax.config.fields import differences
+from dm_jax.config.recipes import RECIPES, TRAINED_BY, recipe
+from dm_jax.config.sections import PretrainConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.errors import InputError
 from dm_jax.run.config import RunConfig
@@ -319,6 +321,51 @@ def test_a_recipe_condenses_arrays(network):
   assert made.images.shape == (27, 8, 8, 1)
   again = dm_jax.condense(*pixels(36), small_recipe(), key=key, network=network)
   assert made.fingerprint() == again.fingerprint()
+
+
+def test_a_state_of_a_recipe_binds_how_its_networks_are_trained(network):
+  made, states = small_recipe(), []
+
+  def condense(made, state=None):
+    return dm_jax.condense(
+      *pixels(36),
+      made,
+      key=jax.random.key(0),
+      network=network,
+      state=state,
+      callback=lambda state, _: states.append(state),
+    )
+
+  expected = condense(made)
+  state = states[0]
+  shared = dataclasses.replace(made.embedder, dir='/shared')
+  again = condense(dataclasses.replace(made, embedder=shared), state)
+  np.testing.assert_allclose(again.stored, expected.stored, atol=1e-5)
+  more = dataclasses.replace(made.embedder, networks=2)
+  longer = dataclasses.replace(made.pretrain, epochs=2)
+  for changed, message in [
+    (dataclasses.replace(made, embedder=more), 'embedder.networks: 1 -> 2'),
+    (dataclasses.replace(made, pretrain=longer), 'pretrain.epochs: 1 -> 2'),
+  ]:
+    with pytest.raises(InputError, match=message):
+      condense(changed, state)
+  # A state of before the origin told this.
+  old = {k: v for k, v in state.origin.items() if k not in TRAINED_BY}
+  assert len(old) == len(state.origin) - 2
+  condense(made, dataclasses.replace(state, origin=old))
+
+
+def test_what_trains_no_network_binds_no_state():
+  made = recipe('paper', image_shape=(8, 8, 1), images_per_class=1)
+  other = dataclasses.replace(made, pretrain=PretrainConfig(epochs=7))
+  assert made.trained == other.trained
+  trajectory = recipe('trajectory', image_shape=(8, 8, 1), images_per_class=1)
+  (line,) = [
+    line
+    for line in differences(made.trained, trajectory.trained)
+    if 'name' in line
+  ]
+  assert line == "embedder.name: 'random' -> 'trajectory'"
 
 
 @pytest.mark.parametrize('targets', ['fresh', 'cached'])

@@ -88,9 +88,17 @@ def test_the_input_is_left_alone():
 def test_the_most_forgotten_come_first_and_before_them_the_never_learned():
   events = np.array([2, 0, 5, 0, 2, 5])
   learned = np.array([True, True, True, False, True, True])
-  chosen = coreset.most_forgotten(events, learned, 6)
+  seen = np.ones(6, bool)
+  chosen = coreset.most_forgotten(events, learned, seen, 6)
   assert chosen.tolist() == [3, 2, 5, 0, 4, 1]
-  assert coreset.most_forgotten(events, learned, 2).tolist() == [3, 2]
+  assert coreset.most_forgotten(events, learned, seen, 2).tolist() == [3, 2]
+
+
+def test_rows_that_were_never_seen_are_no_forgotten_ones():
+  events, learned = np.array([0, 0, 1, 0]), np.array([0, 0, 1, 0], bool)
+  seen = np.array([False, True, True, False])
+  chosen = coreset.most_forgotten(events, learned, seen, 4)
+  assert chosen.tolist() == [1, 2, 0, 3]
 
 
 @pytest.mark.parametrize('count', [0, 4])
@@ -99,8 +107,9 @@ def test_no_more_rows_than_there_are(count):
   for choose in BY_FEATURES:
     with pytest.raises(InputError, match=f'{count} of 3 rows'):
       choose(rows, count)
+  all_three = np.ones(3, bool)
   with pytest.raises(InputError, match=f'{count} of 3 rows'):
-    coreset.most_forgotten(np.zeros(3), np.ones(3, bool), count)
+    coreset.most_forgotten(np.zeros(3), all_three, all_three, count)
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])

@@ -47,6 +47,8 @@ TRAINED = Trained(
   events=np.array([0, 3, 1, 3, 2] + [1, 0, 0, 4, 0, 2] + [0, 0, 0, 0]),
   learned=np.array([True] * 5 + [True, True, False, True, True, True] + [0] * 4)
   > 0,
+  # Of class 2 the first and the last.
+  seen=np.array([True] * 12 + [False, False, True]),
 )
 LINEAR = Network.from_functions(
   init=lambda key: {'params': jax.random.normal(key, (4, 3))},
@@ -97,8 +99,9 @@ def test_features_are_compared_within_a_class(method):
 
 def test_the_most_forgotten_of_each_class():
   # Class 0 by events 3, 3, 2, 1; class 1 starts at row 5 with the one that was
-  # never learned, then events 4, 2, 1; of class 2 none was learned.
-  expected = [[1, 3, 4, 2], [7, 8, 10, 5], [11, 12, 13, 14]]
+  # never learned, then events 4, 2, 1; of class 2 none was
+  # learned, and two were never seen.
+  expected = [[1, 3, 4, 2], [7, 8, 10, 5], [11, 14, 12, 13]]
   assert rows_of(choose('forgetting', 4)).tolist() == expected
 
 

@@ -65,6 +65,15 @@ def test_networks_are_arguments_of_a_compiled_program():
   assert len(traced) == 1
 
 
+@pytest.mark.parametrize('name', ['pool', 'trajectory', 'interpolated'])
+def test_the_networks_of_an_embedder_stay_on_the_host(name):
+  """What condenses deals them to its devices: a copy would lie there twice."""
+  config = EmbedderConfig(name=name, networks=1)
+  leaves = jax.tree.leaves(BY_NUMBER.embedder(config))
+  assert leaves
+  assert {type(leaf) for leaf in leaves} == {np.ndarray}
+
+
 def test_the_draw_is_a_slice_not_a_copy_of_all():
   variables = {'number': np.zeros((64, 4096), np.float32)}
   pool = Pool(variables, np.zeros(64), np.zeros(64))

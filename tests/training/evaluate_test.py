@@ -438,6 +438,50 @@ def test_keys_stay_the_callers():
   assert first == second
 
 
+def test_networks_that_diverge_are_counted_in_a_warning():
+  config = dataclasses.replace(CONFIG, learning_rate=1e30)
+  with pytest.warns(UserWarning, match='3 of 3 networks diverged') as told:
+    accuracies = evaluate_linear(config)
+  assert accuracies == pytest.approx([1 / 3] * 3)
+  (warning,) = told
+  assert 'evaluate.learning_rate 1e+30' in str(warning.message)
+  assert warning.filename == __file__
+
+
+def test_a_network_that_diverges_leaves_the_others_as_they_are():
+  diverges = np.array([True, False, True])
+  keys = jax.random.split(KEY, 3)
+
+  def evaluate_these(constants, network):
+    return evaluate_each(
+      SYNTHETIC,
+      TEST_IMAGES,
+      TEST_LABELS,
+      CONFIG,
+      keys=keys,
+      network=network,
+      constants={'scale': jnp.asarray(constants, jnp.float32)},
+    ).accuracies
+
+  def logits(variables, images, *, train):
+    logits, _ = linear_logits(variables, images, train=train)
+    return logits * variables['scale'], variables
+
+  network = dataclasses.replace(
+    Network.from_functions(
+      lambda key: linear_init(key) | {'scale': jnp.float32(1)},
+      no_features,
+      logits,
+    ),
+    constants=('scale',),
+  )
+  expected = evaluate_these([1, 1, 1], network)
+  with pytest.warns(UserWarning, match='2 of 3 networks diverged'):
+    found = evaluate_these(np.where(diverges, np.nan, 1), network)
+  assert found[1] == expected[1]
+  assert (found[0], found[2]) == pytest.approx((1 / 3, 1 / 3))
+
+
 def test_a_network_with_too_few_outputs_is_refused():
   few = Network.from_functions(
     init=linear_init,

@@ -194,6 +194,19 @@ def test_events_count_from_one_presentation_to_the_next():
   assert 0 < sum(learned) < COUNT
   assert trained.events.tolist() == events
   assert trained.learned.tolist() == learned
+  assert trained.seen.all()
+
+
+def test_what_no_batch_takes_is_not_seen():
+  """One epoch of batches of 4 of 10 images leaves two out."""
+  config = changed(epochs=1, augment='flip')
+  network = scripted(LABELS, np.zeros((COUNT, 1), bool), 2, 4)
+  trained = pretrain(network, numbered(LABELS), config, KEY)
+  times = np.asarray(trained.variables['times'])
+  rows = np.argsort(LABELS, kind='stable')
+  assert trained.seen.tolist() == (times[rows] > 0).tolist()
+  assert trained.seen.sum() == 8
+  assert trained.seen.dtype == np.bool_
 
 
 def test_every_epoch_takes_whole_batches_in_a_new_order():

@@ -141,6 +141,14 @@ def test_the_same_labels_twice():
   assert one.fingerprint() != make_set().fingerprint()
 
 
+def test_labels_of_other_teachers_take_the_place_of_labels():
+  before = label_by_teacher(make_set(), LINEAR, WEIGHTS)
+  labelled = label_by_teacher(before, LINEAR, WEIGHTS[:2])
+  assert labelled.provenance == {'seed': 3, 'teachers': 2}
+  expected = by_numpy(make_set().stored, WEIGHTS[:2])
+  np.testing.assert_allclose(labelled.targets, expected, rtol=2e-5)
+
+
 def test_the_teachers_are_told_one_by_one():
   told = []
   label_by_teacher(
