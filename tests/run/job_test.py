@@ -37,7 +37,13 @@ def notes(tmp_path):
     config = RunConfig.from_dict(
       {
         'data': {'name': 'npz', 'dir': str(tmp_path / 'data.npz')},
-        'network': {'name': network, 'width': 4, 'depth': 1},
+        # Instance norm would leave a ResNet nothing of images so small.
+        'network': {
+          'name': network,
+          'norm': 'layer',
+          'width': 4,
+          'depth': 1,
+        },
         'condense': {'images_per_class': 1, 'smoothing': smoothing},
       }
     )
