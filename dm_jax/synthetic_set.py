@@ -552,12 +552,13 @@ def _check_classes(
   released: Released, path: str | os.PathLike, classes: int
 ) -> None:
   """Refuses labels that were lost: all of one class, and none of the others."""
-  only = released.labels[0]
   if classes == 1 or released.targets is not None:
     return
-  if (released.labels == only).all():
+  found = np.unique(released.labels)
+  if len(found) == 1:
     raise InputError(
-      f'{path} has images of class {only} alone, of {classes}: mend its labels'
+      f'{path} has images of class {found[0]} alone, of {classes}: mend its'
+      ' labels'
     )
 
 

@@ -53,7 +53,7 @@ class SetFile(NamedTuple):
     return self._replace(format=layout)
 
   def read(self, data: ClassData | None = None) -> SyntheticSet | Released:
-    """Reads a set; one that needs the data's statistics comes as it is.
+    """Reads a `recognised` set; one that needs statistics comes as it is.
 
     Args:
       data: the real images, whose order of the classes a file that only names
@@ -62,11 +62,10 @@ class SetFile(NamedTuple):
     Raises:
       InputError: see `SyntheticSet.read`.
     """
-    layout = self.recognised().format
-    if layout == OWN:
-      return SyntheticSet.read(self.path, layout, factor=self.factor)
+    if self.format == OWN:
+      return SyntheticSet.read(self.path, OWN, factor=self.factor)
     names = None if data is None else data.names
-    return read_released(self.path, layout, Wanted(self.experiment, names))
+    return read_released(self.path, self.format, Wanted(self.experiment, names))
 
   def complete(
     self,
