@@ -26,6 +26,9 @@ from dm_jax.words import (
 
 NOT_MEASURED = 'not measured'
 _NONE = '–'
+# A set of a cell that took more than so many times as long as its quickest was
+# made on another machine, or beside other work: a mean would hide that.
+_FAR_APART = 1.2
 
 
 class Plan(NamedTuple):
@@ -93,6 +96,13 @@ def _by_name(
   return {name: found[name] for name in planned if name in found}
 
 
+_PAPER = 'Paper: at its whole budget, of 5 sets × 20 networks. '
+_SECONDS = (
+  'Pool: once for all sets of the data. Condensing: of one set, without'
+  ' compiling.'
+)
+
+
 def cells_table(plan: Plan, names: Sequence[str]) -> Table:
   """Returns a row for each cell and network that is trained on its set.
 
@@ -114,7 +124,7 @@ def cells_table(plan: Plan, names: Sequence[str]) -> Table:
     'Accuracy on the test set, in %',
     _without(columns, left_out),
     [_without(row, left_out) for row in rows],
-    _notes(plan, names, beside),
+    _notes(plan, names, _PAPER * beside + _SECONDS),
   )
 
 
@@ -138,25 +148,39 @@ def _cell_rows(
   settings = plan.settings_of(name)
   size = settings['condense']['images_per_class']
   made = settings['method'] == 'dm'
-  seconds: list[float] = []
-  if cell:
-    spent = cell['condense_seconds'].values()
-    seconds = [each for each in spent if each is not None]
   for network in _networks(settings):
     found = [evaluation_of(cell, network, each) for each in protocols]
     stored = {each['bytes'] for each in found if each}
     yield (
       planned.data,
       str(cell['images_per_class'] if cell else size),
-      planned.says,
+      planned.says + _files_of(cell),
       f'{settings["condense"]["steps"]:,}' if made else _NONE,
       f'{network_name(network)}, {settings["evaluate"]["epochs"]:,} epochs',
       *(accuracy_of(cell, each) for each in found),
       shown(planned.beside, lambda figure: _printed(*figure)),
       shown(next(iter(stored), None), format_bytes),
       shown(pool_seconds(plan, name), format_seconds),
-      shown(statistics.fmean(seconds) if seconds else None, format_seconds),
+      _condensing(cell),
     )
+
+
+def _files_of(cell: Mapping[str, Any] | None) -> str:
+  """Returns how many files a set of random JPEG is; '' for other sets."""
+  counts = (cell or {}).get('jpeg_files', {}).values()
+  return f' ({round(statistics.fmean(counts)):,} files)' if counts else ''
+
+
+def _condensing(cell: Mapping[str, Any] | None) -> str:
+  """Returns what a set took; from the quickest to the slowest if far apart."""
+  spent = cell['condense_seconds'].values() if cell else ()
+  seconds = [each for each in spent if each is not None]
+  if not seconds:
+    return _NONE
+  least, most = min(seconds), max(seconds)
+  if most <= _FAR_APART * least:
+    return format_seconds(statistics.fmean(seconds))
+  return f'{format_seconds(least)} to {format_seconds(most)}'
 
 
 def _networks(settings: Mapping[str, Any]) -> list[str]:
@@ -245,17 +269,22 @@ def _printed(accuracy: float, deviation: float | None) -> str:
   )
 
 
-def _notes(plan: Plan, names: Sequence[str], beside: bool) -> tuple[str, ...]:
+def _notes(plan: Plan, names: Sequence[str], columns: str) -> tuple[str, ...]:
+  """Returns what a table's figures are of; nothing where there are none.
+
+  Args:
+    plan: with its records.
+    names: of the cells.
+    columns: in words, what those of the table hold beside accuracies.
+  """
   measured = [plan.cells[name] for name in names if name in plan.cells]
   if not measured:
     return ()
   asked = '; '.join(sorted({asked_of(cell) for cell in measured}))
   devices = '; '.join(sorted({c['device'] for c in measured if c['device']}))
-  paper = ' Paper: at its whole budget, of 5 sets × 20 networks.' * beside
   return (
     f'In %, mean ± deviation over {asked}, after the last epoch of the last'
-    f' step.{paper} Pool: once for all sets of the data. Condensing: of one'
-    f' set, without compiling. {devices}.',
+    f' step. {columns} {devices}.',
   )
 
 
@@ -281,6 +310,7 @@ def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
             network_name(label(NetworkConfig(**settings['network']))),
             network_name(network),
             *found,
+            shown(_seconds_of(cell), format_seconds),
           )
         )
   return Table(
@@ -293,10 +323,27 @@ def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
       'Evaluated on',
       'Synthetic',
       *(method_name(method).capitalize() for method in methods),
+      'Took',
     ),
     rows,
-    _notes(plan, names, beside=False),
+    _notes(plan, names, _whole_and_took(plan, names)),
   )
+
+
+def _whole_and_took(plan: Plan, names: Sequence[str]) -> str:
+  judged = [plan.settings_of(name)['evaluate'] for name in names]
+  networks = sorted({each['whole_set_networks'] for each in judged})
+  said = ' or '.join(plural(each, 'network') for each in networks)
+  return f'Whole set: {said}. Took: the run of all its rows, with compiling.'
+
+
+def _seconds_of(cell: Mapping[str, Any] | None) -> float | None:
+  """Returns what a run took: condensing, judging and compiling."""
+  if cell is None:
+    return None
+  spent = [cell['evaluate_seconds'], cell['compile_seconds']]
+  spent += cell['condense_seconds'].values()
+  return sum(each for each in spent if each is not None)
 
 
 def _shown_accuracy(

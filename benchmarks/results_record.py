@@ -178,6 +178,9 @@ def _run_record(rung: Rung) -> dict[str, Any]:
     'compile_seconds': results.compile_seconds,
     'evaluate_seconds': results.evaluate_seconds,
     'pool_seconds': results.pool_seconds,
+    'jpeg_files': {
+      number: files.images for number, files in results.jpeg.items()
+    },
     'evaluations': [
       {
         **encode(evaluation),

@@ -47,7 +47,7 @@ def targets_table(record: Mapping[str, Any] | None) -> Table:
   ]
   return Table(
     'Targets made once',
-    ('Images per class', 'Targets', 'Accuracy', 'Targets in', 'A set in'),
+    ('Images per class', 'Targets', 'Accuracy', 'Targets took', 'A set took'),
     [
       (str(size), says, *_row(figures.get((size, name))))
       for size, says, name in planned
@@ -75,8 +75,9 @@ def _set_seconds(figure: Mapping[str, Any]) -> float:
 def _notes(record: Mapping[str, Any], figures: Figures) -> list[str]:
   networks = len([*next(iter(figures.values()))['accuracies'].values()][-1])
   notes = [
-    f'In %, mean ± deviation over {networks} networks, on held-out images. A'
-    f' set in: with compiling. {record["device"]}, jax'
+    f'In %, mean ± deviation over {networks} networks, on held-out images.'
+    f' Targets took: those of {_FIRST} per class are made, the others read. A'
+    f' set took: with compiling. {record["device"]}, jax'
     f' {record["versions"]["jax"]}.'
   ]
   needed = [(size, kind) for kind in (_CACHED, _FRESH) for size in _SIZES]
@@ -94,10 +95,10 @@ def _altogether(figures: Figures) -> str:
     return first, 2 * sum(of_size.values()) - first
 
   (first, others), (fresh, fresh_others) = seconds(_CACHED), seconds(_FRESH)
-  made = figures[_FIRST, _CACHED]['seconds_ahead']['targets']
+  first += figures[_FIRST, _CACHED]['seconds_ahead']['targets']
   return (
-    f'The first set, of {_FIRST} per class: {format_seconds(first + made)} with'
-    f' its targets, {format_seconds(fresh)} without. Five more, of 1, 10 and 50'
-    ' per class and two seeds, of which the second is taken to last as long as'
-    f' the first: {format_seconds(others)} and {format_seconds(fresh_others)}.'
+    f'The first set, of {_FIRST} per class, takes {format_seconds(first)} with'
+    f' targets that are made once, {format_seconds(fresh)} without. Five more'
+    ' (the other sizes, and all three by a second seed, taken to last as long)'
+    f' take {format_seconds(others)} and {format_seconds(fresh_others)}.'
   )

@@ -66,7 +66,7 @@ _MMD, _CHARACTERISTIC = 50, 90
 RUNGS = {
   'dm': Rung("the paper's method", on=''),
   'tiles': Rung(
-    'several images in one',
+    'several images in one, with their own rate and momentum, clamped',
     on='dm',
     takes=(
       'condense.storage',
@@ -83,7 +83,9 @@ RUNGS = {
     'every augmentation at once', on='tiles', takes=('condense.augment',)
   ),
   'snapshots': Rung(
-    'snapshots of trainings', on='augment', takes=('embedder', 'pretrain')
+    'snapshots of trainings, targets made once',
+    on='augment',
+    takes=('embedder', 'pretrain'),
   ),
   'cross_entropy': Rung(
     'cross entropy of the synthetic images',

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.pages import PAGES, fill
+from dm_jax.configs import ladder
 from dm_jax.errors import InputError
+from dm_jax.files import read_json
 from dm_jax.synthetic_set import SyntheticSet
 
 
@@ -96,3 +98,9 @@ def test_a_page_is_filled_from_the_record_that_it_names(root):
   assert fill(filled, root) == filled
   with pytest.raises(InputError, match='did you mean ladder_cpu'):
     fill(page.replace('ladder_cpu', 'ladder_gpu'), root)
+
+
+def test_the_ladder_s_record_says_what_its_rungs_add(root):
+  record = read_json(root / 'benchmarks/records/ladder_cpu.json')
+  said = {rung['name']: rung['adds'] for rung in record['rungs']}
+  assert said == {name: ladder.RUNGS[name].adds for name in said}

@@ -24,6 +24,7 @@ COMMON = {}
 COMMANDS = {}
 
 _EPOCHS = 1000  # The paper's.
+_RECIPE = 'trajectory_short'
 _ON_THE_WAY = {'condense.log_every': 50, 'evaluate.validation_networks': 1}
 
 
@@ -77,16 +78,16 @@ def _beside():
     **_ON_THE_WAY,
     'evaluate.validation_every': 250,
     'evaluate.epochs': epochs_within(
-      _EPOCHS, 100, trained_on('trajectory_short', 10, 100)
+      _EPOCHS, 100, trained_on(_RECIPE, 10, 100)
     ),
   }
   yield _cifar10(
-    'recipe trajectory_short',
+    f'recipe {_RECIPE}',
     'recipe_short',
     10,
     5,
     sets=short,
-    recipe=':recipe=trajectory_short',
+    recipe=f':recipe={_RECIPE}',
     pool='pool_short_128',
   )
   for program, says in (
@@ -144,9 +145,15 @@ def _small_budgets():
 
 
 def _small_images():
-  """Yields digits and MNIST, each size beside random real images."""
+  """Yields digits, by the recipe, too, and MNIST, beside random images."""
   for size in (1, 10, 50):
     yield f'digits_{size}', Planned('DM', 'digits', f'ipc={size}', {})
+  for size in (1, 10):
+    argument, stored = f'ipc={size}:recipe={_RECIPE}', 10 * size
+    tiles = trained_on(_RECIPE, size, stored)
+    sets = {'evaluate.epochs': epochs_within(300, stored, tiles)}
+    cell = Planned(f'recipe {_RECIPE}', 'digits', argument, sets)
+    yield f'digits_{size}_recipe', cell
   for size in (1, 10, 50):
     sets = {**_SMALL, 'condense.steps': 1000, 'evaluate.epochs': 300}
     yield f'mnist_{size}_dm_1000', Planned('DM', 'mnist', f'ipc={size}', sets)

@@ -1,11 +1,11 @@
-"""The recipe for a CPU beside the paper's method, which is given as much time.
+"""The recipe for a CPU beside the paper's method.
 
 `benchmarks/results.py --plan=recipe` runs these cells. All take a ConvNet of
 width 32, two sets of seed 0 and five networks on each. Networks are trained for
 so many epochs that those of the paper's method and of random images take at
 least as many steps of training as those of the recipe, whose sets hold nine or
-four times as many images to train on; of JPEG files their bytes hold some five
-times as many.
+four times as many images to train on; JPEG files are taken to be five times as
+many.
 """
 
 from dm_jax.configs.results.planned import (
@@ -46,8 +46,8 @@ def _cells(
     classes: of the data.
     size: stored images per class.
     epochs: of judging the recipe, and random images stored as its own.
-    dm: steps of the paper's method that take as long as the recipe does with
-      its pool.
+    dm: steps of the paper's method; at 10 and 50 per class they take about as
+      long as the recipe does with its pool, or longer.
     steps: of the recipe; 0 leaves it its own.
     images: see `Planned`.
   """

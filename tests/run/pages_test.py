@@ -103,6 +103,32 @@ def test_protocols_stand_side_by_side(records):
   assert row['Accuracy, idc protocol'] == '60.0 (1 of 2)'
 
 
+def test_seconds_far_apart_have_no_mean(records):
+  names = ['cifar10_10_dm', 'cifar10_50_dm']
+  cells = [
+    measured(name, {'dm': [0.5]}, condense_seconds=seconds)
+    for name, seconds in zip(
+      names, ({'0': 100.0, '1': 110.0}, {'0': 600.0, '1': 300.0}), strict=True
+    )
+  ]
+  record = {'plan': 'recipe', 'cells': cells}
+  plan = Plan.read('recipe', records(recipe_cpu=record))
+  near, far = rows(cells_table(plan, names))
+  assert near['Condensing'] == '1 min 45 s'
+  assert far['Condensing'] == '5 min 0 s to 10 min 0 s'
+
+
+def test_a_row_of_jpeg_says_how_many_files(records):
+  name = 'cifar10_10_jpeg'
+  cell = measured(name, {'random_jpeg': [0.5]}, method='random_jpeg')
+  cell['jpeg_files'] = {'0': 1502, '1': 1504}
+  plan = Plan.read(
+    'recipe', records(recipe_cpu={'plan': 'recipe', 'cells': [cell]})
+  )
+  (row,) = rows(cells_table(plan, [name]))
+  assert row['Set'].endswith('(1,503 files)')
+
+
 def test_a_pool_takes_what_it_took_who_trained_it(records):
   cells = [
     measured(name, {'dm': [0.5]}, pool_seconds=seconds)
@@ -137,12 +163,16 @@ def test_a_record_of_another_plan_gives_no_cell(records):
 
 def test_baselines_stand_beside_the_synthetic_set(records):
   cell = measured('short_b', {'dm': [0.40, 0.42], 'random': [0.31, 0.31]})
+  cell |= {'evaluate_seconds': 50.0, 'compile_seconds': 10.0}
   folder = records(results_cpu={'plan': 'cpu', 'cells': [cell]})
   plan = Plan.read('cpu', folder)
-  one, other = rows(baselines_table(plan, ['short_b', 'short_c']))
+  table = baselines_table(plan, ['short_b', 'short_c'])
+  one, other = rows(table)
   assert (one['Synthetic'], one['Random real']) == ('41.0 ± 1.0', '31.0 ± 0.0')
   assert other['Synthetic'] == other['Random real'] == NOT_MEASURED
   assert one['Whole set'] == other['Whole set'] == '–'  # Not asked for.
+  assert (one['Took'], other['Took']) == ('3 min 0 s', '–')  # 120 + 50 + 10 s.
+  assert 'Whole set: 1 network.' in table.notes[0]
 
 
 def test_commands_have_rows_before_they_have_run(records):
@@ -247,13 +277,14 @@ def test_targets_of_the_first_set_serve_five_more():
   found = {(r['Images per class'], r['Targets']): r for r in rows(table)}
   ten = found['10', 'made once, 4 draws']
   assert ten['Accuracy'] == '51.0 ± 1.0'
-  assert (ten['Targets in'], ten['A set in']) == ('1 min 0 s', '30 s')
+  assert (ten['Targets took'], ten['A set took']) == ('1 min 0 s', '30 s')
   fresh = found['10', 'real images in each step']
-  assert (fresh['Targets in'], fresh['A set in']) == ('–', '1 min 0 s')
+  assert (fresh['Targets took'], fresh['A set took']) == ('–', '1 min 0 s')
   assert found['10', 'made once, 16 draws']['Accuracy'] == NOT_MEASURED
   # 30 + 60 against 60; then 2 × (10 + 30 + 20) - 30 = 90, against twice that.
   note = table.notes[-1]
-  assert '1 min 30 s with its targets, 1 min 0 s without' in note
+  assert 'takes 1 min 30 s with targets' in note
+  assert '1 min 0 s without' in note
   assert note.endswith('1 min 30 s and 3 min 0 s.')
 
 
