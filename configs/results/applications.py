@@ -10,11 +10,13 @@ stream trains a pool of its own: the other classes are not there.
 from typing import Any
 
 from dm_jax.configs.results.planned import (
+  MNIST_SHAPE,
   TINY_IMAGENET,
   Planned,
   epochs_covering,
   trained_on,
 )
+from dm_jax.types import ImageShape
 
 RECORD = 'applications'
 COMMON = {'network.width': 32}
@@ -35,6 +37,7 @@ def _pair(
   sets: dict[str, Any],
   of_paper: dict[str, Any] | None = None,
   of_recipe: dict[str, Any] | None = None,
+  image_shape: ImageShape = (32, 32, 3),
   **of_cell: Any,
 ) -> dict[str, Planned]:
   """Returns an application with the paper's method and with the recipe.
@@ -48,9 +51,10 @@ def _pair(
     sets: settings of both.
     of_paper: of the paper's run alone.
     of_recipe: of the recipe's.
+    image_shape: H, W, D.
     **of_cell: see `Planned`.
   """
-  tiles = trained_on(_RECIPE, 10, stored)
+  tiles = trained_on(_RECIPE, 10, stored, image_shape)
   each = {
     'paper': ('dm', epochs_covering(epochs, tiles, stored), of_paper or {}),
     _RECIPE: ('recipe', epochs, of_recipe or {}),
@@ -71,16 +75,23 @@ def _pair(
 
 
 SEARCH_MNIST = _pair(
-  'search_mnist', 'search_mnist', '', stored=100, epochs=24, sets={}
+  'search_mnist',
+  'search_mnist',
+  '',
+  stored=100,
+  epochs=49,
+  sets={},
+  image_shape=MNIST_SHAPE,
 )
 CONTINUAL_MNIST = _pair(
   'continual_mnist',
   'continual_mnist',
   '',
   stored=100,
-  epochs=75,
+  epochs=151,
   sets={},
   pool='',
+  image_shape=MNIST_SHAPE,
 )
 CONTINUAL_TINY = _pair(
   'continual_tiny',

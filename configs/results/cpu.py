@@ -150,7 +150,7 @@ def _small_images():
     yield f'digits_{size}', Planned('DM', 'digits', f'ipc={size}', {})
   for size in (1, 10):
     argument, stored = f'ipc={size}:recipe={_RECIPE}', 10 * size
-    tiles = trained_on(_RECIPE, size, stored)
+    tiles = trained_on(_RECIPE, size, stored, (8, 8, 1))
     sets = {'evaluate.epochs': epochs_within(300, stored, tiles)}
     cell = Planned(f'recipe {_RECIPE}', 'digits', argument, sets)
     yield f'digits_{size}_recipe', cell

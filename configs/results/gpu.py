@@ -9,6 +9,7 @@ should, then takes seconds per step, then condenses at the paper's whole budget:
 from dm_jax.configs.results.planned import (
   CIFAR10,
   TINY_IMAGENET,
+  TINY_TILES,
   Command,
   Planned,
   epochs_within,
@@ -95,13 +96,14 @@ def _cells(config, classes, size, images):
     ),
   )
   epochs = epochs_within(_EPOCHS, plain, trained_on('trajectory', size, plain))
+  own = TINY_TILES if images == TINY_IMAGENET else {}
   yield (
     f'{config}_{size}_trajectory',
     Planned(
       'recipe trajectory',
       config,
       f'ipc={size}:recipe=trajectory',
-      {'evaluate.epochs': epochs},
+      {'evaluate.epochs': epochs, **own},
       images=images,
       pool='pool_long_128',
     ),

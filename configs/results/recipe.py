@@ -8,13 +8,20 @@ four times as many images to train on; JPEG files are taken to be five times as
 many.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from dm_jax.configs.results.planned import (
   CIFAR10,
+  MNIST_SHAPE,
   TINY_IMAGENET,
+  TINY_TILES,
   Planned,
   epochs_covering,
   trained_on,
 )
+from dm_jax.types import ImageShape
 
 RECORD = 'recipe'  # The record is RECORD_DEVICE.json.
 COMMANDS = {}
@@ -36,8 +43,9 @@ def _cells(
   epochs: int,
   *,
   dm: int,
-  steps: int = 0,
+  own: Mapping[str, Any] = MappingProxyType({}),
   images: str = '',
+  image_shape: ImageShape = (32, 32, 3),
 ):
   """Yields the cells of a data set and size.
 
@@ -48,20 +56,23 @@ def _cells(
     epochs: of judging the recipe, and random images stored as its own.
     dm: steps of the paper's method; at 10 and 50 per class they take about as
       long as the recipe does with its pool, or longer.
-    steps: of the recipe; 0 leaves it its own.
+    own: settings of what is stored as tiles.
     images: see `Planned`.
+    image_shape: H, W, D.
   """
   stored = classes * size
-  tiles = trained_on('trajectory_short', size, stored)
+  tiles = trained_on('trajectory_short', size, stored, image_shape)
   whole = epochs_covering(epochs, tiles, stored)
   files = epochs_covering(epochs, tiles, _JPEG_FILES * stored)
   tiled, plain = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'
-  own = {'condense.steps': steps} if steps else {}
   real, as_files = {'method': 'random'}, {'method': 'random_jpeg'}
   for kind, says, argument, trained, sets in (
     ('recipe', 'recipe trajectory_short', tiled, epochs, own),
     ('dm', 'DM', plain, whole, {'condense.steps': dm}),
-    ('tiles', 'random real, stored as the recipe does', tiled, epochs, real),
+    (
+      *('tiles', 'random real, stored as the recipe does', tiled, epochs),
+      {**own, **real},
+    ),
     ('random', 'random real', plain, whole, real),
     ('jpeg', 'random real, JPEG of as many bytes', plain, files, as_files),
   ):
@@ -134,14 +145,14 @@ CELLS: dict[str, Planned] = {
     _cells('cifar10', 10, 1, epochs=500, dm=1400, images=CIFAR10),
     _cells('cifar10', 10, 10, epochs=200, dm=2100, images=CIFAR10),
     _cells('cifar10', 10, 50, epochs=100, dm=1100, images=CIFAR10),
-    _cells('mnist', 10, 1, epochs=300, dm=1500),
+    _cells('mnist', 10, 1, epochs=300, dm=1500, image_shape=MNIST_SHAPE),
     _cells(
       'tiny_imagenet',
       100,
       10,
       epochs=20,
       dm=560,
-      steps=300,
+      own={**TINY_TILES, 'condense.steps': 300},
       images=TINY_IMAGENET,
     ),
   )

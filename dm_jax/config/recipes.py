@@ -59,14 +59,15 @@ def trajectory(
   """Tiles, snapshots of trainings and a cross entropy.
 
   A stored image holds nine training images, or four from 50 stored ones per
-  class on (IDC, ICML 2022, which takes four throughout). Real and synthetic
-  images pass through a snapshot of a training, drawn anew in each step, all
-  three augmentations are applied, and the synthetic images' cross entropy under
-  the snapshot is added (TGDD, AAAI 2026). TGDD takes a later snapshot for that:
-  it needs a second pass and gained nothing. Adam moves the pixels where both
-  take SGD: its steps do not depend on how long the gradients are, which is
-  another length for each data set. Pixels stay in their range. The real images
-  are embedded before the first step, for all of them.
+  class on (IDC, ICML 2022, which takes four throughout), and where three tiles
+  a side would not lie where they are cut, as in images of 28 and 64 pixels.
+  Real and synthetic images pass through a snapshot of a training, drawn anew in
+  each step, all three augmentations are applied, and the synthetic images'
+  cross entropy under the snapshot is added (TGDD, AAAI 2026). TGDD takes a
+  later snapshot for that: it needs a second pass and gained nothing. Adam moves
+  the pixels where both take SGD: its steps do not depend on how long the
+  gradients are, which is another length for each data set. Pixels stay in their
+  range. The real images are embedded before the first step, for all of them.
 
   It costs the trainings once, and per step nine synthetic images, or four,
   where the paper has one, but no real one. What it reaches at this length has
@@ -75,7 +76,6 @@ def trajectory(
   Whatever the data, its networks train with color and crop; for other
   operations replace `pretrain.augment`, see `trajectory_short`.
   """
-  del image_shape
   return Recipe(
     CondenseConfig(
       images_per_class=images_per_class,
@@ -86,7 +86,7 @@ def trajectory(
       augment='color+crop+cutout',
       cross_entropy=_cross_entropy(_largest(images_per_class)),
       storage='tiles',
-      factor=2 if _largest(images_per_class) >= _MANY else 3,
+      factor=_factor(image_shape, _largest(images_per_class)),
       decoded_at_once=_at_once(images_per_class, 200),
       clamp=True,
     ),
@@ -137,6 +137,18 @@ def trajectory_short(
 
 
 _FEW, _MANY = 5, 50  # Images per class.
+
+
+def _factor(image_shape: ImageShape, largest: int) -> int:
+  """Returns how many tiles a side.
+
+  `tiles.lay` gives the pixels that are left over to the first tiles, one to
+  each, and `tiles.cut` pads the last tile: where a single one is left over, the
+  second and third tile do not lie where they are cut.
+  """
+  height, width, _ = image_shape
+  flush = height % 3 != 1 and width % 3 != 1
+  return 3 if flush and largest < _MANY else 2
 
 
 def _cross_entropy(largest: int) -> float:

@@ -2,11 +2,14 @@
 
 import dataclasses
 import importlib
+import itertools
 import json
+import math
 import re
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,6 +22,7 @@ from dm_jax.config.recipes import RECIPES, TRAINED_BY, recipe
 from dm_jax.config.sections import PretrainConfig
 from dm_jax.data.class_data import ClassData
 from dm_jax.errors import InputError
+from dm_jax.images import tiles
 from dm_jax.run.config import RunConfig
 from dm_jax.run.run import run
 from dm_jax.training.pool import make_pool
@@ -40,14 +44,15 @@ SMALL = {
   'pretrain.schedule': 'thirds',
   'pretrain.cutmix': 0.5,
 }
+# By data set: its recipe's tiles of a single image per class.
 SETS = {
-  'mnist',
-  'fashion_mnist',
-  'svhn',
-  'cifar10',
-  'cifar100',
-  'tiny_imagenet',
-  'digits',
+  'mnist': 'tiles:2',
+  'fashion_mnist': 'tiles:2',
+  'svhn': 'tiles:3',
+  'cifar10': 'tiles:3',
+  'cifar100': 'tiles:3',
+  'tiny_imagenet': 'tiles:2',
+  'digits': 'tiles:3',
 }
 
 
@@ -253,7 +258,7 @@ def test_every_set_has_the_recipe(name):
   )
   made = recipe('trajectory', image_shape=(32, 32, 3), images_per_class=1)
   assert found.condense.sizes == (1,)
-  assert found.condense.stored_as == 'tiles:3'
+  assert found.condense.stored_as == SETS[name]
   assert found.condense.augment == 'color+crop+cutout'
   assert found.embedder == made.embedder
   assert found.pretrain == made.pretrain
@@ -273,6 +278,22 @@ def test_every_set_has_the_recipe(name):
 def test_an_argument_that_means_nothing_is_refused(argument, message):
   with pytest.raises(InputError, match=message):
     importlib.import_module('dm_jax.configs.cifar10').get_config(argument)
+
+
+@pytest.mark.parametrize('side', [8, 28, 32, 48, 64, 96, 128, 224, 256])
+def test_tiles_lie_where_they_are_cut(side):
+  made = recipe('trajectory', image_shape=(side, side, 1), images_per_class=1)
+  factor = made.condense.factor
+  numbers = np.arange(factor * factor) + 1.0
+  shape = (*numbers.shape, side, side, 1)
+  images = jnp.broadcast_to(numbers[:, None, None, None], shape)
+  stored = np.asarray(tiles.lay(images, factor=factor))[..., 0]
+  cut = math.ceil(side / factor)
+  for number, (row, column) in zip(
+    numbers, itertools.product(range(factor), repeat=2), strict=True
+  ):
+    tile = stored[row * cut :, column * cut :][:cut, :cut]
+    assert np.all(tile == number)
 
 
 def test_tiles_and_cross_entropy_go_with_the_images_of_a_class():
