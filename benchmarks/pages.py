@@ -161,6 +161,25 @@ def _peer_recipe(root: Path) -> Table:
   )
 
 
+def _precision(root: Path) -> Table:
+  """Returns how long a step takes on a CPU, by the type that embeds."""
+  rows, notes = [], []
+  for name in ('float32', 'bfloat16'):
+    record = read_json(root / _RECORDS / f'precision_{name}_cpu.json')
+    if not record:
+      rows.append((name, NOT_MEASURED, '–'))
+      continue
+    compiled = format_seconds(record['compile_seconds'])
+    rows.append((name, format_seconds(record['seconds_per_step']), compiled))
+    notes = [f'{record["device"]}, jax {record["versions"]["jax"]}.']
+  return Table(
+    'A step on a CPU by precision',
+    ('Precision', 'A step', 'Compiling'),
+    rows,
+    notes,
+  )
+
+
 def _targets(root: Path) -> Table:
   return targets_table(read_json(root / _RECORDS / f'{TARGETS}.json'))
 
@@ -190,6 +209,7 @@ PLANNED: dict[str, Callable[[Path], Table]] = {
   'checks_gpu': _checks,
   'speed_gpu': _speed,
   'peer_recipe': _peer_recipe,
+  'precision_cpu': _precision,
   'targets': _targets,
   'time_to_accuracy_cpu': functools.partial(_over_time, 'recipe'),
   'time_to_accuracy_128': functools.partial(_over_time, 'cpu'),
