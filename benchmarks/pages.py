@@ -170,7 +170,9 @@ def _precision(root: Path) -> Table:
       rows.append((name, NOT_MEASURED, '–'))
       continue
     compiled = format_seconds(record['compile_seconds'])
-    rows.append((name, format_seconds(record['seconds_per_step']), compiled))
+    # Less than a second: two such would look alike.
+    step = f'{1e3 * record["seconds_per_step"]:,.0f} ms'
+    rows.append((name, step, compiled))
     notes = [f'{record["device"]}, jax {record["versions"]["jax"]}.']
   return Table(
     'A step on a CPU by precision',
