@@ -29,6 +29,11 @@ _NONE = '–'
 # A set of a cell that took more than so many times as long as its quickest was
 # made on another machine, or beside other work: a mean would hide that.
 _FAR_APART = 1.2
+_PAPER = 'Paper: at its whole budget, of 5 sets × 20 networks. '
+_SECONDS = (
+  'Pool: once for all sets of the data. Condensing: of one set, without'
+  ' compiling.'
+)
 
 
 class Plan(NamedTuple):
@@ -94,13 +99,6 @@ def _by_name(
     each['name']: each for record in records for each in record.get(what, ())
   }
   return {name: found[name] for name in planned if name in found}
-
-
-_PAPER = 'Paper: at its whole budget, of 5 sets × 20 networks. '
-_SECONDS = (
-  'Pool: once for all sets of the data. Condensing: of one set, without'
-  ' compiling.'
-)
 
 
 def cells_table(plan: Plan, names: Sequence[str]) -> Table:
@@ -295,6 +293,7 @@ def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
   for name in names:
     planned, settings = plan.module.CELLS[name], plan.settings_of(name)
     cell = plan.cells.get(name)
+    took = shown(_seconds_of(cell), format_seconds)
     sizes = settings['condense']['images_per_class']
     for size in sizes if isinstance(sizes, list | tuple) else (sizes,):
       for network in _networks(settings):
@@ -310,7 +309,7 @@ def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
             network_name(label(NetworkConfig(**settings['network']))),
             network_name(network),
             *found,
-            shown(_seconds_of(cell), format_seconds),
+            took,
           )
         )
   return Table(

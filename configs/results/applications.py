@@ -10,13 +10,10 @@ stream trains a pool of its own: the other classes are not there.
 from typing import Any
 
 from dm_jax.configs.results.planned import (
-  MNIST_SHAPE,
   TINY_IMAGENET,
   Planned,
   epochs_covering,
-  trained_on,
 )
-from dm_jax.types import ImageShape
 
 RECORD = 'applications'
 COMMON = {'network.width': 32}
@@ -37,7 +34,6 @@ def _pair(
   sets: dict[str, Any],
   of_paper: dict[str, Any] | None = None,
   of_recipe: dict[str, Any] | None = None,
-  image_shape: ImageShape = (32, 32, 3),
   **of_cell: Any,
 ) -> dict[str, Planned]:
   """Returns an application with the paper's method and with the recipe.
@@ -51,10 +47,13 @@ def _pair(
     sets: settings of both.
     of_paper: of the paper's run alone.
     of_recipe: of the recipe's.
-    image_shape: H, W, D.
     **of_cell: see `Planned`.
   """
-  tiles = trained_on(_RECIPE, 10, stored, image_shape)
+  arguments = {
+    made_by: ':'.join(filter(None, (argument, f'recipe={made_by}')))
+    for made_by in _SAYS
+  }
+  tiles = Planned('', config, arguments[_RECIPE], {}).trained_on(stored)
   each = {
     'paper': ('dm', epochs_covering(epochs, tiles, stored), of_paper or {}),
     _RECIPE: ('recipe', epochs, of_recipe or {}),
@@ -67,9 +66,8 @@ def _pair(
       'evaluate.epochs': trained,
       **own,
     }
-    full = ':'.join(filter(None, (argument, f'recipe={made_by}')))
     cells[f'{name}_{suffix}'] = Planned(
-      _SAYS[made_by], config, full, settings, **of_cell
+      _SAYS[made_by], config, arguments[made_by], settings, **of_cell
     )
   return cells
 
@@ -81,7 +79,6 @@ SEARCH_MNIST = _pair(
   stored=100,
   epochs=49,
   sets={},
-  image_shape=MNIST_SHAPE,
 )
 CONTINUAL_MNIST = _pair(
   'continual_mnist',
@@ -91,7 +88,6 @@ CONTINUAL_MNIST = _pair(
   epochs=151,
   sets={},
   pool='',
-  image_shape=MNIST_SHAPE,
 )
 CONTINUAL_TINY = _pair(
   'continual_tiny',

@@ -15,7 +15,6 @@ from dm_jax.configs.results.planned import (
   CIFAR10,
   Planned,
   epochs_within,
-  trained_on,
 )
 from dm_jax.report import paper
 
@@ -74,12 +73,12 @@ def _paper_cells():
 
 def _beside():
   """Yields what is laid beside DM at ten images per class."""
+  tiled = f'ipc=10:recipe={_RECIPE}'
+  tiles = Planned('', 'cifar10', tiled, {}).trained_on(100)
   short = {
     **_ON_THE_WAY,
     'evaluate.validation_every': 250,
-    'evaluate.epochs': epochs_within(
-      _EPOCHS, 100, trained_on(_RECIPE, 10, 100)
-    ),
+    'evaluate.epochs': epochs_within(_EPOCHS, 100, tiles),
   }
   yield _cifar10(
     f'recipe {_RECIPE}',
@@ -150,10 +149,12 @@ def _small_images():
     yield f'digits_{size}', Planned('DM', 'digits', f'ipc={size}', {})
   for size in (1, 10):
     argument, stored = f'ipc={size}:recipe={_RECIPE}', 10 * size
-    tiles = trained_on(_RECIPE, size, stored, (8, 8, 1))
-    sets = {'evaluate.epochs': epochs_within(300, stored, tiles)}
-    cell = Planned(f'recipe {_RECIPE}', 'digits', argument, sets)
-    yield f'digits_{size}_recipe', cell
+    cell = Planned(f'recipe {_RECIPE}', 'digits', argument, {})
+    epochs = epochs_within(300, stored, cell.trained_on(stored))
+    yield (
+      f'digits_{size}_recipe',
+      cell._replace(sets={'evaluate.epochs': epochs}),
+    )
   for size in (1, 10, 50):
     sets = {**_SMALL, 'condense.steps': 1000, 'evaluate.epochs': 300}
     yield f'mnist_{size}_dm_1000', Planned('DM', 'mnist', f'ipc={size}', sets)

@@ -13,7 +13,6 @@ from dm_jax.configs.results.planned import (
   Command,
   Planned,
   epochs_within,
-  trained_on,
 )
 from dm_jax.report import paper
 
@@ -95,19 +94,17 @@ def _cells(config, classes, size, images):
       images=images,
     ),
   )
-  epochs = epochs_within(_EPOCHS, plain, trained_on('trajectory', size, plain))
-  own = TINY_TILES if images == TINY_IMAGENET else {}
-  yield (
-    f'{config}_{size}_trajectory',
-    Planned(
-      'recipe trajectory',
-      config,
-      f'ipc={size}:recipe=trajectory',
-      {'evaluate.epochs': epochs, **own},
-      images=images,
-      pool='pool_long_128',
-    ),
+  cell = Planned(
+    'recipe trajectory',
+    config,
+    f'ipc={size}:recipe=trajectory',
+    TINY_TILES if images == TINY_IMAGENET else {},
+    images=images,
+    pool='pool_long_128',
   )
+  epochs = epochs_within(_EPOCHS, plain, cell.trained_on(plain))
+  sets = {'evaluate.epochs': epochs, **cell.sets}
+  yield f'{config}_{size}_trajectory', cell._replace(sets=sets)
 
 
 COMMANDS: dict[str, Command] = dict(_commands())

@@ -8,14 +8,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dm_jax.config.protocols import PROTOCOLS
-from dm_jax.config.recipes import recipe
 from dm_jax.images.storage import get_storage
 from dm_jax.report.paper import Figure
 from dm_jax.run.config import RunConfig
-from dm_jax.types import ImageShape
 
 PROGRAMS = ('dm_jax', 'torch')
-MNIST_SHAPE = (28, 28, 1)
 # Of the 100 classes, which have 32×32 pixels: the recipe's for that size, where
 # their config is made for 64.
 TINY_TILES = {'condense.factor': 3}
@@ -84,6 +81,11 @@ class Planned(NamedTuple):
         config.update_from_flattened_dict(each)
     return RunConfig.from_dict(config.to_dict())
 
+  def trained_on(self, stored: int) -> int:
+    """Returns how many training images so many stored ones of its sets hold."""
+    config = self.make_config(self.sets)
+    return get_storage(config.condense.stored_as).trained_on(stored)
+
   def read_from(self, folders: Path | None) -> dict[str, str]:
     """Returns the settings by which the run reads its folder of images.
 
@@ -111,21 +113,6 @@ class Command(NamedTuple):
   says: str
   arguments: tuple[str, ...]
   environment: Mapping[str, str] = _NOTHING
-
-
-def trained_on(
-  name: str, per_class: int, stored: int, image_shape: ImageShape = (32, 32, 3)
-) -> int:
-  """Returns how many training images the stored ones of a recipe hold.
-
-  Args:
-    name: of the recipe.
-    per_class: stored images, which it goes by.
-    stored: images of all classes.
-    image_shape: H, W, D, which it goes by, too.
-  """
-  made = recipe(name, image_shape=image_shape, images_per_class=per_class)
-  return get_storage(made.condense.stored_as).trained_on(stored)
 
 
 def steps_per_epoch(images: int) -> int:

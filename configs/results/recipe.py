@@ -14,14 +14,11 @@ from typing import Any
 
 from dm_jax.configs.results.planned import (
   CIFAR10,
-  MNIST_SHAPE,
   TINY_IMAGENET,
   TINY_TILES,
   Planned,
   epochs_covering,
-  trained_on,
 )
-from dm_jax.types import ImageShape
 
 RECORD = 'recipe'  # The record is RECORD_DEVICE.json.
 COMMANDS = {}
@@ -45,7 +42,6 @@ def _cells(
   dm: int,
   own: Mapping[str, Any] = MappingProxyType({}),
   images: str = '',
-  image_shape: ImageShape = (32, 32, 3),
 ):
   """Yields the cells of a data set and size.
 
@@ -58,13 +54,12 @@ def _cells(
       long as the recipe does with its pool, or longer.
     own: settings of what is stored as tiles.
     images: see `Planned`.
-    image_shape: H, W, D.
   """
   stored = classes * size
-  tiles = trained_on('trajectory_short', size, stored, image_shape)
+  tiled, plain = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'
+  tiles = Planned('', config, tiled, dict(own)).trained_on(stored)
   whole = epochs_covering(epochs, tiles, stored)
   files = epochs_covering(epochs, tiles, _JPEG_FILES * stored)
-  tiled, plain = f'ipc={size}:recipe=trajectory_short', f'ipc={size}'
   real, as_files = {'method': 'random'}, {'method': 'random_jpeg'}
   for kind, says, argument, trained, sets in (
     ('recipe', 'recipe trajectory_short', tiled, epochs, own),
@@ -145,7 +140,7 @@ CELLS: dict[str, Planned] = {
     _cells('cifar10', 10, 1, epochs=500, dm=1400, images=CIFAR10),
     _cells('cifar10', 10, 10, epochs=200, dm=2100, images=CIFAR10),
     _cells('cifar10', 10, 50, epochs=100, dm=1100, images=CIFAR10),
-    _cells('mnist', 10, 1, epochs=300, dm=1500, image_shape=MNIST_SHAPE),
+    _cells('mnist', 10, 1, epochs=300, dm=1500),
     _cells(
       'tiny_imagenet',
       100,
