@@ -5,12 +5,14 @@
 Any config and any of its fields can be given, as for launch.py. The least cost
 of a step is that of the operations it cannot do without (the forward pass of
 the real images, the forward and the backward pass of the synthetic ones) at the
-rate at which this machine multiplies matrices, measured in the same process
-between the steps.
+rate at which this machine multiplies matrices of the step's precision, measured
+in the same process between the steps.
 """
 
 import contextlib
+import shlex
 import statistics
+import sys
 import time
 
 from absl import flags
@@ -18,6 +20,8 @@ import jax
 from ml_collections import config_flags
 import numpy as np
 
+from benchmarks.commit import commit
+from benchmarks.portable import portable_command, portable_settings
 from benchmarks.rates import embed_flops, matrix_rate
 from benchmarks.start import start
 from dm_jax.condensing import loop
@@ -59,7 +63,8 @@ def load(config: RunConfig) -> ClassData:
 def measure(train, config: RunConfig, network) -> tuple[list, list, float]:
   """Returns seconds per step, matrix rates between, and seconds to compile."""
   per_step: list[float] = []
-  rates = [matrix_rate()]
+  precision = config.condense.precision
+  rates = [matrix_rate(precision)]
   compiled: list[float] = []
   deadline = time.monotonic() + _SECONDS.value
 
@@ -67,7 +72,7 @@ def measure(train, config: RunConfig, network) -> tuple[list, list, float]:
     compiled.append(metrics.compile_seconds)
     if metrics.step > 1:  # The first step also touches all memory first.
       per_step.append(metrics.seconds / len(metrics.losses))
-    rates.append(matrix_rate())
+    rates.append(matrix_rate(precision))
     if time.monotonic() > deadline and len(per_step) >= 7:
       raise _Enough
 
@@ -106,6 +111,9 @@ def main(argv: list[str]) -> None:
   rate = statistics.median(rates)
   machine = describe_machine()
   figures = {
+    'command': portable_command(shlex.join(['python', *sys.argv])),
+    'commit': commit(),
+    'settings': portable_settings(config.to_dict()),
     'device': machine['device'],
     'versions': package_versions(),
     'compile_seconds': compile_seconds,

@@ -29,7 +29,7 @@ from benchmarks.time_to_accuracy import curves_of, curves_table
 from dm_jax.errors import InputError, choose
 from dm_jax.files import read_json, write_text
 from dm_jax.report.figures import over_seconds, save_figure
-from dm_jax.report.ladder import ladder_table
+from dm_jax.report.ladder import ladder_figure, ladder_table
 from dm_jax.report.rungs import from_record
 from dm_jax.report.table import Table
 from dm_jax.words import format_seconds
@@ -224,6 +224,11 @@ def _curves(name: str, root: Path) -> 'Figure | None':
   return over_seconds(curves) if curves else None
 
 
+def _ladder(root: Path) -> 'Figure | None':
+  record = read_json(root / _RECORDS / 'ladder_cpu.json')
+  return ladder_figure(from_record(record)) if record else None
+
+
 class Shown(NamedTuple):
   """A figure of the pages.
 
@@ -243,6 +248,7 @@ _APPLIED = {
 }
 # By name, which is that of its file in docs/, too.
 FIGURES: dict[str, Shown] = {
+  'ladder_cifar10_10': Shown(f'{_OVER_SECONDS}, by rung', _ladder),
   'time_to_accuracy_cpu': Shown(
     _OVER_SECONDS, functools.partial(_curves, 'recipe')
   ),

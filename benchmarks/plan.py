@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+from benchmarks.commit import commit
 from dm_jax.errors import Diverged, InputError, one_line
 from dm_jax.files import read_json, write_json
 from dm_jax.records.evaluations import Case
@@ -60,7 +61,7 @@ class Script:
   folder: Path
 
 
-MEASURED, TOOK = 'record.json', 'took.json'
+MEASURED, TOOK, COMMITS = 'record.json', 'took.json', 'commits.json'
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -150,13 +151,14 @@ def _run_scripts(
       say(failed[-1])
       continue
     # Written last: where it is, the script is finished.
-    write_json(script.folder / TOOK, {'seconds': seconds})
+    write_json(script.folder / TOOK, {'seconds': seconds, 'commit': commit()})
   return failed
 
 
 def _run(
   cell: Cell, command: str, say: Callable[[str], None], mode: str
 ) -> None:
+  _keep_commit(cell.folder)
   if cell.program == 'torch':
     from benchmarks.torch_run import run_in_torch
 
@@ -170,6 +172,15 @@ def _run(
     command=command,
     say=say,
   )
+
+
+def _keep_commit(folder: Path) -> None:
+  """Writes which commits a cell was run with, one after the other."""
+  now = commit()
+  known = read_json(folder / COMMITS).get('commits', [])
+  if now is not None and now not in known:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / COMMITS, {'commits': [*known, now]})
 
 
 def _check_torch(cells: Iterable[Cell]) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import statistics
 from typing import Any, NamedTuple, Self
 
+from benchmarks.results_record import furthest
 from dm_jax.config.sections import NetworkConfig, split_names
+from dm_jax.configs.results.planned import Planned
 from dm_jax.files import read_json
 from dm_jax.networks.labels import label, parse_pool
 from dm_jax.report.table import Table, shown
@@ -51,7 +53,7 @@ class Plan(NamedTuple):
 
   @classmethod
   def read(cls, name: str, folder: Path) -> Self:
-    """Reads a plan's records, one for each device; the first one's cells hold.
+    """Reads a plan's records, one for each device, see `furthest`.
 
     Args:
       name: of the plan.
@@ -61,12 +63,8 @@ class Plan(NamedTuple):
     records = [
       read_json(path) for path in sorted(folder.glob(f'{module.RECORD}_*.json'))
     ]
-    # Of the last first, so that the first one's stay.
-    own = [record for record in records if record.get('plan') == name][::-1]
-    return cls(
-      module,
-      _by_name(module.CELLS, own, 'cells'),
-      _by_name(module.COMMANDS, own, 'commands'),
+    return cls._joined(
+      module, [record for record in records if record.get('plan') == name]
     )
 
   @classmethod
@@ -77,11 +75,15 @@ class Plan(NamedTuple):
       module: of configs/results/.
       record: see `results_record.make_record`.
     """
-    return cls(
-      module,
-      _by_name(module.CELLS, [record], 'cells'),
-      _by_name(module.COMMANDS, [record], 'commands'),
+    return cls._joined(module, [record])
+
+  @classmethod
+  def _joined(cls, module: Any, records: Sequence[Mapping[str, Any]]) -> Self:
+    cells, commands = (
+      furthest(module, what, [e for r in records for e in r.get(what, ())])
+      for what in ('cells', 'commands')
     )
+    return cls(module, cells, commands)
 
   def settings_of(self, name: str) -> dict[str, Any]:
     """Returns a cell's settings: measured, or as they are planned."""
@@ -89,16 +91,6 @@ class Plan(NamedTuple):
       return self.cells[name]['settings']
     planned = self.module.CELLS[name]
     return planned.make_config(self.module.COMMON, planned.sets).to_dict()
-
-
-def _by_name(
-  planned: Iterable[str], records: Sequence[Mapping[str, Any]], what: str
-) -> dict[str, dict[str, Any]]:
-  """Returns what records have of those that the plan still has."""
-  found = {
-    each['name']: each for record in records for each in record.get(what, ())
-  }
-  return {name: found[name] for name in planned if name in found}
 
 
 def cells_table(plan: Plan, names: Sequence[str]) -> Table:
@@ -109,7 +101,12 @@ def cells_table(plan: Plan, names: Sequence[str]) -> Table:
     names: of the cells, in order.
   """
   protocols = _protocols(plan, names)
-  rows = [row for name in names for row in _cell_rows(plan, name, protocols)]
+  devices = _devices(plan.cells[name] for name in names if name in plan.cells)
+  rows = [
+    row
+    for name in names
+    for row in _cell_rows(plan, name, protocols, len(devices) > 1)
+  ]
   alone = len(protocols) == 1
   columns = (
     *('Data', 'Images per class', 'Set', 'Steps', 'Network, epochs'),
@@ -139,8 +136,19 @@ def _protocols(plan: Plan, names: Sequence[str]) -> list[str]:
   return [*dict.fromkeys(name for each in asked for name in each)]
 
 
+def _devices(measured: Iterable[Mapping[str, Any]]) -> list[str]:
+  """Returns what cells or commands were measured on, in order."""
+  return sorted({each['device'] for each in measured if each['device']})
+
+
+def _on(measured: Mapping[str, Any] | None, several: bool) -> str:
+  """Returns the device of a row, in a table that has several."""
+  device = measured and measured['device']
+  return f', on {device}' if several and device else ''
+
+
 def _cell_rows(
-  plan: Plan, name: str, protocols: Sequence[str]
+  plan: Plan, name: str, protocols: Sequence[str], several: bool
 ) -> Iterable[tuple[str, ...]]:
   planned, cell = plan.module.CELLS[name], plan.cells.get(name)
   settings = plan.settings_of(name)
@@ -150,9 +158,9 @@ def _cell_rows(
     found = [evaluation_of(cell, network, each) for each in protocols]
     stored = {each['bytes'] for each in found if each}
     yield (
-      planned.data,
+      _data_of(planned, cell),
       str(cell['images_per_class'] if cell else size),
-      planned.says + _files_of(cell),
+      planned.says + _files_of(cell) + _on(cell, several),
       f'{settings["condense"]["steps"]:,}' if made else _NONE,
       f'{network_name(network)}, {settings["evaluate"]["epochs"]:,} epochs',
       *(accuracy_of(cell, each) for each in found),
@@ -161,6 +169,12 @@ def _cell_rows(
       shown(pool_seconds(plan, name), format_seconds),
       _condensing(cell),
     )
+
+
+def _data_of(planned: Planned, cell: Mapping[str, Any] | None) -> str:
+  """Returns the data's name, and whether its images are stored as JPEG."""
+  lossless = cell is not None and cell['settings']['data']['name'] != 'folder'
+  return planned.data + ', JPEG' * bool(planned.images and not lossless)
 
 
 def _files_of(cell: Mapping[str, Any] | None) -> str:
@@ -279,7 +293,7 @@ def _notes(plan: Plan, names: Sequence[str], columns: str) -> tuple[str, ...]:
   if not measured:
     return ()
   asked = '; '.join(sorted({asked_of(cell) for cell in measured}))
-  devices = '; '.join(sorted({c['device'] for c in measured if c['device']}))
+  devices = '; '.join(_devices(measured))
   return (
     f'In %, mean ± deviation over {asked}, after the last epoch of the last'
     f' step. {columns} {devices}.',
@@ -304,7 +318,7 @@ def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
         rows.append(
           (
             planned.says,
-            planned.data,
+            _data_of(planned, cell),
             str(size),
             network_name(label(NetworkConfig(**settings['network']))),
             network_name(network),
@@ -333,15 +347,22 @@ def _whole_and_took(plan: Plan, names: Sequence[str]) -> str:
   judged = [plan.settings_of(name)['evaluate'] for name in names]
   networks = sorted({each['whole_set_networks'] for each in judged})
   said = ' or '.join(plural(each, 'network') for each in networks)
-  return f'Whole set: {said}. Took: the run of all its rows, with compiling.'
+  return (
+    f'Whole set: {said}. Took: the run of all its rows, with compiling, its'
+    ' pool and selecting.'
+  )
 
 
 def _seconds_of(cell: Mapping[str, Any] | None) -> float | None:
-  """Returns what a run took: condensing, judging and compiling."""
+  """Returns what all of a run took."""
   if cell is None:
     return None
-  spent = [cell['evaluate_seconds'], cell['compile_seconds']]
+  kinds = 'evaluate_seconds', 'compile_seconds', 'pool_seconds'
+  spent = [cell[kind] for kind in kinds]
   spent += cell['condense_seconds'].values()
+  # Records of before it was kept have none.
+  for by_method in cell.get('selecting_seconds', {}).values():
+    spent += by_method.values()
   return sum(each for each in spent if each is not None)
 
 
@@ -377,17 +398,21 @@ def commands_table(
     prefix: of the commands' names.
     figures: by heading, what makes a cell of the figures of a command.
   """
-  rows, devices = [], set()
-  for name, planned in plan.module.COMMANDS.items():
-    if not name.startswith(prefix):
-      continue
+  wanted = {
+    name: planned
+    for name, planned in plan.module.COMMANDS.items()
+    if name.startswith(prefix)
+  }
+  devices = _devices(
+    plan.commands[name] for name in wanted if name in plan.commands
+  )
+  rows = []
+  for name, planned in wanted.items():
     measured = plan.commands.get(name)
-    if measured and measured['device']:
-      devices.add(measured['device'])
     if measured is None:
       cells = [NOT_MEASURED] * len(figures)
     else:
       cells = [make(measured['figures']) for make in figures.values()]
-    rows.append((planned.says, *cells))
-  notes = (f'{"; ".join(sorted(devices))}.',) if devices else ()
+    rows.append((planned.says + _on(measured, len(devices) > 1), *cells))
+  notes = (f'{"; ".join(devices)}.',) if devices else ()
   return Table('What was measured', ('What', *figures), rows, notes)

@@ -14,16 +14,18 @@ from dm_jax.types import Batch
 _SIDE = 2048  # Of the matrices that are multiplied.
 
 
-def square_product(side: int) -> Callable[[], jax.Array]:
-  """Returns a product of two float32 matrices: 2 · side³ operations."""
-  matrix = jnp.ones((side, side), jnp.float32)
+def square_product(
+  side: int, dtype: str = 'float32'
+) -> Callable[[], jax.Array]:
+  """Returns a product of two square matrices: 2 · side³ operations."""
+  matrix = jnp.ones((side, side), dtype)
   product = jax.jit(lambda a: a @ a)
   return lambda: product(matrix)
 
 
-def matrix_rate() -> float:
-  """FLOP/s of a float32 matrix product; the median of nine."""
-  product = square_product(_SIDE)
+def matrix_rate(dtype: str = 'float32') -> float:
+  """FLOP/s of a matrix product of this type; the median of nine."""
+  product = square_product(_SIDE, dtype)
   product().block_until_ready()
   seconds = []
   for _ in range(9):

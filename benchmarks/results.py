@@ -11,9 +11,9 @@ kind, in the folders or in --record, tell. Settings given by flags hold for the
 cells of this call; --folders has the folders of images that cells name.
 
 Then, or by --what=table at any time, all that the folders hold so far is
-written, by default as recipe_DEVICE.json or results_DEVICE.json into --workdir,
-or to --record, and from that alone the table beside it. Cells that the record
-holds and the folders do not stay in it.
+written, by default into --workdir as PLAN_DEVICE.json, that of the plan cpu as
+results_DEVICE.json, or to --record, and from that alone the table beside it.
+Cells that the record holds and the folders do not stay in it.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from benchmarks.estimate import (
 )
 from benchmarks.plan import Cell, Script, run_cells
 from benchmarks.planned_tables import Plan, cells_table
-from benchmarks.results_record import make_record, read_found
+from benchmarks.results_record import check_plan, make_record, read_found
 from benchmarks.start import start
 from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose
@@ -194,6 +194,8 @@ def main(_: list[str]) -> None:
   failed: list[str] = []
   plan = importlib.import_module(f'dm_jax.configs.results.{_PLAN.value}')
   folder = full_path(_WORKDIR.value, '--workdir')
+  if _RECORD.value:  # Before hours are spent on what could not be written.
+    check_plan(read_json(full_path(_RECORD.value)), _PLAN.value)
   try:
     if _WHAT.value == 'run':
       failed = run_plan(plan, folder)

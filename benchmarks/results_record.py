@@ -1,19 +1,21 @@
 """The record of a plan: what its folders hold, and what was known before."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 import re
 import shlex
 from typing import Any, NamedTuple, Self
 
-from benchmarks.plan import MEASURED, TOOK
+from benchmarks.plan import COMMITS, MEASURED, TOOK
 from benchmarks.portable import portable_command, portable_settings
 from dm_jax.errors import InputError
 from dm_jax.files import read_json
 from dm_jax.records.json_values import encode
+from dm_jax.records.results import CONFIG_NAME
 from dm_jax.report.rungs import Rung
 from dm_jax.report.sizes import stored_bytes
 from dm_jax.report.table import data_name
+from dm_jax.run.config import RunConfig
 
 
 class Found(NamedTuple):
@@ -59,17 +61,11 @@ def make_record(
     InputError: that record is of another plan.
   """
   before = before or {}
-  other = before.get('plan', name)
-  if other != name:
-    raise InputError(
-      f'the record is of the plan {other}: give another --record for {name}'
-    )
+  check_plan(before, name)
   judged = [cell for cell in found.cells if _is_judged(cell)]
-  record = {'plan': name, 'cells': _merge(plan.CELLS, before, 'cells', judged)}
+  record = {'plan': name, 'cells': _merge(plan, before, 'cells', judged)}
   if plan.COMMANDS:
-    record['commands'] = _merge(
-      plan.COMMANDS, before, 'commands', found.commands
-    )
+    record['commands'] = _merge(plan, before, 'commands', found.commands)
   return record
 
 
@@ -78,22 +74,83 @@ def _is_judged(cell: dict[str, Any]) -> bool:
   return bool(cell['evaluations'] or cell.get('search', {}).get('agreement'))
 
 
+def check_plan(record: Mapping[str, Any], name: str) -> None:
+  """Raises InputError if a record is of another plan.
+
+  Args:
+    record: that is known; an empty one is of any.
+    name: of the plan.
+  """
+  other = record.get('plan', name)
+  if other != name:
+    raise InputError(
+      f'the record is of the plan {other}: give another --record for {name}'
+    )
+
+
 def _merge(
-  planned: Iterable[str],
-  before: dict[str, Any],
+  plan: Any,
+  before: Mapping[str, Any],
   what: str,
-  new: Iterable[dict[str, Any]],
+  new: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-  known = {each['name']: each for each in before.get(what, ())}
-  for each in new:
-    old = known.get(each['name'])
-    # One that has been begun again takes the place when it has come as far.
-    if old is None or _trained(each) >= _trained(old):
-      known[each['name']] = each
-  return [known[name] for name in planned if name in known]
+  found = furthest(plan, what, [*before.get(what, ()), *new])
+  return [*found.values()]
 
 
-def _trained(cell: dict[str, Any]) -> int:
+def furthest(
+  plan: Any, what: str, known: Iterable[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+  """Returns by name the one to show of each that a plan has, in its order.
+
+  Settings of a trial, or of an earlier plan, never hide what was measured as it
+  is planned, nor what has only been begun what is finished. Of equal ones the
+  last is taken.
+
+  Args:
+    plan: a module of configs/results/.
+    what: cells or commands.
+    known: as records hold them; several may have one name.
+  """
+  planned = plan.CELLS if what == 'cells' else plan.COMMANDS
+  kept: dict[str, dict[str, Any]] = {}
+  for each in known:
+    old = kept.get(each['name'])
+    if old is None or _worth(plan, each) >= _worth(plan, old):
+      kept[each['name']] = each
+  return {name: kept[name] for name in planned if name in kept}
+
+
+def _worth(plan: Any, each: dict[str, Any]) -> tuple[bool, int]:
+  return is_as_planned(plan, each), _trained(each)
+
+
+def is_as_planned(plan: Any, each: Mapping[str, Any]) -> bool:
+  """Says whether what changes a result is as the plan has it today.
+
+  Where the images lie is left out: a folder and the lossless set differ in it.
+
+  Args:
+    plan: a module of configs/results/.
+    each: cell or command of a record; commands have no settings.
+  """
+  planned = plan.CELLS.get(each['name'])
+  if planned is None or not each.get('settings'):
+    return True
+  measured, wanted = (
+    RunConfig.from_dict(settings).settings()
+    for settings in (
+      each['settings'],
+      planned.make_config(plan.COMMON, planned.sets).to_dict(),
+    )
+  )
+  for settings in (measured, wanted):
+    for field in ('name', 'statistics'):
+      settings['data'].pop(field, None)
+  return measured == wanted
+
+
+def _trained(cell: Mapping[str, Any]) -> int:
   """Returns how many networks a cell has trained; a command, none."""
   return sum(
     len(accuracies)
@@ -125,6 +182,7 @@ def _read_cells(plan: Any, name: str, folder: Path) -> list[dict[str, Any]]:
     if rung is None:
       continue
     results = rung.results
+    config = read_json(folder / cell / CONFIG_NAME)
     of_cell = {
       'name': cell,
       'command': _command(name, cell, results.command or ''),
@@ -132,11 +190,13 @@ def _read_cells(plan: Any, name: str, folder: Path) -> list[dict[str, Any]]:
       'says': planned.says,
       'program': planned.program,
       'data': data_name(results),
+      'data_digest': config.get('inputs', {}).get('data'),
       'images_per_class': results.images_per_class,
       'method': results.method,
       'seed': results.seed,
       'versions': dict(results.versions),
-      'settings': portable_settings(read_json(folder / cell / 'config.json')),
+      'commits': read_json(folder / cell / COMMITS).get('commits', []),
+      'settings': portable_settings(config),
     }
     cells.append({**_run_record(rung), **of_cell})
   return cells
@@ -158,6 +218,7 @@ def _read_commands(plan: Any, folder: Path) -> list[dict[str, Any]]:
         'command': shlex.join([*variables, 'python', *planned.arguments]),
         'device': figures.get('device'),
         'seconds': took['seconds'],
+        'commit': took.get('commit'),
         'figures': figures,
       }
     )
@@ -178,6 +239,7 @@ def _run_record(rung: Rung) -> dict[str, Any]:
     'compile_seconds': results.compile_seconds,
     'evaluate_seconds': results.evaluate_seconds,
     'pool_seconds': results.pool_seconds,
+    'selecting_seconds': encode(results.selecting_seconds),
     'jpeg_files': {
       number: files.images for number, files in results.jpeg.items()
     },

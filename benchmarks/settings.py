@@ -2,6 +2,7 @@
 
   python benchmarks/settings.py --workdir=runs/settings --ipc=10 \\
       --config.data.name=folder --config.data.dir=cifar10 \\
+      --config.data.statistics=cifar10 --config.network.width=32 \\
       --record=benchmarks/records/settings_cifar10_width_32.json
 
 condenses by each of `ARRANGEMENTS`, trains two networks on each set and tests

@@ -4,8 +4,7 @@
 
 Condenses with the ConvNet, and trains MLP, ConvNet, LeNet, AlexNet, VGG-11 and
 ResNet-18 on the result, on random and on herded real images. Needs what
-configs/cifar10.py needs. Ours at this budget: not measured; README.md has a
-smaller one.
+configs/cifar10.py needs. Ours at this budget: not measured.
 """
 
 from dm_jax.configs import cifar10

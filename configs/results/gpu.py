@@ -16,7 +16,7 @@ from dm_jax.configs.results.planned import (
 )
 from dm_jax.report import paper
 
-RECORD = 'results'
+RECORD = 'gpu'
 COMMON = {
   'network.depth': 3,
   'sets': 5,

@@ -133,7 +133,7 @@ class Results:
     condensing_network: label of the one that the sets were made with.
     data: the image set.
     versions: of what computes a result, by package.
-    device: in words.
+    device: in words; of a run that went on elsewhere, each in turn.
     peak_bytes: of memory, in one process.
     plan: how the run condensed: what its config left open, resolved.
     resumed_from: the steps that condensing went on from.

@@ -46,7 +46,17 @@ class ResultsFile:
 
   def _begin(self, results: Results) -> None:
     self.has_worked = True
-    self.now = dataclasses.replace(results, **self._facts)
+    facts = {**self._facts}
+    if 'device' in facts:
+      facts['device'] = _and_then(results.device, facts['device'])
+    self.now = dataclasses.replace(results, **facts)
+
+
+def _and_then(earlier: str | None, now: str) -> str:
+  """Returns on which devices a run has worked, one after the other."""
+  if earlier is None or earlier == now or earlier.endswith(f', then {now}'):
+    return earlier or now
+  return f'{earlier}, then {now}'
 
 
 def _work(results: Results) -> tuple[Any, ...]:

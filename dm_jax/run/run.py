@@ -106,8 +106,8 @@ def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
     results = ResultsFile(job.folder, told)
     _application(job).lead(Maker(job, request, team, results))
     if results.has_worked:
-      machine = describe_machine(results.now.peak_bytes or 0)
-      results.keep(dataclasses.replace(results.now, **machine))
+      peak = describe_machine(results.now.peak_bytes or 0)['peak_bytes']
+      results.keep(dataclasses.replace(results.now, peak_bytes=peak))
     page = write_report(job.folder, results.now, job.config.to_dict())
   for line in summary_lines(results.now):
     job.say(line)

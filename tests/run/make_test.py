@@ -57,6 +57,21 @@ def test_compile_seconds_add_up_over_all_processes(
   assert read_results(tmp_path).condensing == after.condensing
 
 
+def test_a_run_that_goes_on_elsewhere_names_each_device(tmp_path):
+  def worked(device):
+    results = ResultsFile(tmp_path, {'device': device})
+    results.keep(results.now.with_evaluating(1.0))
+    return read_results(tmp_path).device
+
+  assert worked('CPU, 2 cores') == 'CPU, 2 cores'
+  assert worked('CPU, 2 cores') == 'CPU, 2 cores'
+  assert worked('1 × A') == 'CPU, 2 cores, then 1 × A'
+  assert worked('1 × A') == 'CPU, 2 cores, then 1 × A'
+  # Without work of its own a start of the run changes nothing.
+  ResultsFile(tmp_path, {'device': '1 × B'})
+  assert read_results(tmp_path).device == 'CPU, 2 cores, then 1 × A'
+
+
 def test_what_making_took_is_known_only_as_a_whole():
   results = Results(
     condensing={

@@ -91,6 +91,73 @@ def test_a_network_that_is_still_to_judge_keeps_its_row(records):
   assert accuracies == ['49.0 ± 1.0', NOT_MEASURED]
 
 
+def test_a_finished_cell_is_shown_whatever_its_device_is_called(records):
+  done = measured('cifar10_10_dm_5000', {'dm': [0.5, 0.6]}, device='1 × B')
+  begun = measured('cifar10_10_dm_5000', {'dm': [0.4]}, device='1 × A')
+  folder = records(
+    results_a={'plan': 'cpu', 'cells': [begun]},
+    results_b={'plan': 'cpu', 'cells': [done]},
+  )
+  plan = Plan.read('cpu', folder)
+  assert plan.cells == {'cifar10_10_dm_5000': done}
+
+
+def test_a_trial_hides_no_cell_that_is_as_planned(records):
+  name = 'cifar10_10_random_real'
+  module = Plan.read('cpu', records()).module
+  planned = module.CELLS[name]
+  as_planned = planned.make_config(module.COMMON, planned.sets).to_dict()
+  own = measured(name, {'random': [0.5]}, settings=as_planned)
+  trial = measured(name, {'random': [0.4, 0.4]})
+  for cells in ([own, trial], [trial, own]):
+    plan = Plan.of(module, {'cells': cells})
+    assert plan.cells == {name: own}
+
+
+def test_rows_of_several_devices_name_theirs(records):
+  names = 'cifar10_10_dm_5000', 'cifar10_1_dm_5000'
+  cells = [
+    measured(name, {'dm': [0.5]}, device=device)
+    for name, device in zip(names, ('1 × A', '1 × B'), strict=True)
+  ]
+  plan = Plan.read('cpu', records(results_a={'plan': 'cpu', 'cells': cells}))
+  table = cells_table(plan, names)
+  assert [row['Set'] for row in rows(table)] == [
+    'DM, on 1 × A',
+    'DM, on 1 × B',
+  ]
+  (alone,) = rows(cells_table(plan, names[:1]))
+  assert alone['Set'] == 'DM'
+
+
+def test_images_of_a_folder_are_told_from_the_lossless_ones(records):
+  name = 'cifar10_10_dm_5000'
+  module = Plan.read('cpu', records()).module
+  (unknown,) = rows(cells_table(Plan.of(module, {}), [name]))
+  assert unknown['Data'] == 'cifar10, JPEG'  # As it is planned.
+  cell = measured(name, {'dm': [0.5]})
+  (lossless,) = rows(cells_table(Plan.of(module, {'cells': [cell]}), [name]))
+  assert lossless['Data'] == 'cifar10'
+  cell['settings']['data']['name'] = 'folder'
+  (folder,) = rows(cells_table(Plan.of(module, {'cells': [cell]}), [name]))
+  assert folder['Data'] == 'cifar10, JPEG'
+
+
+def test_a_run_took_its_pool_and_its_selections_as_well(records):
+  cell = measured(
+    'digits_10',
+    {'dm': [0.9], 'random': [0.8]},
+    compile_seconds=4.0,
+    evaluate_seconds=50.0,
+    pool_seconds=6.0,
+    selecting_seconds={'0': {'herding': 20.0, 'training': 10.0}},
+  )
+  module = Plan.read('cpu', records()).module
+  table = baselines_table(Plan.of(module, {'cells': [cell]}), ['digits_10'])
+  # 120 + 4 + 50 + 6 + 20 + 10 s.
+  assert {row['Took'] for row in rows(table)} == {'3 min 30 s'}
+
+
 def test_protocols_stand_side_by_side(records):
   name = 'cifar10_10_dm_5000'
   cell = measured(name, {'dm': [0.48, 0.50]})
@@ -178,7 +245,7 @@ def test_baselines_stand_beside_the_synthetic_set(records):
 def test_commands_have_rows_before_they_have_run(records):
   command = {'name': 'check_twice', 'device': 'X', 'figures': {'passed': True}}
   record = {'plan': 'gpu', 'cells': [], 'commands': [command]}
-  plan = Plan.read('gpu', records(results_x=record))
+  plan = Plan.read('gpu', records(gpu_x=record))
   table = commands_table(
     plan, 'check_', {'Result': lambda figures: str(figures['passed'])}
   )

@@ -16,7 +16,12 @@ from benchmarks.estimate import (
   rates,
   work_of,
 )
-from benchmarks.results_record import Found, device_slug, make_record
+from benchmarks.results_record import (
+  Found,
+  device_slug,
+  is_as_planned,
+  make_record,
+)
 from dm_jax.configs.results.planned import (
   Planned,
   epochs_covering,
@@ -24,6 +29,7 @@ from dm_jax.configs.results.planned import (
 )
 from dm_jax.data.statistics import PUBLISHED
 from dm_jax.errors import InputError
+from dm_jax.files import read_json
 from dm_jax.report import paper
 from dm_jax.run.config import RunConfig
 
@@ -246,6 +252,33 @@ def test_what_two_devices_measured_lies_in_two_records():
   assert [*apart] == ['cpu', 'nvidia_l4']
   assert apart['cpu'] == Found(found.cells, [])
   assert apart['nvidia_l4'] == Found([], found.commands)
+
+
+@pytest.mark.parametrize('name', PLANS)
+def test_what_the_records_hold_was_run_as_planned(name, root):
+  plan = read(name)
+  for path in (root / 'benchmarks/records').glob(f'{plan.RECORD}_*.json'):
+    cells = read_json(path)['cells']
+    assert cells
+    for cell in cells:
+      assert is_as_planned(plan, cell), (path.name, cell['name'])
+
+
+def test_settings_of_a_trial_are_not_as_planned():
+  plan = read('cpu')
+  planned = plan.CELLS['cifar10_10_dm_5000']
+
+  def is_planned(**changes):
+    config = planned.make_config(plan.COMMON, planned.sets, changes)
+    settings = {'name': 'cifar10_10_dm_5000', 'settings': config.to_dict()}
+    return is_as_planned(plan, settings)
+
+  assert is_planned()
+  # Where images, pools and caches lie, and how the work is cut, is no result.
+  assert is_planned(**{'data.name': 'folder', 'data.dir': 'cifar10'})
+  assert is_planned(**{'embedder.dir': 'pool', 'condense.micro_batch': 8})
+  assert not is_planned(**{'condense.steps': 500})
+  assert not is_planned(**{'data.validation': 0.2})
 
 
 def test_a_record_of_another_plan_is_refused():

@@ -6,6 +6,7 @@ import statistics
 
 import pytest
 
+from benchmarks.commit import commit
 from benchmarks.planned_tables import Plan, cells_table
 from benchmarks.portable import portable_command, portable_settings
 from benchmarks.results_record import Found, make_record, read_found
@@ -61,6 +62,8 @@ def test_a_table_shows_what_the_record_holds(command, tmp_path):
     assert '--config.network.width=4' in cell['command']
     assert '--config.data.dir=' in cell['command']
     assert cell['settings']['network']['width'] == 4
+    assert cell['commits'] == [commit()]
+    assert len(cell['data_digest']) == 64
   # Who reads the record need not know where the runs lay.
   assert str(tmp_path) not in json.dumps(record)
   again = command(f'--cells={",".join(CELLS)}')
@@ -72,6 +75,17 @@ def test_a_cell_that_is_none_is_refused_in_one_line(command):
   done = command('--cells=cifar10_1_tile')
   assert done.returncode == 1
   assert "unknown cell 'cifar10_1_tile'" in done.stderr.splitlines()[-1]
+
+
+def test_another_plan_s_record_is_refused_before_anything_is_run(
+  command, tmp_path
+):
+  record = tmp_path / 'results_cpu.json'
+  record.write_text('{"plan": "cpu", "cells": []}')
+  done = command(f'--cells={CELLS[0]}', f'--record={record}')
+  assert done.returncode == 1
+  assert 'the record is of the plan cpu' in done.stderr.splitlines()[-1]
+  assert not (tmp_path / 'results').exists()
 
 
 def test_a_cell_judges_the_set_of_another_by_other_networks(command, tmp_path):
