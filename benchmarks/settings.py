@@ -424,7 +424,12 @@ def main(_: list[str]) -> None:
     'device': describe_machine()['device'],
     'versions': package_versions(),
     'network': settings['network'],
-    'pretrain': dataclasses.asdict(PRETRAIN),
+    # Each figure has the epochs of its own trainings.
+    'pretrain': {
+      name: value
+      for name, value in dataclasses.asdict(PRETRAIN).items()
+      if name != 'epochs'
+    },
     'figures': {},
   }
   of_record = label(build(NetworkConfig, record['network']))
