@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
-from dm_jax.run import facts, make, run, workdir
+from dm_jax.run import facts, make, run, team, workdir
 
 
 def snapshot(folder):
@@ -306,6 +306,22 @@ def test_a_deleted_file_is_no_obstacle(original, finished, name):
   np.testing.assert_array_equal(finished.pixels(), original.pixels())
   assert (finished.workdir / 'results.json').exists()
   assert (finished.workdir / 'report.html').exists()
+
+
+@pytest.mark.parametrize('lost', ['checkpoints', 'checkpoints/4'])
+def test_a_set_that_is_made_stays_where_its_checkpoints_are_lost(
+  finished, monkeypatch, lost
+):
+  finished.again('run', **{'evaluate.baselines': 'none'})
+  before = snapshot(finished.workdir)
+  shutil.rmtree(finished.workdir / lost)
+  monkeypatch.delattr(team.Team, 'condense')
+  monkeypatch.delattr(team.Team, 'begin')
+  finished.again('run', **{'evaluate.baselines': 'none'})
+  after = snapshot(finished.workdir)
+  for name in ('synthetic.npz', 'metrics.jsonl'):
+    assert after[name] == before[name]
+  assert after['results.json'][0] == before['results.json'][0]
 
 
 @pytest.mark.parametrize(
