@@ -308,6 +308,25 @@ def test_a_deleted_file_is_no_obstacle(original, finished, name):
   assert (finished.workdir / 'report.html').exists()
 
 
+@pytest.mark.parametrize('lost', [(), ('checkpoints',)])
+def test_a_folder_that_lost_its_config_is_refused(finished, lost):
+  for name in lost:
+    shutil.rmtree(finished.workdir / name)
+  (finished.workdir / 'config.json').unlink()
+  assert 'but no config.json to tell whose' in finished.refused()
+
+
+def test_a_set_that_lies_alone_in_a_workdir_can_be_judged_there(
+  finished, tmp_path, make_config
+):
+  alone = tmp_path / 'alone'
+  alone.mkdir()
+  file = shutil.copy(finished.workdir / 'synthetic.npz', alone)
+  config = make_config(**{'data.dir': str(finished.data)})
+  found = run.run(config, mode='evaluate', folder=alone, synthetic=file)
+  assert len(found['accuracies']) == 1
+
+
 @pytest.mark.parametrize('lost', ['checkpoints', 'checkpoints/4'])
 def test_a_set_that_is_made_stays_where_its_checkpoints_are_lost(
   finished, monkeypatch, lost
@@ -322,6 +341,10 @@ def test_a_set_that_is_made_stays_where_its_checkpoints_are_lost(
   for name in ('synthetic.npz', 'metrics.jsonl'):
     assert after[name] == before[name]
   assert after['results.json'][0] == before['results.json'][0]
+  # Nor is it where nothing is known of it any more.
+  (finished.workdir / 'results.json').unlink()
+  finished.again('run', **{'evaluate.baselines': 'none'})
+  assert snapshot(finished.workdir)['synthetic.npz'] == before['synthetic.npz']
 
 
 @pytest.mark.parametrize(
