@@ -247,7 +247,8 @@ class Maker:
       return self.team.condense(number, state, callback, *networks)
     except Diverged as error:
       recorder.save(error.state)
-      raise
+      told = f'{error}, {self._pool.elsewhere("that")}'
+      raise Diverged(told, error.step, error.state) from error
 
   def _known(self, number: int) -> Condensing:
     """What condensing a set has taken so far, in all processes of the run."""
