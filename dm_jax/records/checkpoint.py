@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 from pathlib import Path
+import re
 import shutil
 from typing import Any
 
@@ -24,6 +25,12 @@ _PASSING = (
   errno.EPERM,
   errno.ENOMEM,
   errno.ESTALE,
+)
+# TensorStore raises no OSError: its text has a status, and the system's number
+# in one of two ways.
+_PASSING_TEXT = re.compile(
+  'PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE'
+  rf"|(OS error |os_error_code=')({'|'.join(map(str, _PASSING))})\b"
 )
 
 
@@ -94,7 +101,7 @@ class Checkpoints:
         with _quietly():
           arrays = self._restore(step, names)
       except Exception as error:  # Damage surfaces as any kind of error.
-        if isinstance(error, MemoryError) or _passing(error):
+        if _passing(error):
           raise InputError(
             f'the checkpoint of step {step} cannot be read now:'
             f' {_reason(error)}; nothing was changed: start again later'
@@ -163,9 +170,16 @@ class Checkpoints:
     self._manager = self._open()
 
 
-def _passing(error: Exception) -> bool:
-  """Whether an error says nothing about the checkpoint itself."""
-  return isinstance(error, OSError) and error.errno in _PASSING
+def _passing(error: BaseException | None) -> bool:
+  """Whether an error, or one that it came of, says nothing of a checkpoint."""
+  if error is None:
+    return False
+  return (
+    isinstance(error, MemoryError)
+    or (isinstance(error, OSError) and error.errno in _PASSING)
+    or _PASSING_TEXT.search(str(error)) is not None
+    or _passing(error.__cause__ or error.__context__)
+  )
 
 
 def _names(state: Any) -> list[str]:

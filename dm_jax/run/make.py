@@ -166,12 +166,17 @@ class Maker:
       job.say(f'set {number + 1} of {config.sets}')
     kept = config.output.checkpoints_kept
     checkpoints = Checkpoints(folder / 'checkpoints', kept, job.say)
+    path = folder / 'synthetic.npz'
     with contextlib.closing(checkpoints):
       anew = functools.partial(Saved.anew, terms=len(job.plan.algorithm.terms))
       restored = checkpoints.restore(lambda: anew(_fresh_state(job, number)))
+      done = 0 if restored is None else int(restored.state.step)
+      unfinished = done < config.condense.steps
+      if unfinished and path.exists():
+        # Checkpoints were lost since. What was judged are the set's own bytes.
+        return self._read(path)
       start = anew(self.team.begin(number)) if restored is None else restored
-      self._keep_resumption(int(start.state.step))
-      unfinished = int(start.state.step) < config.condense.steps
+      self._keep_resumption(done)
       networks = self._pool.networks() if unfinished else (None, None)
       with Recorder(job, number, checkpoints, start, self.request) as recorder:
         if restored is None:
@@ -180,14 +185,17 @@ class Maker:
         made = self._condense_recorded(number, start.state, recorder, networks)
       if unfinished or self._known(number).condense_seconds is None:
         self._keep_condensing(number, recorder.measured())
-    path = folder / 'synthetic.npz'
-    if not unfinished and path.exists():
+    if path.exists():
       # It says what it was made with, which need not be what is here now.
-      made = SyntheticSet.load(path)
-      self._keep_bytes('dm', path)
-    else:
-      made = self._label(with_provenance(made, job, 'dm', number))
-      self._save(made, 'dm', path)
+      return self._read(path)
+    made = self._label(with_provenance(made, job, 'dm', number))
+    self._save(made, 'dm', path)
+    return made
+
+  def _read(self, path: Path) -> SyntheticSet:
+    """Reads a condensed set; its file marks it as complete."""
+    made = SyntheticSet.load(path)
+    self._keep_bytes('dm', path)
     return made
 
   def _label(self, made: SyntheticSet) -> SyntheticSet:
@@ -239,7 +247,8 @@ class Maker:
       return self.team.condense(number, state, callback, *networks)
     except Diverged as error:
       recorder.save(error.state)
-      raise
+      told = f'{error}, {self._pool.elsewhere("that")}'
+      raise Diverged(told, error.step, error.state) from error
 
   def _known(self, number: int) -> Condensing:
     """What condensing a set has taken so far, in all processes of the run."""

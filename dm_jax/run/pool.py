@@ -8,6 +8,7 @@ from pathlib import Path
 import time
 
 from dm_jax.condensing.targets import make_targets_ahead
+from dm_jax.errors import InputError
 from dm_jax.matching.loss import RealSide
 from dm_jax.networks.labels import label
 from dm_jax.run.interrupts import Request
@@ -41,7 +42,7 @@ class RunPool:
       return None, None
     pool = self._read_or_train()
     if config.name == 'pool':
-      whole, pool = pool, pool.within(config.low, config.high)
+      whole, pool = pool, self._within(pool)
       job.say(
         f'embedding with {len(pool.accuracies)} of {len(whole.accuracies)}'
         ' networks, their validation accuracies'
@@ -67,6 +68,23 @@ class RunPool:
       )
     return pool.embedder(config), cached
 
+  def elsewhere(self, change: str) -> str:
+    """Says where a change can be tried that no pool is trained anew for.
+
+    Not in this workdir: its settings are bound.
+
+    Args:
+      change: of settings that a pool does not depend on.
+    """
+    config = self.job.config
+    # Each group of a stream has a pool of its own, which no other run takes.
+    if config.embedder.name == 'random' or config.application == 'continual':
+      return 'in another workdir'
+    return (
+      f'in another workdir; for {change} --config.embedder.dir={self._folder}'
+      ' takes these networks there'
+    )
+
   @functools.cached_property
   def teacher(self) -> Variables:
     """The variables of the networks that label, see `label_by_teacher`."""
@@ -78,22 +96,37 @@ class RunPool:
     # The seed, which splits the data, too, is in the key.
     held_out = job.config.data.validation
     network = label(job.config.network)
-    with (
-      self._timed(),
-      progress('train the pool', 'step', self.request) as update,
-    ):
-      return make_pool(
-        job.network,
-        job.split.train,
-        job.split.images,
-        job.split.labels,
-        job.config.embedder,
-        job.config.pretrain,
-        self._folder,
-        job.key(Purpose.EMBED),
-        fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
-        callback=update,
-      )
+    try:
+      with (
+        self._timed(),
+        progress('train the pool', 'step', self.request) as update,
+      ):
+        return make_pool(
+          job.network,
+          job.split.train,
+          job.split.images,
+          job.split.labels,
+          job.config.embedder,
+          job.config.pretrain,
+          self._folder,
+          job.key(Purpose.EMBED),
+          fingerprint=f'{job.inputs["data"]}, {network}, {held_out} held out',
+          callback=update,
+        )
+    except InputError as error:
+      if error.setting != 'pretrain.learning_rate':
+        raise
+      # It diverged; a shared folder may hold networks of the same rate.
+      dir_too = ' and embedder.dir' if job.config.embedder.dir else ''
+      raise InputError(f'{error}, in another workdir{dir_too}') from error
+
+  def _within(self, pool: Pool) -> Pool:
+    """Returns the networks that the config's bounds take."""
+    config = self.job.config.embedder
+    try:
+      return pool.within(config.low, config.high)
+    except InputError as error:
+      raise InputError(f'{error}, {self.elsewhere("other bounds")}') from error
 
   @property
   def _folder(self) -> Path:

@@ -255,10 +255,15 @@ def _check_processes(config: RunConfig, mode: str) -> None:
   }
   for what, given in alone.items():
     if given:
-      raise InputError(
-        f'{what} needs the images of all classes, and each of {count} processes'
-        ' holds only its own: leave it out, or run it in one process'
-      )
+      raise _held_apart(what)
+
+
+def _held_apart(what: str) -> InputError:
+  """Returns the error of what several processes cannot do together."""
+  return InputError(
+    f'{what} needs the images of all classes, and each of {processes.count()}'
+    ' processes holds only its own: leave it out, or run it in one process'
+  )
 
 
 def _check_shares(classes: int, together: int) -> None:
@@ -283,6 +288,9 @@ def _check_making(job: Job) -> None:
       _check_pool(job)
     return
   check_trained(config.condense, config.embedder.name)
+  if job.network.needs_whole_batch and processes.count() > 1:
+    # Each device would take its statistics of its own classes, in silence.
+    raise _held_apart(f'the batch norm of network.name {config.network.name}')
   _ = job.plan  # Refuses what cannot be condensed so, or fits nowhere.
   if config.embedder.name != 'random':
     _check_pool(job)

@@ -112,11 +112,14 @@ def refuse_others(
   file = path / CONFIG_NAME
   old = read_json(file)
   if not file.exists():
-    if (path / 'checkpoints').exists():
-      raise InputError(
-        f'workdir {path} has checkpoints but no config.json to tell whose:'
-        ' choose another with --workdir'
-      )
+    # A set would be taken for the run's own, but where a given one is judged.
+    given = 'synthetic' in (inputs or {})
+    for name in ('checkpoints',) if given else ('checkpoints', 'synthetic.npz'):
+      if (path / name).exists():
+        raise InputError(
+          f'workdir {path} has {name} but no config.json to tell whose:'
+          ' choose another with --workdir'
+        )
     return
   old_inputs = old.pop('inputs', None)
   try:

@@ -224,7 +224,8 @@ def pretrain_each(
       raise InputError(
         f'training on the real images diverged after step {done} of {total}'
         f' with pretrain.learning_rate {config.learning_rate}: choose a'
-        ' smaller one'
+        ' smaller one',
+        setting='pretrain.learning_rate',
       )
     done += count
     report(done)

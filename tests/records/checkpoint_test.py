@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 import json
@@ -252,6 +253,43 @@ def test_an_empty_folder_in_place_of_a_checkpoint_is_damage(copy):
   (copy.path / '15').mkdir()
   assert_equal(copy.restore(), make_state(10))
   assert len(copy.lines) == 1
+
+
+OPENING = 'Error opening "zarr" driver: Error reading "packed/.zarray"'
+
+
+def no_array(text):
+  """Raises as Orbax may where TensorStore cannot read an array."""
+  try:
+    raise ValueError(text)
+  except ValueError as error:
+    raise RuntimeError('a checkpoint could not be read') from error
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    f'PERMISSION_DENIED: {OPENING}',
+    f'RESOURCE_EXHAUSTED: {OPENING}',
+    f'UNAVAILABLE: {OPENING}',
+    f'UNKNOWN: {OPENING} [OS error {errno.EMFILE}: EMFILE Too many open files]',
+    f"UNKNOWN: {OPENING} [os_error_code='{errno.ESTALE}']",
+  ],
+)
+def test_what_cannot_be_read_now_is_left_as_it_is(copy, monkeypatch, text):
+  monkeypatch.setattr(Checkpoints, '_restore', lambda *_: no_array(text))
+  message = 'step 15 cannot be read now: .*; nothing was changed'
+  with pytest.raises(InputError, match=message):
+    copy.restore()
+  assert copy.lines == []
+  assert copy.names() == ['10', '15', '5']
+
+
+def test_a_file_that_is_not_there_is_damage(copy, monkeypatch):
+  text = f"NOT_FOUND: {OPENING} [os_error_code='{errno.ENOENT}']"
+  monkeypatch.setattr(Checkpoints, '_restore', lambda *_: no_array(text))
+  assert copy.restore() is None
+  assert len(copy.lines) == 3
 
 
 def test_where_all_are_damaged_there_is_no_state(copy):

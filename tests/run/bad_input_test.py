@@ -418,7 +418,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_state(
   step = error.value.step
   assert str(error.value) == (
     f'the loss is not finite at step {step} with condense.learning_rate 1e+30;'
-    ' a smaller learning rate helps'
+    ' a smaller learning rate helps, in another workdir'
   )
   checkpoints = Checkpoints(tmp_path / 'workdir' / 'checkpoints', 3, print)
   saved = checkpoints.restore(lambda: Saved.anew(error.value.state))
@@ -564,7 +564,7 @@ def test_the_command_stops_where_the_loss_is_not_finite(start, tmp_path):
   )
   assert re.fullmatch(
     r'error: the loss is not finite at step \d+ with condense.learning_rate'
-    r' 1e\+30; a smaller learning rate helps',
+    r' 1e\+30; a smaller learning rate helps, in another workdir',
     line,
   )
   assert list((tmp_path / 'checkpoints').iterdir())

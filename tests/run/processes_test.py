@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 
+import flax.linen as nn
 import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
+from dm_jax.networks.registry import register_network
 from dm_jax.run import processes
 from dm_jax.run.config import RunConfig
 from dm_jax.run.prepare import prepare
@@ -457,6 +459,28 @@ def test_what_needs_the_images_of_all_classes_is_refused(
   numbered(0, 2)
   with pytest.raises(InputError, match=f'^{named}.*run it in one pro') as error:
     prepared(tmp_path, **sections)
+  assert '\n' not in str(error.value)
+
+
+class Normalised(nn.Module):
+  """A module of one's own that has batch norm."""
+
+  @nn.compact
+  def __call__(self, images, train):
+    features = images.reshape(len(images), -1)
+    features = nn.BatchNorm(use_running_average=not train)(features)
+    return features, nn.Dense(10)(features)
+
+
+def test_a_batch_norm_of_ones_own_is_refused(numbered, tmp_path):
+  """It knows neither the other processes' classes nor their padding."""
+  register_network('normalised', lambda *_: Normalised())
+  given = {'name': 'normalised'}
+  prepared(tmp_path, network=given)
+  numbered(0, 2)
+  message = 'network.name normalised needs .* run it in one process'
+  with pytest.raises(InputError, match=message) as error:
+    prepared(tmp_path, network=given)
   assert '\n' not in str(error.value)
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dm_jax.errors import InputError
+from dm_jax.errors import Diverged, InputError
 from dm_jax.run.config import RunConfig
 from dm_jax.run.run import run
 from dm_jax.synthetic_set import SyntheticSet
@@ -266,6 +266,46 @@ def test_a_pool_of_trained_networks_is_trained_once_and_shared(tmp_path):
   start(tmp_path / 'c', **POOL_OF_TRAINED)
   fresh = SyntheticSet.load(tmp_path / 'c' / 'synthetic.npz')
   assert (np.asarray(trained.images) != fresh.images).any()
+
+
+def test_what_a_pool_is_told_to_change_can_be_changed_elsewhere(tmp_path):
+  """The settings of the workdir are bound before its pool is there."""
+  network = {'width': 4, 'depth': 1, 'norm': 'none'}
+  settings = POOL_OF_TRAINED | {'network': network}
+  pool = tmp_path / 'a' / 'pool'
+  own = embedder(pool, dir=None)
+  there = f'--config.embedder.dir={pool} takes these networks there'
+  with pytest.raises(InputError, match='no network of the pool') as error:
+    start(tmp_path / 'a', **settings | {'embedder': own | {'low': 0.999}})
+  message = str(error.value)
+  assert message.endswith(f', in another workdir; for other bounds {there}')
+  before = [(file, file.stat().st_mtime_ns) for file in pool.iterdir()]
+  assert len(before) == 2
+  # With what the message says, and a rate that is too large.
+  fast = {'images_per_class': 1, 'learning_rate': 1e30}
+  given = {
+    'embedder': embedder(pool),
+    'condense': SETTINGS['condense'] | fast,
+  }
+  with pytest.raises(Diverged) as diverged:
+    start(tmp_path / 'b', **settings | given)
+  message = str(diverged.value)
+  assert message.endswith(f'rate helps, in another workdir; for that {there}')
+  assert before == [(file, file.stat().st_mtime_ns) for file in pool.iterdir()]
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_a_pool_that_diverges_is_of_no_use_elsewhere(tmp_path, shared):
+  folder = str(tmp_path / 'pool') if shared else None
+  pool = embedder(tmp_path, dir=folder)
+  changes = {
+    'network': {'width': 4, 'depth': 1, 'norm': 'none'},
+    'pretrain': {'epochs': 1, 'augment': 'none', 'learning_rate': 1e30},
+  }
+  with pytest.raises(InputError, match='training on the real im') as error:
+    start(tmp_path / 'run', **POOL_OF_TRAINED | changes, embedder=pool)
+  where = 'another workdir and embedder.dir' if shared else 'another workdir'
+  assert str(error.value).endswith(f'choose a smaller one, in {where}')
 
 
 def test_a_pool_needs_validation_images(tmp_path):

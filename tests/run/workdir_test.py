@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
-from dm_jax.run import facts, make, run, workdir
+from dm_jax.run import facts, make, run, team, workdir
 
 
 def snapshot(folder):
@@ -306,6 +306,45 @@ def test_a_deleted_file_is_no_obstacle(original, finished, name):
   np.testing.assert_array_equal(finished.pixels(), original.pixels())
   assert (finished.workdir / 'results.json').exists()
   assert (finished.workdir / 'report.html').exists()
+
+
+@pytest.mark.parametrize('lost', [(), ('checkpoints',)])
+def test_a_folder_that_lost_its_config_is_refused(finished, lost):
+  for name in lost:
+    shutil.rmtree(finished.workdir / name)
+  (finished.workdir / 'config.json').unlink()
+  assert 'but no config.json to tell whose' in finished.refused()
+
+
+def test_a_set_that_lies_alone_in_a_workdir_can_be_judged_there(
+  finished, tmp_path, make_config
+):
+  alone = tmp_path / 'alone'
+  alone.mkdir()
+  file = shutil.copy(finished.workdir / 'synthetic.npz', alone)
+  config = make_config(**{'data.dir': str(finished.data)})
+  found = run.run(config, mode='evaluate', folder=alone, synthetic=file)
+  assert len(found['accuracies']) == 1
+
+
+@pytest.mark.parametrize('lost', ['checkpoints', 'checkpoints/4'])
+def test_a_set_that_is_made_stays_where_its_checkpoints_are_lost(
+  finished, monkeypatch, lost
+):
+  finished.again('run', **{'evaluate.baselines': 'none'})
+  before = snapshot(finished.workdir)
+  shutil.rmtree(finished.workdir / lost)
+  monkeypatch.delattr(team.Team, 'condense')
+  monkeypatch.delattr(team.Team, 'begin')
+  finished.again('run', **{'evaluate.baselines': 'none'})
+  after = snapshot(finished.workdir)
+  for name in ('synthetic.npz', 'metrics.jsonl'):
+    assert after[name] == before[name]
+  assert after['results.json'][0] == before['results.json'][0]
+  # Nor is it where nothing is known of it any more.
+  (finished.workdir / 'results.json').unlink()
+  finished.again('run', **{'evaluate.baselines': 'none'})
+  assert snapshot(finished.workdir)['synthetic.npz'] == before['synthetic.npz']
 
 
 @pytest.mark.parametrize(
