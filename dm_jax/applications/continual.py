@@ -24,6 +24,7 @@ from dm_jax.arguments import (
   refuse_traced,
 )
 from dm_jax.condensing.condense import Callback, condense_classes
+from dm_jax.condensing.plan import check_own
 from dm_jax.config.sections import METHODS, CondenseConfig, PretrainConfig
 from dm_jax.data.arrays import as_array
 from dm_jax.data.class_data import ClassData
@@ -86,7 +87,8 @@ class ContinualLearner:
       memory: where an earlier learner of the same settings stopped.
 
     Raises:
-      InputError: an unknown method or store, or several sizes.
+      InputError: an unknown method or store, several sizes, or a cross entropy
+        under random networks.
     """
     check_method(method)
     check_type('config', config, CondenseConfig)
@@ -99,6 +101,8 @@ class ContinualLearner:
         'a memory has one number of images per class, got'
         f' condense.images_per_class {config.sizes}: give the largest'
       )
+    if method == 'dm':  # No network is trained to embed a group with.
+      check_own(config, network, 'set it to 0, or give')
     self._method, self._config, self._key = method, config, as_key(key)
     self._network, self._pretrain = network, pretrain
     self._budget, self._store = budget_bytes, store

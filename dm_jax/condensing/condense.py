@@ -12,7 +12,7 @@ import optax
 
 from dm_jax.arguments import GROUPED, as_key, check_type, refuse_traced
 from dm_jax.condensing import loop
-from dm_jax.condensing.plan import Plan, check_trained, make_plan
+from dm_jax.condensing.plan import Plan, check_own, make_plan
 from dm_jax.condensing.targets import make_targets_ahead
 from dm_jax.config.recipes import Recipe
 from dm_jax.config.sections import CondenseConfig
@@ -105,8 +105,9 @@ def condense(
     data.image_shape,
   )
   recipe = config if isinstance(config, Recipe) else Recipe(config)
-  if network is None:  # Variables of one's own may be trained.
-    check_trained(recipe.condense, recipe.embedder.name)
+  if recipe.embedder.name == 'random':
+    remedy = "give a recipe, e.g. dm_jax.recipe('trajectory', ...), or"
+    check_own(recipe.condense, made, remedy)
   if recipe.embedder.name == 'pool':
     raise InputError(
       "the embedder 'pool' chooses networks by validation images, which"
@@ -186,7 +187,8 @@ def condense_classes(
     devices: which to use; None for all local ones.
     place: where the real images lie, see `DataConfig.placement`.
     embedder: key -> variables of the step's network, a `jax.tree_util.Partial`
-      if it holds arrays; None draws random ones, `network.init`.
+      if it holds arrays; None takes `network.init`, which draws random ones
+      unless it is your own.
     cached: see `Problem`.
     terms: as for `make_step`.
     optimizer: as for `make_step`.
@@ -212,6 +214,8 @@ def condense_classes(
     network or default_network(data.image_shape, data.classes),
     data.image_shape,
   )
+  if embedder is None:
+    check_own(config, made, 'give an embedder of such, or')
   plan = plan or make_plan(
     config,
     data,

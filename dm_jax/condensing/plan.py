@@ -39,7 +39,7 @@ from dm_jax.matching.optimizer import (
 from dm_jax.matching.state import check_start
 from dm_jax.matching.step import Algorithm, make_algorithm
 from dm_jax.matching.terms import Term
-from dm_jax.networks.linen import AnyNetwork, as_network
+from dm_jax.networks.linen import AnyNetwork, Drawn, as_network
 from dm_jax.networks.outputs import check_outputs, output_shapes
 from dm_jax.types import ImageShape, Json, Network
 from dm_jax.words import format_bytes
@@ -224,19 +224,42 @@ def check_condensable(config: CondenseConfig, data: ClassData) -> None:
     )
 
 
-def check_trained(config: CondenseConfig, embedder: str) -> None:
+def check_trained(
+  config: CondenseConfig,
+  embedder: str,
+  remedy: str = 'set embedder.name trajectory, interpolated or pool',
+) -> None:
   """Raises InputError for a cross entropy under networks that know nothing.
 
   Args:
     config: with the weight of the cross entropy.
     embedder: as in `EmbedderConfig.name`.
+    remedy: what gives trained networks.
   """
   if config.cross_entropy and embedder == 'random':
     raise InputError(
       f'condense.cross_entropy {config.cross_entropy} needs trained networks:'
-      ' set embedder.name trajectory, interpolated or pool',
+      f' {remedy}',
       setting='condense.cross_entropy',
     )
+
+
+def check_own(
+  config: CondenseConfig, network: AnyNetwork | None, remedy: str
+) -> None:
+  """`check_trained`, where nothing but the network itself embeds.
+
+  The init of a network of one's own may return trained variables; that of a
+  built-in one does not.
+
+  Args:
+    config: with the weight of the cross entropy.
+    network: None is the paper's ConvNet.
+    remedy: what else gives trained networks.
+  """
+  if network is None or isinstance(getattr(network, 'init', None), Drawn):
+    remedy = f'{remedy} a network whose init returns trained variables'
+    check_trained(config, 'random', remedy)
 
 
 def _check_cached(network: Network) -> None:

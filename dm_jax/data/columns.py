@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dm_jax.data.files import decode_image, deep_notes, image_header
-from dm_jax.data.source import Contents, Stored
+from dm_jax.data.source import Contents, Stored, first_labelled
 from dm_jax.errors import InputError, first_line
 from dm_jax.types import ImageShape
 
 _ROWS = 1000  # Read at a time: encoded images are small beside pixels.
 _IMAGES = ('image', 'img', 'images')
-_UNLABELLED = -1  # The label of all test images, where they are kept back.
 _LABELS = ('label', 'labels', 'fine_label', 'class', 'target')
 
 
@@ -84,7 +83,9 @@ def contents(
   values = _labels(train, label)
   if any(isinstance(value, str) for value in values):
     names = sorted(set(map(str, values)))
-  test, test_values, skipped = _labelled(tests, image, label)
+  test, test_values, skipped = first_labelled(
+    _read_labels(tests, image, label), label
+  )
   shape, notes = _look((train, test), image, resize)
   decode = functools.partial(_decoded, image=image, shape=shape, resize=resize)
 
@@ -101,26 +102,15 @@ def contents(
   )
 
 
-def _labelled(
+def _read_labels(
   tests: Iterable[Table], image: str, label: str
-) -> tuple[Table, list[Any], tuple[str, ...]]:
-  """Returns the first split with labels, these, and notes of those before."""
-  skipped: list[str] = []
+) -> Iterator[tuple[str, list[Any], Table]]:
+  """Yields where each split is, its labels and the split itself."""
   for test in tests:
     for name in (image, label):
       if name not in test.types:
         raise InputError(f'{test.where} has no column {name}, as train has')
-    values = _labels(test, label)
-    if set(values) != {_UNLABELLED}:
-      notes = (
-        f'{w} is unlabelled: the test set is {test.where}' for w in skipped
-      )
-      return test, values, tuple(notes)
-    skipped.append(test.where)
-  raise InputError(
-    f'{" and ".join(skipped)}: the test split is unlabelled, every {label} is'
-    f' {_UNLABELLED}: give it labels, or give a split validation that has them'
-  )
+    yield test.where, _labels(test, label), test
 
 
 def _column(

@@ -1,5 +1,6 @@
 """Arrays that lie in a file and are mapped into memory."""
 
+import errno
 import mmap
 import os
 import pathlib
@@ -7,6 +8,11 @@ import tempfile
 from typing import IO
 
 import numpy as np
+
+from dm_jax.errors import InputError, first_line
+
+# Of a folder that this process may only read: a mount, or another person's.
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def release(array: object) -> None:
@@ -46,8 +52,9 @@ def zeros_like(
 ) -> np.ndarray:
   """Returns zeros, uint8: mapped where `array` is, else in memory.
 
-  A mapped result lies in a nameless file, in the folder of the file of `array`,
-  and goes when it is no longer used.
+  A mapped result lies in a nameless file and goes when it is no longer used: in
+  the folder of the file of `array`, which has had room for as much, or in the
+  temporary folder where that one can only be read.
 
   Args:
     array: what the result is like, `numpy.memmap`, a view of one, or any other.
@@ -56,12 +63,34 @@ def zeros_like(
       neither memory nor disk space.
 
   Raises:
+    InputError: the temporary folder is needed and has no room.
     OSError: e.g. the disk is full.
   """
   path = _path(array)
   if path is None:
     return np.zeros(shape, np.uint8)
-  with tempfile.TemporaryFile(dir=path.parent) as file:
+  folder = path.parent
+  try:
+    return _nameless(folder, shape, rows)
+  except OSError as error:
+    if error.errno not in _READ_ONLY:
+      raise
+  try:
+    return _nameless(None, shape, rows)
+  except OSError as error:
+    raise InputError(
+      f'data.cache: {folder} can only be read, and the temporary folder does'
+      f' not take the images that data.validation leaves ({first_line(error)}):'
+      ' set the variable TMPDIR to a folder with room, or data.cache to'
+      ' one that can be written to'
+    ) from error
+
+
+def _nameless(
+  folder: pathlib.Path | None, shape: tuple[int, ...], rows: tuple[int, int]
+) -> np.memmap:
+  """Returns zeros that are mapped to a file without a name; None is TMPDIR."""
+  with tempfile.TemporaryFile(dir=folder) as file:
     images = np.memmap(file, np.uint8, 'w+', shape=shape)
     size = images.nbytes // shape[0]
     _reserve(file, rows[0] * size, (rows[1] - rows[0]) * size)

@@ -1,7 +1,7 @@
 """What every source of images gives, and how that becomes a `Dataset`."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,11 @@ from dm_jax.types import ImageShape
 
 # Of sources beside the sets of tfds; hf:NAME is one of Hugging Face.
 NAMES = ('digits', 'npz', 'folder', 'parquet', 'hf', 'tiny_imagenet')
+_UNLABELLED = -1  # The label of all test images, where they are kept back.
 _READ_VALUES = 2**24  # Pixels in memory at a time, beside where they go.
+
+_Labels = TypeVar('_Labels', bound=Iterable[Any])
+_Split = TypeVar('_Split')
 
 
 class Stored(NamedTuple):
@@ -87,6 +91,34 @@ class Outline(NamedTuple):
   def capacity(self) -> int:
     """The images of the largest class, N_max."""
     return int(self.counts.max())
+
+
+def first_labelled(
+  tests: Iterable[tuple[str, _Labels, _Split]], label: str
+) -> tuple[_Split, _Labels, tuple[str, ...]]:
+  """Chooses the test set: labels of published ones are often kept back.
+
+  Args:
+    tests: (where it is, for messages; its labels; it) of at least one split,
+      the best first. Those behind the chosen one are not asked for.
+    label: what the splits call their labels.
+
+  Returns:
+    The first split that has labels, these, and notes of those before it.
+
+  Raises:
+    InputError: all are unlabelled.
+  """
+  skipped: list[str] = []
+  for where, labels, test in tests:
+    if set(labels) != {_UNLABELLED}:
+      notes = (f'{w} is unlabelled: the test set is {where}' for w in skipped)
+      return test, labels, tuple(notes)
+    skipped.append(where)
+  raise InputError(
+    f'{" and ".join(skipped)}: the test split is unlabelled, every {label} is'
+    f' {_UNLABELLED}: give it labels, or give a split validation that has them'
+  )
 
 
 def from_array(images: np.ndarray, labels: np.ndarray) -> Stored:

@@ -41,7 +41,8 @@ def hold_out(data: ClassData, share: float, seed: int) -> Split:
     memory otherwise.
 
   Raises:
-    InputError: a class would have no image left.
+    InputError: a class would have no image left, or no folder has room for a
+      file.
   """
   if not share:
     none = np.zeros((0, *data.image_shape), np.uint8)

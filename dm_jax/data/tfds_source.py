@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dm_jax.data.files import decode_image
-from dm_jax.data.source import Contents, Source, Stored
+from dm_jax.data.source import Contents, Source, Stored, first_labelled
 from dm_jax.data.tfds_prepare import FORMAT, import_tfds, open_builder
 from dm_jax.errors import InputError, first_line
 
@@ -33,7 +33,7 @@ class _Layout(NamedTuple):
 def source(
   name: str, directory: str | None = None, resize: int | None = None
 ) -> Source:
-  """Finds the splits train and test, or validation where there is no test.
+  """Finds the splits train and test, or validation where test has no labels.
 
   A set that is not on disk is downloaded and prepared if TensorFlow is
   installed and the network answers.
@@ -57,11 +57,11 @@ def source(
   splits = _splits(builder, name)
   return Source(
     state=functools.partial(_state, builder, splits),
-    open=functools.partial(_open, builder, splits, layout),
+    open=functools.partial(_open, builder, name, splits, layout),
   )
 
 
-def _state(builder, splits: tuple[str, str]) -> str:
+def _state(builder, splits: tuple[str, ...]) -> str:
   """Returns the set's folder, version, and the size of its splits."""
   sizes = [
     (split, info.num_examples, info.num_bytes)
@@ -70,23 +70,34 @@ def _state(builder, splits: tuple[str, str]) -> str:
   return f'{Path(builder.data_dir).resolve()} {builder.info.version} {sizes}'
 
 
-def _open(builder, splits: tuple[str, str], layout: _Layout) -> Contents:
-  def stored(split: str) -> Stored:
-    values = functools.partial(_values, _Records(builder, split))
-    labels = values(functools.partial(_label, key=layout.label))
+def _open(
+  builder, name: str, splits: tuple[str, ...], layout: _Layout
+) -> Contents:
+  def labels(split: str) -> np.ndarray:
+    decode = functools.partial(_label, key=layout.label)
+    return np.fromiter(_values(_Records(builder, split), decode), np.int64)
+
+  def stored(split: str, numbers: np.ndarray) -> Stored:
+    records = _Records(builder, split)
 
     def read(rows: np.ndarray) -> np.ndarray:
       images = np.empty((len(rows), *layout.shape), np.uint8)
       decode = functools.partial(_pixels, layout=layout)
-      for target, pixels in zip(images, values(decode, rows), strict=True):
+      values = _values(records, decode, rows)
+      for target, pixels in zip(images, values, strict=True):
         target[...] = pixels
       return images
 
-    return Stored(np.fromiter(labels, np.int64), read)
+    return Stored(numbers, read)
 
-  train, test = map(stored, splits)
+  train, *tests = splits
+  of_train = labels(train)
+  candidates = ((f'{name}, {test}', labels(test), test) for test in tests)
+  test, of_test, notes = first_labelled(candidates, layout.label)
   names = builder.info.features[layout.label].names
-  return Contents(train, test, layout.shape, names)
+  return Contents(
+    stored(train, of_train), stored(test, of_test), layout.shape, names, notes
+  )
 
 
 def _layout(builder, name: str, resize: int | None) -> _Layout:
@@ -129,16 +140,16 @@ def _feature(name: str, features, kind: type, usual: str) -> str:
   return keys[0]
 
 
-def _splits(builder, name: str) -> tuple[str, str]:
-  """Returns the names of the training and the test split."""
+def _splits(builder, name: str) -> tuple[str, ...]:
+  """Returns the training split, and those that may be the test set."""
   splits = builder.info.splits
-  test = 'test' if 'test' in splits else 'validation'
-  if 'train' not in splits or test not in splits:
+  tests = [test for test in ('test', 'validation') if test in splits]
+  if 'train' not in splits or not tests:
     raise InputError(
       f'{name} must have the splits train and test or validation, it has '
       f'{", ".join(splits) or "none"}: choose another set'
     )
-  return 'train', test
+  return 'train', *tests
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How a Linen module becomes a `Network`."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 import inspect
 from typing import Any, cast
@@ -18,6 +19,7 @@ from dm_jax.types import (
   Array,
   Batch,
   ImageShape,
+  Key,
   Network,
   Outputs,
   Variables,
@@ -37,6 +39,18 @@ _TRAIN_NAMES = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+  """`Network.init` of the built-in networks: other variables for each key."""
+
+  module: nn.Module
+  image_shape: ImageShape
+
+  def __call__(self, key: Key) -> Variables:
+    images = jnp.zeros((1, *self.image_shape), jnp.float32)
+    return self.module.init(key, images, Batch(train=False))
+
+
 @functools.lru_cache
 def built_in(
   module: nn.Module,
@@ -47,10 +61,6 @@ def built_in(
 ) -> Network:
   """Wraps a module whose call (images, batch) gives a `layers.Forward`."""
 
-  def init(key) -> Variables:
-    images = jnp.zeros((1, *image_shape), jnp.float32)
-    return module.init(key, images, Batch(train=False))
-
   def apply(variables, images, batch: Batch) -> Outputs:
     mutable = [_STATISTICS] if batch.train else []
     (features, layers, logits), updated = module.apply(
@@ -59,7 +69,7 @@ def built_in(
     return Outputs(features, layers, logits, {**variables, **updated})
 
   return Network(
-    init,
+    Drawn(module, image_shape),
     apply,
     mixes_images,
     takes_padding=True,

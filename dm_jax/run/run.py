@@ -23,6 +23,7 @@ from dm_jax.run.given import SetFile
 from dm_jax.run.interrupts import Request
 from dm_jax.run.job import Job
 from dm_jax.run.make import Maker
+from dm_jax.run.out_of_memory import told_in_one_line
 from dm_jax.run.prepare import check_evaluation, prepare
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team, serve
@@ -75,13 +76,14 @@ def run(
     takes part and writes nothing.
 
   Raises:
-    InputError: something given cannot be used; nothing was written.
+    InputError: something given cannot be used, and nothing was written; or a
+      device has no memory left.
     Diverged: the loss is not finite; the last good state was saved.
     Interrupted: by a signal; the state was saved.
   """
   folder = full_path(folder, '--workdir')
   file = None if synthetic is None else SetFile.of(synthetic)
-  with processes.shared_fate() as fate:
+  with processes.shared_fate() as fate, told_in_one_line(mode):
     say = say if processes.is_lead() else _say_nothing
     job = prepare(config, mode, folder, file, command, say)
     for check in _application(job).checks:

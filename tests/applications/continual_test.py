@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from dm_jax import recipe
 from dm_jax.applications.continual import ContinualLearner
 from dm_jax.applications.memory import (
   condensed_sizes,
@@ -341,6 +342,16 @@ def test_a_learner_says_what_it_cannot_do():
   refuse('at least 0, got -5', lambda: make_learner(budget_bytes=-5))
   sizes = dataclasses.replace(CONFIG, images_per_class=(1, 4))
   refuse('one number of images', lambda: make_learner(config=sizes))
+
+
+@pytest.mark.parametrize('network', [None, NETWORK])
+def test_a_learner_has_no_cross_entropy_under_random_networks(network):
+  made = recipe('trajectory', image_shape=(8, 8, 1), images_per_class=1)
+  given = {'config': made.condense, 'network': network}
+  refuse('trained networks: set it to 0, or', lambda: make_learner(**given))
+  make_learner('random', **given)  # Selects, and has no loss.
+  own = dataclasses.replace(NETWORK, init=lambda key: {})
+  make_learner(config=made.condense, network=own)
 
 
 def test_a_first_group_is_normalised_by_itself(stream):

@@ -297,6 +297,34 @@ def test_batch_norm_takes_unequal_classes_whole():
   np.testing.assert_allclose(calls.metrics[0].losses, [expected], rtol=1e-4)
 
 
+CLASSIFYING = changed(cross_entropy=2.5, steps=1)
+
+
+@pytest.mark.parametrize('network', [None, CONVNET])
+def test_random_networks_have_no_cross_entropy(network):
+  needs = 'cross_entropy 2.5 needs trained networks: give'
+  with pytest.raises(InputError, match=f'{needs} a recipe, e.g. .*, or a net'):
+    dm_jax.condense(IMAGES, LABELS, CLASSIFYING, key=KEY, network=network)
+  with pytest.raises(
+    InputError, match=f'{needs} an embedder of such, or a net'
+  ):
+    condense_classes(DATA, CLASSIFYING, key=KEY, network=network)
+
+
+def test_trained_networks_have_a_cross_entropy():
+  variables = CONVNET.init(KEY)
+  own = dataclasses.replace(CONVNET, init=lambda key: variables)
+  by_init = run(CLASSIFYING, own)
+  by_embedder = run(
+    CLASSIFYING, CONVNET, embedder=jax.tree_util.Partial(lambda key: variables)
+  )
+  np.testing.assert_array_equal(by_init, by_embedder)
+  of_arrays = dm_jax.condense(
+    IMAGES, LABELS, CLASSIFYING, key=KEY, network=own
+  ).images
+  np.testing.assert_allclose(of_arrays, by_init, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -310,6 +311,66 @@ def test_only_classes_that_are_held_take_disk_space(cached, monkeypatch):
   # Of 2, 3, 2 and 4 images of 48 bytes, 1, 2, 1 and 2 are left.
   assert split.train.images.shape == (4, 2, 4, 4, 3)
   assert taken == [(1 * 2 * 48, 2 * 2 * 48)]
+
+
+@pytest.fixture
+def only_read(monkeypatch):
+  """A function that makes a folder one that cannot be written to.
+
+  Bits of a mode would not do: root writes all the same.
+  """
+  write = tempfile.TemporaryFile
+
+  def only_read(folder, number):
+    def refuse(dir=None):
+      if dir == folder:
+        raise OSError(number, os.strerror(number))
+      return write(dir=dir)
+
+    monkeypatch.setattr(tempfile, 'TemporaryFile', refuse)
+
+  return only_read
+
+
+@ONLY_NPZ
+@pytest.mark.parametrize('number', [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_images_are_held_out_of_a_cache_that_can_only_be_read(
+  known, cached, only_read, number
+):
+  data = load(cached).train
+  (folder,) = kept(cached)
+  only_read(folder, number)
+  split = hold_out(data, 0.4, seed=0)
+  assert is_mapped(split.train.images)
+  expected = hold_out(load(known.config).train, 0.4, seed=0).train.images
+  np.testing.assert_array_equal(split.train.images, expected)
+
+
+@ONLY_NPZ
+def test_a_temporary_folder_without_room_is_told(
+  cached, only_read, monkeypatch
+):
+  data = load(cached).train
+  (folder,) = kept(cached)
+  only_read(folder, errno.EROFS)
+
+  def full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(os, 'posix_fallocate', full)
+  message = f'data.cache: {folder} can only be read, .*No space left .*TMPDIR'
+  with pytest.raises(InputError, match=message) as error:
+    hold_out(data, 0.4, seed=0)
+  assert '\n' not in str(error.value)
+
+
+@ONLY_NPZ
+def test_a_full_disk_of_the_cache_is_told_as_it_is(cached, only_read):
+  data = load(cached).train
+  (folder,) = kept(cached)
+  only_read(folder, errno.ENOSPC)
+  with pytest.raises(OSError, match='No space left'):
+    hold_out(data, 0.4, seed=0)
 
 
 def test_release_changes_no_values(tmp_path):

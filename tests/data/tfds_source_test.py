@@ -180,8 +180,35 @@ def test_missing_splits_are_named(write_set, tmp_path, splits, message):
   refused(tmp_path, message)
 
 
-def test_unlabelled_images_are_refused(write_set, tmp_path):
-  write_set(splits={'train': [grey(1, 0), grey(2, 1)], 'test': [grey(3, -1)]})
+def test_validation_is_taken_for_an_unlabelled_test_split(write_set, tmp_path):
+  write_set(
+    splits={
+      'train': [grey(1, 0), grey(2, 1)],
+      'test': [grey(3, -1), grey(4, -1)],
+      'validation': [grey(5, 1)],
+    }
+  )
+  dataset = read(tmp_path)
+  assert firsts(dataset.test_images) == [5]
+  assert dataset.test_labels.tolist() == [1]
+  assert dataset.notes == (
+    'shapes, test is unlabelled: the test set is shapes, validation',
+  )
+
+
+@pytest.mark.parametrize('tests', [['test'], ['test', 'validation']])
+def test_unlabelled_images_are_refused(write_set, tmp_path, tests):
+  train = [grey(1, 0), grey(2, 1)]
+  write_set(splits={'train': train} | {test: [grey(3, -1)] for test in tests})
+  where = ' and '.join(f'shapes, {test}' for test in tests)
+  refused(
+    tmp_path, f'^{where}: the test split is unlabelled, every label is -1'
+  )
+
+
+def test_some_images_without_a_label_are_refused(write_set, tmp_path):
+  train = [grey(1, 0), grey(2, 1)]
+  write_set(splits={'train': train, 'test': [grey(3, -1), grey(4, 0)]})
   refused(tmp_path, 'test_labels must be at least 0, got -1')
 
 

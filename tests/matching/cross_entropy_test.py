@@ -200,7 +200,7 @@ def test_networks_that_know_nothing_are_refused():
   images = np.arange(512, dtype=np.uint8).reshape(8, 8, 8, 1) // 2
   images[:4] = 0
   labels = np.arange(8) % 2
-  with pytest.raises(InputError, match='0.5 needs trained networks: set'):
+  with pytest.raises(InputError, match='0.5 needs trained networks: give'):
     condense(images, labels, CONFIG, key=KEY)
   recipe = Recipe(CONFIG, EmbedderConfig(name='pool'))
   with pytest.raises(InputError, match="'pool' chooses networks by validation"):
