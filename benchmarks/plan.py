@@ -89,16 +89,17 @@ def run_cells(
     foretell: returns lines of how long the cells that are left will take.
 
   Returns:
-    A line for each run that diverged or could not be made, and for each script
-    that failed; the others went on.
+    A line for each run that diverged or could not be made, e.g. as its folder
+    has one of another config, and for each script that failed; the others went
+    on.
 
   Raises:
-    InputError: a folder has a run of another config, or PyTorch is missing.
+    InputError: PyTorch is missing.
     Interrupted: by a signal; the same call goes on where it was.
   """
   if mode == 'condense':
     cells = [cell for cell in cells if cell.synthetic is None]
-  left = [cell for cell in cells if not is_finished(cell)]
+  left = [cell for cell in cells if _is_left(cell)]
   _check_torch(left)
   to_run = [script for script in scripts if not has_run(script)]
   done = [each for each in (*scripts, *cells) if each not in (*to_run, *left)]
@@ -191,6 +192,14 @@ def _check_torch(cells: Iterable[Cell]) -> None:
       f'{", ".join(needed)} needs PyTorch: pip install -e .[bench], or leave it'
       ' out of --cells'
     )
+
+
+def _is_left(cell: Cell) -> bool:
+  """Says whether there is something to run, or to say why it cannot be."""
+  try:
+    return not is_finished(cell)
+  except InputError:
+    return True
 
 
 def is_finished(cell: Cell) -> bool:

@@ -63,6 +63,20 @@ def test_one_cell_that_cannot_be_leaves_the_others_to_run(
   assert said == ['finished: good']
 
 
+def test_a_folder_of_other_settings_leaves_the_others_to_run(
+  make_config, twelve_of_each, tmp_path
+):
+  def cell(name, **changes):
+    data = {'data.dir': str(twelve_of_each)}
+    return Cell(name, make_config(**data, **changes), tmp_path / name)
+
+  assert run_cells([cell('a')], 'x') == []
+  (line,) = run_cells([cell('a', **{'condense.steps': 3}), cell('b')], 'x')
+  assert line.startswith('a: workdir ')
+  assert 'belongs to another config (condense.steps: ' in line
+  assert read_results(tmp_path / 'b').evaluations
+
+
 def test_without_pytorch_nothing_is_begun(make_config, tmp_path, monkeypatch):
   cell = Cell('peer', make_config(), tmp_path / 'peer', program='torch')
   monkeypatch.setitem(sys.modules, 'torch', None)
