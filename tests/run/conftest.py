@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dm_jax.run.command import execute
 from dm_jax.run.config import RunConfig
 
 SETTINGS = {
@@ -73,6 +74,27 @@ def results_script(root, environment) -> Callable[..., Any]:
     )
 
   return results_script
+
+
+@pytest.fixture(scope='session')
+def execute_in() -> Callable[..., None]:
+  """A function that does what the command does, no other flag being given."""
+
+  def execute_in(workdir, mode, config):
+    execute(
+      config,
+      '',
+      mode=mode,
+      workdir=workdir,
+      workdirs=(),
+      synthetic=None,
+      layout='',
+      to='',
+      cluster=('', 0, -1),
+      distributed=False,
+    )
+
+  return execute_in
 
 
 @pytest.fixture(scope='session')

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dm_jax.run import run
-from dm_jax.run.command import execute, find_config
+from dm_jax.run.command import find_config
 from dm_jax.run.config import RunConfig
 from dm_jax.synthetic_set import SyntheticSet
 
@@ -346,25 +346,16 @@ def test_a_config_goes_by_its_name(root, given, found):
     ('launch.py', "python launch.py '--workdir=a b'"),
   ],
 )
-def test_the_command_is_kept_as_it_was_typed(monkeypatch, program, command):
+def test_the_command_is_kept_as_it_was_typed(
+  monkeypatch, execute_in, program, command
+):
   kept = []
   monkeypatch.setattr(sys, 'argv', [program, '--workdir=a b'])
   monkeypatch.setattr(
     'dm_jax.run.command.run',
     lambda *_, command, **__: kept.append(command),
   )
-  execute(
-    {},
-    '',
-    mode='run',
-    workdir='a b',
-    workdirs=(),
-    synthetic=None,
-    layout='',
-    to='',
-    cluster=('', 0, -1),
-    distributed=False,
-  )
+  execute_in('a b', 'run', {})
   assert kept == [command]
 
 

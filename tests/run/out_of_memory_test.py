@@ -6,7 +6,6 @@ import pytest
 
 from dm_jax.errors import InputError
 from dm_jax.run import team
-from dm_jax.run.command import execute
 from dm_jax.run.out_of_memory import told_in_one_line
 
 CONDENSE = (
@@ -24,7 +23,7 @@ def take_all(*_, **__):
 
 
 @pytest.fixture
-def launch(make_config, save_arrays, tmp_path):
+def launch(make_config, save_arrays, execute_in, tmp_path):
   """A function of a mode and settings that does what the command does."""
   save_arrays(tmp_path / 'images.npz')
 
@@ -32,18 +31,7 @@ def launch(make_config, save_arrays, tmp_path):
     config = make_config(
       **{'data.dir': str(tmp_path / 'images.npz'), **changes}
     )
-    execute(
-      config.to_dict(),
-      '',
-      mode=mode,
-      workdir=str(tmp_path / 'run'),
-      workdirs=(),
-      synthetic=None,
-      layout='',
-      to='',
-      cluster=('', 0, -1),
-      distributed=False,
-    )
+    execute_in(str(tmp_path / 'run'), mode, config.to_dict())
 
   return launch
 
