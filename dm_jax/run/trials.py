@@ -18,7 +18,7 @@ from dm_jax.run.team import Team
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training.evaluate import networks_together
 
-_MOST = 5  # Networks that a device trains between two saves, or all at once.
+_MOST = 5  # Networks that a device trains between two saves, one by one.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +192,8 @@ def group_size(networks: int, devices: int, together: int = 1) -> int:
   Returns:
     Of the divisors that give no device more than five networks, or than it
     trains at once, the one that is done soonest, and of several such the
-    largest: groups of one size share what is compiled.
+    smallest, as a stop loses what a group has begun. Groups of one size share
+    what is compiled.
   """
 
   def turns(size: int) -> int:
@@ -203,4 +204,4 @@ def group_size(networks: int, devices: int, together: int = 1) -> int:
   most = max(_MOST, together) * devices
   sizes = range(1, min(networks, most) + 1)
   divisors = [size for size in sizes if networks % size == 0]
-  return min(divisors, key=lambda size: (turns(size), -size))
+  return min(divisors, key=lambda size: (turns(size), size))

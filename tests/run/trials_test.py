@@ -23,22 +23,22 @@ CONFIG = EvalConfig(networks=6, epochs=2, batch_size=4, augment='none')
 @pytest.mark.parametrize(
   ('networks', 'devices', 'size'),
   [
-    (20, 1, 5),
-    (6, 1, 3),
+    (20, 1, 1),
     (7, 1, 1),
     (1, 8, 1),
     (5, 8, 5),
     (7, 8, 7),
-    (20, 2, 10),
-    # Ten take four turns of one device, and so twice as many in all.
-    (20, 3, 10),
-    (20, 4, 20),
+    (20, 2, 2),
+    # Four take two turns five times, five take two turns four times.
+    (20, 3, 5),
+    (20, 4, 4),
+    # Four take five turns in all, twenty take three.
     (20, 8, 20),
     # 25 would take four turns of every device, four times.
     (100, 8, 20),
   ],
 )
-def test_a_group_fills_the_devices(networks, devices, size):
+def test_a_group_fills_the_devices_and_is_no_larger(networks, devices, size):
   assert group_size(networks, devices) == size
 
 
@@ -47,7 +47,6 @@ def test_a_group_fills_the_devices(networks, devices, size):
   [
     (20, 1, 10, 10),
     (20, 1, 20, 20),
-    # Five by five as many turns as one by one has.
     (20, 1, 4, 4),
     (6, 1, 10, 6),
     (20, 2, 10, 20),
@@ -161,13 +160,14 @@ def run_on(folder: Path, devices, accuracies=()):
 
 def test_a_trial_goes_on_with_groups_of_another_size(tmp_path):
   straight, groups = run_on(tmp_path, 1)
-  assert groups == [(0, 3), (3, 3), (0, 3), (3, 3)]
+  one_by_one = [(number, 1) for number in range(6)]
+  assert groups == one_by_one * 2
   first, second = straight
   assert first != second
   found, groups = run_on(tmp_path, 2, [first, second[:3]])
   assert groups == [(3, 3)]
   assert found == straight
-  found, groups = run_on(tmp_path, 1, [first[:2]])
+  found, groups = run_on(tmp_path, 4, [first[:2]])
   assert groups == [(2, 4), (0, 3), (3, 3)]
   assert found == straight
   found, groups = run_on(tmp_path, 1, [first, second])
@@ -175,7 +175,7 @@ def test_a_trial_goes_on_with_groups_of_another_size(tmp_path):
   assert found == straight
 
 
-def test_a_signal_ends_a_trial_after_the_group_in_training(tmp_path):
+def test_a_signal_ends_a_trial_after_the_network_in_training(tmp_path):
   request = Request()
   file = ResultsFile(tmp_path, {})
   team: Any = Alone(1)
@@ -192,9 +192,9 @@ def test_a_signal_ends_a_trial_after_the_group_in_training(tmp_path):
     run_trial(trial, [make(0), make(1)], team, file, request, devices=1)
   assert error.value.signal == 15
   assert str(error.value) == (
-    'stopped (train linear on dm, 2 per class: 6 of 6 networks are kept); the'
+    'stopped (train linear on dm, 2 per class: 2 of 6 networks are kept); the'
     ' same command goes on'
   )
   found = read_results(tmp_path).evaluation(trial.case)
   assert found is not None
-  assert [len(each) for each in found.accuracies] == [6]
+  assert [len(each) for each in found.accuracies] == [2]
