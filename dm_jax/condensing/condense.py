@@ -214,7 +214,7 @@ def condense_classes(
     network or default_network(data.image_shape, data.classes),
     data.image_shape,
   )
-  if embedder is None:
+  if embedder is None and (state is None or int(state.step) < config.steps):
     check_own(config, made, 'give an embedder of such, or')
   plan = plan or make_plan(
     config,

@@ -113,6 +113,32 @@ def test_a_run_that_lost_its_end_goes_on_to_the_same_bytes(
   assert again == (finished[0] / 'synthetic.npz').read_bytes()
 
 
+@pytest.mark.parametrize('lost', [(), ('synthetic.npz',)])
+def test_a_condensed_run_starts_again_without_its_pool(
+  start, finished, tmp_path, lost
+):
+  folder = tmp_path / 'run'
+  shutil.copytree(finished[0], folder)
+  shutil.rmtree(folder / 'pool')
+  for name in lost:
+    (folder / name).unlink()
+  assert start(folder)['evaluations'] == finished[1]['evaluations']
+  again = (folder / 'synthetic.npz').read_bytes()
+  assert again == (finished[0] / 'synthetic.npz').read_bytes()
+  assert not (folder / 'pool').exists()
+
+
+def test_a_run_stopped_in_its_second_set_goes_on(start, finished, tmp_path):
+  folder, pool = tmp_path / 'run', {'embedder.dir': str(finished[0] / 'pool')}
+  start(folder, sets=2, **pool)
+  made = (folder / 'set_1' / 'synthetic.npz').read_bytes()
+  first = (folder / 'synthetic.npz').stat().st_mtime_ns
+  shutil.rmtree(folder / 'set_1')
+  start(folder, sets=2, **pool)
+  assert (folder / 'set_1' / 'synthetic.npz').read_bytes() == made
+  assert (folder / 'synthetic.npz').stat().st_mtime_ns == first
+
+
 def test_a_shared_pool_is_trained_once(start, finished, tmp_path):
   folder = tmp_path / 'run'
   pool = tmp_path / 'pool'
