@@ -26,7 +26,6 @@ from dm_jax.records.applications import Continual, StageResult, StreamSummary
 from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.report.applications import save_figures
-from dm_jax.run.facts import plan_record
 from dm_jax.run.job import Purpose
 from dm_jax.run.make import Maker, making_seconds, with_provenance
 from dm_jax.run.progress import progress
@@ -107,7 +106,7 @@ def _stage_maker(maker: Maker, stage: Stage, size: int) -> Maker:
     folder=folder,
     first_set=stage.order,
   )
-  results = ResultsFile(folder, {'plan': plan_record(own)})
+  results = ResultsFile(folder, {})
   return Maker(own, maker.request, Team(own, maker.request), results)
 
 

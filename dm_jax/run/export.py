@@ -88,6 +88,9 @@ def _judged(made: SyntheticSet, path: Path) -> dict[str, Any]:
   found = _evaluation(made, results)
   if found is None or results.seed != provenance.get('seed'):
     return {}
+  # Of a stream's group: the run judged memories of all classes.
+  if made.class_names != results.data.class_names:
+    return {}
   number = provenance.get('set') or 0
   if number >= len(found.accuracies) or not found.accuracies[number]:
     return {}

@@ -1,6 +1,6 @@
 """Facts of a run that are no results: its settings, versions and machine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 import dataclasses
 import os
 from pathlib import Path
@@ -144,11 +144,6 @@ def condenses(job: Job) -> bool:
   return job.synthetic is None and job.config.method == 'dm'
 
 
-def plan_record(job: Job) -> Mapping[str, Any]:
-  """Returns how the job condenses, as `Results` has it; {} if it does not."""
-  return job.plan.record() if condenses(job) else {}
-
-
 def _plans_by_stage(job: Job) -> bool:
   """Whether each group of classes is planned for when it arrives."""
   return job.config.application == 'continual'
@@ -193,7 +188,6 @@ def facts(job: Job) -> dict[str, Any]:
       std=tuple(train.std),
     ),
     'versions': package_versions(),
-    'plan': {} if _plans_by_stage(job) else plan_record(job),
   }
 
 

@@ -177,7 +177,10 @@ class Maker:
         return self._read(path)
       start = anew(self.team.begin(number)) if restored is None else restored
       self._keep_resumption(done)
-      networks = self._pool.networks() if unfinished else (None, None)
+      networks = None, None
+      if unfinished:
+        self._keep_plan()
+        networks = self._pool.networks()
       with Recorder(job, number, checkpoints, start, self.request) as recorder:
         if restored is None:
           recorder.draw(start.state)
@@ -262,6 +265,11 @@ class Maker:
     measured = dataclasses.replace(measured, compile_seconds=compiled)
     self.results.keep(self.results.now.with_condensing(str(number), measured))
 
+  def _keep_plan(self) -> None:
+    """Keeps how this start condenses: one that only judges keeps no plan."""
+    plan = self.job.plan.record()
+    self.results.keep(dataclasses.replace(self.results.now, plan=plan))
+
   def _keep_resumption(self, step: int) -> None:
     if 0 < step < self.job.config.condense.steps:
       self.job.say(f'resuming at step {step}')
@@ -292,14 +300,16 @@ def making_seconds(results: Results, method: str, number: int) -> float | None:
     method: the run's own or a baseline's.
     number: of the set.
   """
+  pool = results.pool_seconds or 0.0  # Where there is none, it took nothing.
   if method == 'dm':
     made = results.condensing.get(str(number), Condensing())
-    pool = results.pool_seconds or 0.0  # Where there is none, it took nothing.
     parts = [made.compile_seconds, made.condense_seconds, pool]
   else:
     spent = results.selecting_seconds.get(str(number), {})
     needed = [method, 'training'] if needs_training(method) else [method]
     parts = [spent.get(part) for part in needed]
+    if results.teachers is not None:  # They label what is selected, too.
+      parts.append(pool)
   known = [seconds for seconds in parts if seconds is not None]
   return sum(known) if len(known) == len(parts) else None
 

@@ -189,6 +189,10 @@ def _check_application(config: RunConfig, mode: str) -> None:
     ),
     'several condense.images_per_class': len(config.condense.sizes) > 1,
     'several processes': processes.count() > 1,
+    # Each group would be judged on its own classes, by networks of all.
+    f'evaluate.validation_every {config.evaluate.validation_every}': (
+      name == 'continual' and config.evaluate.validation_every > 0
+    ),
   }
   for what, given in wrong.items():
     if given:

@@ -151,6 +151,10 @@ def _is_judged(path: Path) -> bool:
   Until then, how that is done may change: sets are made without it.
   """
   found = read_results(path)
-  return any(
-    (found.evaluations, found.validation, found.continual, found.search)
+  # An application says what it is about to do before it trains any.
+  return bool(
+    found.evaluations
+    or found.validation
+    or (found.continual and found.continual.rows)
+    or (found.search and found.search.trained)
   )

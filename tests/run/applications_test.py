@@ -23,6 +23,8 @@ from dm_jax.run import make as make_run
 from dm_jax.run import run
 from dm_jax.run import search as search_run
 from dm_jax.run.config import RunConfig
+from dm_jax.run.export import export
+from dm_jax.run.given import SetFile
 from dm_jax.run.interrupts import Interrupted
 from dm_jax.synthetic_set import SyntheticSet
 
@@ -214,6 +216,24 @@ def test_the_memory_is_of_the_stages_images(stream):
     )
 
 
+def test_an_export_tells_what_a_memory_reached_and_no_groups_set(
+  stream, tmp_path
+):
+  results, folder, _ = stream
+
+  def expected(below):
+    file = SetFile(folder / below / 'synthetic.npz')
+    to = tmp_path / below / 'to.npz'
+    export(file, 'npz', str(to), say=lambda _: None)
+    card = to.with_name('to.npz.card.json').read_text('utf-8')
+    return json.loads(card).get('expected_accuracy')
+
+  found = row_of(results, 1, 4, 'dm')
+  assert expected('order_1')['mean'] == np.mean(found['accuracies'])
+  # Alone it was judged by nobody: the accuracy is of the memory of all classes.
+  assert expected('order_1/step_4') is None
+
+
 def test_a_memory_is_judged_like_any_set(stream, tmp_path):
   config = RunConfig.from_dict({**COMMON, 'evaluate': EVALUATE})
   results = run.run(
@@ -278,6 +298,39 @@ def test_a_stopped_stream_goes_on(stream, tmp_path, calls, monkeypatch):
   )
   lines = (tmp_path / 'metrics.jsonl').read_text()
   assert lines == (stream[1] / 'metrics.jsonl').read_text()
+
+
+@pytest.mark.parametrize(
+  ('values', 'module', 'name'),
+  [
+    (CONTINUAL, continual_run, 'evaluate'),
+    (SEARCH, architecture_search, 'evaluate_each'),
+  ],
+)
+def test_how_sets_are_judged_may_change_until_one_is(
+  tmp_path, monkeypatch, values, module, name
+):
+  whole, left = getattr(module, name), []
+
+  def stop(*args, **options):
+    if not left:
+      raise KeyboardInterrupt
+    left.pop()
+    return whole(*args, **options)
+
+  def begin(epochs):
+    judged = {**values['evaluate'], 'epochs': epochs}
+    start({**values, 'evaluate': judged}, tmp_path)
+
+  # One device, so that networks are trained one after the other.
+  monkeypatch.setattr(architecture_search.jax, 'local_device_count', lambda: 1)
+  monkeypatch.setattr(module, name, stop)
+  for epochs, trainings in ((3, 0), (2, 1)):
+    left[:] = [None] * trainings
+    with pytest.raises(KeyboardInterrupt):
+      begin(epochs)
+  with pytest.raises(InputError, match='evaluate.epochs: 2 -> 3'):
+    begin(3)
 
 
 def test_a_stage_killed_before_its_times_were_kept_goes_on(tmp_path):
@@ -466,6 +519,8 @@ import json, sys
 from dm_jax.applications import search as architecture_search
 from dm_jax.run import run
 from dm_jax.run.config import RunConfig
+from dm_jax.run.export import export
+from dm_jax.run.given import SetFile
 values, folder, space = json.loads(sys.argv[1])
 space = {name: tuple(values) for name, values in space.items()}
 architecture_search.SPACES['small'] = space
@@ -536,6 +591,11 @@ def refuse(values, folder, match):
     ('embedder', {'dir': 'pools'}, 'each group then trains its own'),
     ('evaluate', {'baselines': 'whole'}, 'does not go with .* whole'),
     ('evaluate', {'pool': 'norm'}, 'does not go with evaluate.pool norm'),
+    (
+      'evaluate',
+      {'validation_every': 2},
+      'does not go with .*validation_every',
+    ),
     (
       'condense',
       {'images_per_class': [1, 2]},

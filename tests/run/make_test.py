@@ -98,3 +98,6 @@ def test_what_making_took_is_known_only_as_a_whole():
   with_pool = dataclasses.replace(results, pool_seconds=90.0)
   assert making_seconds(with_pool, 'dm', 0) == 97.0
   assert making_seconds(with_pool, 'random', 0) == 0.5
+  # Its networks label what is drawn, too.
+  taught = dataclasses.replace(with_pool, teachers=1)
+  assert making_seconds(taught, 'random', 0) == 90.5

@@ -118,6 +118,18 @@ def test_a_start_with_nothing_to_do_leaves_what_the_run_was_done_with(
   assert (finished.workdir / 'synthetic.npz').read_bytes() == before[1]
 
 
+def test_the_plan_is_that_of_the_start_that_condensed(finished):
+  file = finished.workdir / 'results.json'
+  plan = json.loads(file.read_text())['plan']
+  assert plan['placement'] == 'device'
+  finished.again(
+    'run', **{'evaluate.baselines': 'none', 'data.placement': 'host'}
+  )
+  results = json.loads(file.read_text())
+  assert results['evaluations']
+  assert results['plan'] == plan
+
+
 def test_how_sets_are_judged_may_change_until_one_is(finished):
   pixels = finished.pixels()
   judged = {
