@@ -12,6 +12,7 @@ from dm_jax.errors import InputError
 from dm_jax.types import AnyKey, Key
 
 _SEEDS = 2**32
+_GENERATOR = 'threefry2x32'
 # What helps who gives images where a synthetic set is meant.
 HOW_TO_LOAD = (
   'give what condense or select returned, or dm_jax.SyntheticSet.load(FILE)'
@@ -24,11 +25,15 @@ GROUPED = (
 
 
 def as_key(key: AnyKey) -> Key:
-  """Returns one key; a whole number seeds one, as `jax.random.key` does.
+  """Returns one threefry key, whatever JAX's default generator is.
+
+  Draws for classes and networks are made side by side, and with JAX's rbg a
+  draw depends on what is drawn beside it.
 
   Args:
     key: `jax.random.key(0)`, an old `jax.random.PRNGKey(0)`, which gives the
-      same draws, or a whole number in [0, 2³²), of Python, NumPy or JAX.
+      same draws, or a whole number in [0, 2³²), of Python, NumPy or JAX, which
+      seeds one. A key of another generator seeds a threefry key by a draw.
 
   Raises:
     InputError: anything else, or several keys.
@@ -36,7 +41,7 @@ def as_key(key: AnyKey) -> Key:
   if isinstance(key, numbers.Integral) and not isinstance(key, bool):
     if not 0 <= key < _SEEDS:
       raise InputError(f'a key is seeded by 0 to 2**32 - 1, got {key}')
-    return jax.random.key(int(key))
+    return jax.random.key(int(key), impl=_GENERATOR)
   if isinstance(key, (jax.Array, np.ndarray)):
     made = _from_array(key)
     if made is not None:
@@ -53,7 +58,7 @@ def _from_array(key: Any) -> Key | None:
   raw = key.dtype == np.uint32 and key.shape[-1:] in ((2,), (4,))
   if not typed and key.shape == () and jnp.issubdtype(key.dtype, jnp.integer):
     traced = isinstance(key, jax.core.Tracer)
-    return jax.random.key(key) if traced else as_key(int(key))
+    return jax.random.key(key, impl=_GENERATOR) if traced else as_key(int(key))
   if not (typed or raw):
     return None
   if key.ndim > raw:
@@ -61,10 +66,13 @@ def _from_array(key: Any) -> Key | None:
       f'key must be one key, got an array of them, shape {key.shape}: take one,'
       ' e.g. keys[0]'
     )
-  if typed:
+  if not typed:
+    names = {2: _GENERATOR, 4: 'rbg'}  # By the words of an old key.
+    key = jax.random.wrap_key_data(key, impl=names[key.shape[0]])
+  if str(jax.random.key_impl(key)) == _GENERATOR:
     return key
-  names = {2: 'threefry2x32', 4: 'rbg'}  # By the words of an old key.
-  return jax.random.wrap_key_data(key, impl=names[key.shape[0]])
+  words = jax.random.bits(key, (2,), jnp.uint32)
+  return jax.random.wrap_key_data(words, impl=_GENERATOR)
 
 
 def refuse_traced(what: str, *values: Any, inside_jit: bool = False) -> None:

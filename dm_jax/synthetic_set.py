@@ -24,6 +24,7 @@ from dm_jax.exchange.formats import (
   read_released,
   write_released,
 )
+from dm_jax.exchange.pictures import sorting_note
 from dm_jax.exchange.released import Released, Wanted, check_experiment
 from dm_jax.files import UNREADABLE, full_path, write_atomically
 from dm_jax.images.normalise import denormalise, mid_grey, normalise
@@ -508,7 +509,8 @@ class SyntheticSet:
         `expected_accuracy`; what is not known is null there.
 
     Returns:
-      The path of the card.
+      The path of the card. A warning tells of class names whose folders are
+      not in the classes' order.
 
     Raises:
       InputError: there is something at `path`, or the format is unknown or
@@ -545,7 +547,11 @@ class SyntheticSet:
       'versions': made.get('versions', package_versions()),
       **(judged or {}),
     }
-    return write_released(full_path(path), released, format, about)
+    card = write_released(full_path(path), released, format, about)
+    note = sorting_note(self.class_names) if format == 'folder' else None
+    if note is not None:
+      warnings.warn(note, stacklevel=2)
+    return card
 
 
 def _check_classes(

@@ -30,10 +30,23 @@ def test_a_seed_and_every_kind_of_key_give_the_same_draws(given):
   assert jax.random.uniform(key) == jax.random.uniform(KEY)
 
 
-@pytest.mark.parametrize('impl', ['rbg', 'threefry2x32'])
-def test_a_key_keeps_its_generator(impl):
-  for key in (jax.random.key(1, impl=impl), jax.random.PRNGKey(1, impl=impl)):
-    assert str(jax.random.key_impl(as_key(key))) == impl
+def test_keys_of_another_generator_seed_one_of_ours():
+  """With rbg, draws that are mapped over keys depend on each other."""
+  made = [
+    as_key(given(seed, impl='rbg'))
+    for given in (jax.random.key, jax.random.PRNGKey)
+    for seed in (1, 2)
+  ]
+  assert {str(jax.random.key_impl(key)) for key in made} == {'threefry2x32'}
+  first, second, *old = map(jax.random.uniform, made)
+  assert first != second
+  assert [first, second] == old
+
+
+@pytest.mark.parametrize('given', [3, np.array(3), jnp.int32(3)])
+def test_a_seed_means_the_same_under_every_default(given):
+  with jax.default_prng_impl('rbg'):
+    assert jax.random.uniform(as_key(given)) == jax.random.uniform(KEY)
 
 
 def test_a_seed_may_be_traced():

@@ -17,7 +17,7 @@ from dm_jax.condensing.targets import make_targets_ahead
 from dm_jax.config.recipes import Recipe
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
-from dm_jax.data.variety import check_variety
+from dm_jax.data.variety import suspicions
 from dm_jax.devices import layout
 from dm_jax.errors import InputError
 from dm_jax.matching.loss import RealSide
@@ -97,8 +97,7 @@ def condense(
   check_type('config', config, CondenseConfig, Recipe)
   key = as_key(key)
   data = ClassData.from_arrays(images, labels)
-  warning = check_variety(data)
-  if warning is not None:
+  for warning in suspicions(data):
     warnings.warn(warning, stacklevel=2)
   made = as_network(
     network or default_network(data.image_shape, data.classes),

@@ -149,7 +149,7 @@ class ClassData:
       self,
       images=self.images[rows],
       counts=np.asarray(self.counts)[rows],
-      class_names=tuple(self.class_names[row] for row in rows),
+      class_names=tuple(self.names[row] for row in rows),
       numbers=None,
     )
 

@@ -77,7 +77,7 @@ def _draw(
   random = np.random.default_rng(seed)
   kept, out = [], []
   counts = np.asarray(data.counts)
-  for name, count in zip(data.class_names, counts, strict=True):
+  for name, count in zip(data.names, counts, strict=True):
     number = max(round(share * count), 1)
     if number >= count:
       raise InputError(

@@ -1,4 +1,4 @@
-"""Sees training images that are all equal, from which nothing is learned."""
+"""Sees training images that were read or made wrongly, by their values."""
 
 import numpy as np
 
@@ -8,6 +8,35 @@ from dm_jax.data.mapped import release
 from dm_jax.errors import InputError
 
 _NAMED = 3  # Classes; the others are counted.
+
+
+def suspicions(data: ClassData) -> list[str]:
+  """Returns a warning for each thing that looks wrong; see the two checks."""
+  return [*filter(None, (check_variety(data), check_levels(data)))]
+
+
+def check_levels(data: ClassData) -> str | None:
+  """Returns a warning if no pixel is above 1 of 255, or None.
+
+  As of images in [0, 1] that were cast to uint8. Little is read of others.
+
+  Args:
+    data: the training set; only classes that are held are looked at.
+  """
+  counts, (low, high) = np.asarray(data.counts), data.held_range
+  if np.max(np.asarray(data.images[low:high, :2]), initial=0) > 1:
+    return None
+  for label in range(low, high):
+    images = np.asarray(data.images[label])
+    shape = images[: counts[label]].shape
+    bright = any((images[piece] > 1).any() for piece in chunks(shape))
+    release(images)
+    if bright:
+      return None
+  return (
+    'no training image has a value above 1, and uint8 goes to 255: give images'
+    ' in [0, 1] as float32, and masks of 0 and 1 times 255'
+  )
 
 
 def check_variety(data: ClassData) -> str | None:

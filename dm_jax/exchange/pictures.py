@@ -1,6 +1,6 @@
 """Layouts of images as PNG: a folder for each class, and Hugging Face's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import io
 import json
@@ -42,6 +42,17 @@ def decode_name(folder: str) -> str:
   return '' if folder == '%' else urllib.parse.unquote(folder)
 
 
+def sorting_note(class_names: Sequence[str]) -> str | None:
+  """Returns a warning where folders in sorted order are other classes."""
+  folders = [*map(encode_name, class_names)]
+  if folders == sorted(folders):
+    return None
+  return (
+    'tools that number folders of classes in sorted order give these other'
+    ' labels: their order stands in card.json, under classes'
+  )
+
+
 def write_folder(path: Path, released: Released) -> None:
   """Writes train/CLASS/NNNN.png, 8 bits and lossless; see `encode_name`.
 
@@ -80,12 +91,17 @@ def read_folder(path: Path, wanted: Wanted) -> Released:
 
   Raises:
     InputError: there are no images, or others than *.png, or targets.npy is
-      damaged.
+      damaged, or there without the order of the classes.
   """
   folders = sorted(p for p in (path / 'train').glob('*') if p.is_dir())
   found = {decode_name(folder.name): folder for folder in folders}
-  names = wanted.class_names or ()
+  names, has_targets = wanted.class_names or (), (path / TARGETS).exists()
   if sorted(names) != sorted(found):
+    if has_targets:
+      raise InputError(
+        f'{TARGETS} goes by the order of the classes, which its card said: give'
+        ' class_names in that order'
+      )
     names = tuple(found)
   files = [(file, k) for k, n in enumerate(names) for file in _pngs(found[n])]
   if not files:
@@ -93,7 +109,7 @@ def read_folder(path: Path, wanted: Wanted) -> Released:
   images = _stack([_decoded(file, file.name) for file, _ in files])
   labels = np.array([k for _, k in files], np.int64)
   read = Released(images, labels, None, UNIT, None, None, names)
-  if not (path / TARGETS).exists():
+  if not has_targets:
     return read
   return dataclasses.replace(read, targets=_read_targets(path / TARGETS))
 
@@ -148,7 +164,8 @@ def write_parquet(path: Path, released: Released) -> None:
       list(released.targets), pa.list_(pa.float32())
     )
     value = {'dtype': 'float32', '_type': 'Value'}
-    features['probabilities'] = {'feature': value, '_type': 'List'}
+    # Not List, which datasets below 4.0 does not know.
+    features['probabilities'] = {'feature': value, '_type': 'Sequence'}
   about = json.dumps({'info': {'features': features}})
   table = pa.table(columns).replace_schema_metadata({'huggingface': about})
   file = path / _TABLE

@@ -108,7 +108,8 @@ def network_from_linen(module: nn.Module, image_shape: ImageShape) -> Network:
     image_shape: (H, W, D).
 
   Raises:
-    InputError: the module does not do so, or draws random numbers (dropout).
+    InputError: the module does not do so, draws random numbers (dropout), or
+      has a field that cannot be hashed (a list).
 
   Example:
     network = dm_jax.network_from_linen(MyResNet(classes=10), (32, 32, 3))
@@ -117,6 +118,13 @@ def network_from_linen(module: nn.Module, image_shape: ImageShape) -> Network:
     raise InputError(
       f'module must be an instance of a Linen module, got {describe(module)}'
     )
+  try:
+    hash(module)
+  except TypeError:
+    raise InputError(
+      f'{type(module).__name__} has a field that cannot be hashed, such as a'
+      ' list: give it a tuple'
+    ) from None
   return _wrap(cast(Any, module), tuple(image_shape))
 
 

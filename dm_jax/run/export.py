@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+import warnings
 
 import numpy as np
 
@@ -62,9 +63,13 @@ def export(
   found = file.read(data)
   made = file.complete(found, data, say)
   path = full_path(to, '--to') if to else _beside(file.path, layout)
-  card = made.export(path, layout, judged=_judged(made, file.path))
+  with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter('always')
+    card = made.export(path, layout, judged=_judged(made, file.path))
   say(f'{len(made.images):,} images as {layout}: {path}')
   say(f'what to know of them: {card}')
+  for each in told:
+    say(f'warning: {each.message}')
   return path
 
 

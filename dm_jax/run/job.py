@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from dm_jax.arguments import as_key
 from dm_jax.condensing.plan import Plan, make_plan
 from dm_jax.data.class_data import WHOLE, Dataset, Part
 from dm_jax.data.split import Split
@@ -73,7 +74,7 @@ class Job:
   def key(self, purpose: Purpose, number: int = 0) -> Key:
     """Returns the key for a purpose and a set, 0 to K - 1."""
     fold = jax.random.fold_in
-    return fold(fold(jax.random.key(self.config.seed), purpose), number)
+    return fold(fold(as_key(self.config.seed), purpose), number)
 
   def set_folder(self, number: int) -> Path:
     """Returns where a set is kept: the first one in the folder itself."""

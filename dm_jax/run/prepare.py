@@ -11,7 +11,7 @@ from dm_jax.config.fields import differences
 from dm_jax.data.class_data import Dataset
 from dm_jax.data.load import load
 from dm_jax.data.split import hold_out
-from dm_jax.data.variety import check_variety
+from dm_jax.data.variety import suspicions
 from dm_jax.errors import InputError, check_text, choose
 from dm_jax.images import augment
 from dm_jax.images.storage import get_storage
@@ -154,11 +154,8 @@ def _load_dataset(config: RunConfig) -> Dataset:
   dataset = load(config.data, own_part(config))
   classes = dataset.train.classes
   _check_shares(classes, whole_batches(config, classes))
-  warning = check_variety(dataset.train)
-  if warning is None:
-    return dataset
-  notes = (*dataset.notes, f'warning: {warning}')
-  return dataclasses.replace(dataset, notes=notes)
+  warned = (f'warning: {line}' for line in suspicions(dataset.train))
+  return dataclasses.replace(dataset, notes=(*dataset.notes, *warned))
 
 
 def _check_inputs(job: Job) -> None:

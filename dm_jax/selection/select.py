@@ -208,7 +208,7 @@ def check_selection(
   smallest, each = int(data.counts.min()), held.per_stored
   most = smallest // each
   if method != 'whole' and images_per_class > most:
-    name = data.class_names[int(data.counts.argmin())]
+    name = data.names[int(data.counts.argmin())]
     parts = f', each of {each} real ones' if each > 1 else ''
     fewer = f'choose at most {most}, or' if most else 'choose'
     raise InputError(

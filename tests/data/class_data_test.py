@@ -8,8 +8,10 @@ import pytest
 
 from dm_jax.data.class_data import ClassData, Dataset
 from dm_jax.data.digest import fingerprint
+from dm_jax.data.split import hold_out
 from dm_jax.errors import InputError
 from dm_jax.images.normalise import denormalise, normalise
+from dm_jax.selection.select import select_classes
 
 # Six images of one pixel, named by their value, in classes of 3, 1 and 2.
 PIXELS = [10, 20, 30, 40, 50, 60]
@@ -216,6 +218,11 @@ def test_without_names_classes_go_by_numbers():
   assert train.names == ('0', '1', '2')
   held = jax.device_put(dataclasses.replace(dataset().train, held=(0, 1)))
   assert held.held == (0, 1)
+  assert train.take([2, 0]).names == ('2', '0')
+  with pytest.raises(InputError, match="class '1' has 1"):
+    select_classes(train, 'random', 2, key=0)
+  with pytest.raises(InputError, match="no image of class '1'"):
+    hold_out(train, 0.5, 0)
 
 
 def test_classes_are_numbered_and_keep_their_numbers_in_a_part():

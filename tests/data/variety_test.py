@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dm_jax.data.class_data import ClassData
-from dm_jax.data.variety import check_variety
+from dm_jax.data.variety import check_levels, check_variety, suspicions
 from dm_jax.errors import InputError
 
 LABELS = np.repeat(np.arange(6), [3, 1, 2, 4, 2, 2])
@@ -66,3 +66,13 @@ def test_only_classes_that_are_held_are_looked_at():
   assert line is not None
   assert line.startswith("all images of class '2' are equal")
   assert check_variety(dataclasses.replace(data, held=(2, 2))) is None
+
+
+@pytest.mark.parametrize('module', [np, jnp])
+def test_levels_that_were_lost_are_told(module):
+  levels = np.arange(14) % 2
+  (line,) = suspicions(grouped(levels, module))
+  assert line.startswith('no training image has a value above 1, and uint8')
+  # In the last image alone, which no first look sees.
+  levels[np.flatnonzero(LABELS == 3)[-1]] = 2
+  assert check_levels(grouped(levels, module)) is None

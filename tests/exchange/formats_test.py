@@ -1,6 +1,7 @@
 """Each format, written and read back by the tool that it is for."""
 
 import collections
+import contextlib
 import dataclasses
 import importlib.util
 import io
@@ -16,6 +17,7 @@ import zipfile
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+from pyarrow import parquet
 import pytest
 
 from dm_jax.errors import InputError
@@ -25,6 +27,8 @@ from dm_jax.exchange.torch_file import read_tensors
 from dm_jax.images.normalise import normalise, normalise_unit
 from dm_jax.synthetic_set import SyntheticSet
 
+# Their folders are not in the order of the classes.
+pytestmark = pytest.mark.filterwarnings('ignore:tools that number folders')
 NAMES = ('b/w', 'Vögel', '.hidden')
 STATISTICS: dict[str, Any] = {
   'mean': (0.1 / 3, 0.5, 0.6),
@@ -95,6 +99,40 @@ def test_pixels_come_back(tmp_path, name):
   assert (card['targets'], card['factor'], card['seed']) == ('hard', 1, 7)
   assert card['protocol'] is None
   assert card['expected_accuracy'] is None
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('classes', [10, 12])
+def test_folders_that_sort_otherwise_are_told(tmp_path, classes):
+  made = SyntheticSet.from_images(
+    np.zeros((classes, 4, 4, 1), np.float32),
+    np.arange(classes),
+    (0.0,),
+    (1.0,),
+    tuple(map(str, range(classes))),
+  )
+  told = contextlib.nullcontext()
+  if classes > 10:  # 10 comes before 2.
+    told = pytest.warns(UserWarning, match='in sorted order give these other')
+  with told:
+    made.export(tmp_path / 'to', 'folder')
+
+
+def test_probabilities_without_the_order_of_classes_are_refused(tmp_path):
+  path, _ = export(make(soft=SOFT), tmp_path, 'folder')
+  (path / 'card.json').unlink()
+  assert 'give class_names in that order' in refuse(path)
+  read = SyntheticSet.read(path, class_names=NAMES, **STATISTICS)
+  np.testing.assert_array_equal(read.targets, SOFT)
+
+
+def test_probabilities_are_read_by_older_datasets(tmp_path):
+  """Below 4.0 they know Sequence and no List; newer ones know both."""
+  path, _ = export(make(soft=SOFT), tmp_path, 'parquet')
+  (file,) = path.rglob('*.parquet')
+  about = json.loads(parquet.read_schema(file).metadata[b'huggingface'])
+  kind = about['info']['features']['probabilities']
+  assert kind['_type'] == 'Sequence'
 
 
 @pytest.mark.parametrize('name', ['folder', 'npz', 'parquet', 'ddranking'])

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -19,6 +21,19 @@ class Plain(nn.Module):
   @nn.compact
   def __call__(self, images):
     hidden = nn.relu(nn.Dense(6)(images.reshape(len(images), -1)))
+    return nn.Dense(3)(hidden)
+
+
+class Listed(nn.Module):
+  """Has a list for a field."""
+
+  widths: Sequence[int]
+
+  @nn.compact
+  def __call__(self, images):
+    hidden = images.reshape(len(images), -1)
+    for width in self.widths:
+      hidden = nn.relu(nn.Dense(width)(hidden))
     return nn.Dense(3)(hidden)
 
 
@@ -90,6 +105,7 @@ def test_equal_modules_share_one_network():
   [
     (Dropped(), 'Dropped draws random numbers'),
     (NoClassifier(), 'features, logits'),
+    (Listed([4, 8]), 'Listed has a field that cannot be hashed, .* a tuple'),
     ('convnet', "a Linen module, got 'convnet'"),
     (None, 'must be a dm_jax.Network'),
   ],

@@ -90,6 +90,14 @@ def test_networks_evaluated_apart_are_those_evaluated_together():
   assert tuple(apart) == evaluate_linear()
 
 
+def test_a_network_depends_on_its_number_alone_whatever_the_key():
+  key, two = (
+    jax.random.key(0, impl='rbg'),
+    dataclasses.replace(CONFIG, networks=2),
+  )
+  assert evaluate_linear(two, key=key, first=1) == evaluate_linear(key=key)[1:]
+
+
 @pytest.mark.parametrize('together', [2, 3, 5])
 def test_networks_that_are_trained_together_are_those_trained_in_turn(together):
   """Of three networks two and one, or all at once."""
