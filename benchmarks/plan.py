@@ -4,7 +4,8 @@ Programs that are compiled for one run serve the next ones, too. Scripts that
 measure something else run before them, each in a process of its own.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
@@ -18,7 +19,7 @@ from benchmarks.commit import commit
 from dm_jax.errors import Diverged, InputError, one_line
 from dm_jax.files import read_json, write_json
 from dm_jax.records.evaluations import Case
-from dm_jax.records.results import read_results
+from dm_jax.records.results import FILE_NAME, read_results
 from dm_jax.run.config import RunConfig
 from dm_jax.run.run import run
 from dm_jax.run.workdir import refuse_others
@@ -159,7 +160,13 @@ def _run_scripts(
 def _run(
   cell: Cell, command: str, say: Callable[[str], None], mode: str
 ) -> None:
-  _keep_commit(cell.folder)
+  with _commit_kept(cell.folder):
+    _run_cell(cell, command, say, mode)
+
+
+def _run_cell(
+  cell: Cell, command: str, say: Callable[[str], None], mode: str
+) -> None:
   if cell.program == 'torch':
     from benchmarks.torch_run import run_in_torch
 
@@ -175,13 +182,27 @@ def _run(
   )
 
 
-def _keep_commit(folder: Path) -> None:
-  """Writes which commits a cell was run with, one after the other."""
-  now = commit()
-  known = read_json(folder / COMMITS).get('commits', [])
+@contextlib.contextmanager
+def _commit_kept(folder: Path) -> Iterator[None]:
+  """Writes which commits a cell was run with, unless it is refused at once.
+
+  First of all, as a process that is killed has run, too.
+  """
+  file, now = folder / COMMITS, commit()
+  before, results = read_json(file), read_json(folder / FILE_NAME)
+  known = before.get('commits', [])
   if now is not None and now not in known:
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / COMMITS, {'commits': [*known, now]})
+    write_json(file, {'commits': [*known, now]})
+  try:
+    yield
+  except InputError:
+    if read_json(folder / FILE_NAME) == results:
+      if before:
+        write_json(file, before)
+      else:
+        file.unlink(missing_ok=True)
+    raise
 
 
 def _check_torch(cells: Iterable[Cell]) -> None:

@@ -137,13 +137,16 @@ def is_as_planned(plan: Any, each: Mapping[str, Any]) -> bool:
   planned = plan.CELLS.get(each['name'])
   if planned is None or not each.get('settings'):
     return True
-  measured, wanted = (
-    RunConfig.from_dict(settings).settings()
-    for settings in (
-      each['settings'],
-      planned.make_config(plan.COMMON, planned.sets).to_dict(),
+  try:
+    measured, wanted = (
+      RunConfig.from_dict(settings).settings()
+      for settings in (
+        each['settings'],
+        planned.make_config(plan.COMMON, planned.sets).to_dict(),
+      )
     )
-  )
+  except InputError:  # Of another version, which had other fields.
+    return False
   for settings in (measured, wanted):
     for field in ('name', 'statistics'):
       settings['data'].pop(field, None)

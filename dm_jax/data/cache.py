@@ -11,6 +11,7 @@ It appears under this name when it is whole, so that a reader needs no lock.
 
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -75,6 +76,11 @@ def load_cached(
       raise InputError(
         f'data.cache: {root} is no folder ({first_line(error)}): name another'
       ) from error
+    if not os.access(root, os.W_OK):
+      raise InputError(
+        f'data.cache: {root} has not kept {name} as it is now, and cannot be'
+        ' written: name another'
+      )
     _keep(source, kept)
   return _map(kept, part)
 

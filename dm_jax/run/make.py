@@ -174,7 +174,7 @@ class Maker:
       unfinished = done < config.condense.steps
       if unfinished and path.exists():
         # Checkpoints were lost since. What was judged are the set's own bytes.
-        return self._read(path)
+        return self._read_alone(path)
       start = anew(self.team.begin(number)) if restored is None else restored
       self._keep_resumption(done)
       networks = None, None
@@ -200,6 +200,15 @@ class Maker:
     made = SyntheticSet.load(path)
     self._keep_bytes('dm', path)
     return made
+
+  def _read_alone(self, path: Path) -> SyntheticSet:
+    """Reads a set that no checkpoint holds any more, so that it may go."""
+    try:
+      return self._read(path)
+    except InputError as error:
+      raise InputError(
+        f'{error}, and its checkpoints are gone: remove it to condense anew'
+      ) from error
 
   def _label(self, made: SyntheticSet) -> SyntheticSet:
     """Gives a set the labels that the config asks for."""

@@ -12,6 +12,8 @@ from dm_jax.records.results import (
 )
 from dm_jax.types import Json
 
+_THEN = ', then '  # Between the devices of a run that went on elsewhere.
+
 
 class ResultsFile:
   """Holds the results of a run, and writes each new value of them.
@@ -53,10 +55,9 @@ class ResultsFile:
 
 
 def _and_then(earlier: str | None, now: str) -> str:
-  """Returns on which devices a run has worked, one after the other."""
-  if earlier is None or earlier == now or earlier.endswith(f', then {now}'):
-    return earlier or now
-  return f'{earlier}, then {now}'
+  """Returns on which devices a run has worked, in the order of their firsts."""
+  known = earlier.split(_THEN) if earlier else []
+  return _THEN.join(known if now in known else [*known, now])
 
 
 def _work(results: Results) -> tuple[Any, ...]:

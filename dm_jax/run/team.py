@@ -12,6 +12,7 @@ import functools
 import inspect
 import itertools
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+import warnings
 
 import jax
 import numpy as np
@@ -28,7 +29,7 @@ from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import Job, Purpose
 from dm_jax.selection.select import select_classes
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.evaluate import EvalResult, evaluate
+from dm_jax.training.evaluate import EvalResult, NetworksDiverged, evaluate
 from dm_jax.training.pretrain import Trained
 from dm_jax.types import Embedder
 
@@ -208,6 +209,8 @@ class Team(loop.Peers):
   ) -> EvalResult:
     """Tests networks on the test set, see `evaluate`; each process some.
 
+    No warning tells of those that diverged: who asks for a few at a time does.
+
     Args:
       synthetic: what to train on.
       config: the protocol.
@@ -221,20 +224,24 @@ class Team(loop.Peers):
     low, high = processes.share(config.networks)
     own = EvalResult(())
     if low < high:
-      own = evaluate(
-        synthetic,
-        job.dataset.test_images,
-        job.dataset.test_labels,
-        dataclasses.replace(config, networks=high - low),
-        key=job.key(purpose, number),
-        network=job.pool[network],
-        callback=callback or self._stop_if_asked,
-        first=first + low,
-      )
-    every = self._gather((own.accuracies, own.correct))
-    accuracies, correct = zip(*every, strict=True)
+      with warnings.catch_warnings():
+        warnings.simplefilter('ignore', NetworksDiverged)
+        own = evaluate(
+          synthetic,
+          job.dataset.test_images,
+          job.dataset.test_labels,
+          dataclasses.replace(config, networks=high - low),
+          key=job.key(purpose, number),
+          network=job.pool[network],
+          callback=callback or self._stop_if_asked,
+          first=first + low,
+        )
+    every = self._gather((own.accuracies, own.correct, own.diverged))
+    accuracies, correct, diverged = zip(*every, strict=True)
     chain = itertools.chain.from_iterable
-    return EvalResult(tuple(chain(accuracies)), tuple(chain(correct)))
+    return EvalResult(
+      tuple(chain(accuracies)), tuple(chain(correct)), sum(diverged)
+    )
 
   def share(self, losses: loop.Losses, state: Any) -> tuple[loop.Losses, Any]:
     if processes.count() == 1:

@@ -1,9 +1,11 @@
 """What a run evaluates: its own sets and the baselines', on every network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import dataclasses
 import math
 import time
+import warnings
 
 import jax
 
@@ -16,7 +18,12 @@ from dm_jax.run.progress import Progress
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.evaluate import networks_together
+from dm_jax.training.evaluate import (
+  EvalResult,
+  NetworksDiverged,
+  networks_together,
+  told_of_diverged,
+)
 
 _MOST = 5  # Networks that a device trains between two saves, one by one.
 
@@ -133,12 +140,15 @@ def run_trial(
   accuracies = [[*each] for each in found.accuracies] if found else []
   accuracies += [[] for _ in range(trial.sets - len(accuracies))]
   total, per_network = trial.config.networks, trial.config.epochs_run
-  with Progress(
-    trial.sets * total * per_network,
-    description=trial.title,
-    unit='epoch',
-    initial=sum(map(len, accuracies)) * per_network,
-  ) as bar:
+  with (
+    _told_of_diverged(trial) as trained,
+    Progress(
+      trial.sets * total * per_network,
+      description=trial.title,
+      unit='epoch',
+      initial=sum(map(len, accuracies)) * per_network,
+    ) as bar,
+  ):
 
     def callback(epochs_done: int, epochs: int) -> None:
       bar.update(sum(map(len, accuracies)) * per_network + epochs_done)
@@ -159,7 +169,7 @@ def run_trial(
       )
       while len(done) < total:
         started = time.perf_counter()
-        done += team.evaluate(
+        result = team.evaluate(
           made[number],
           dataclasses.replace(trial.config, networks=size),
           purpose=Purpose.EVALUATE,
@@ -167,13 +177,33 @@ def run_trial(
           network=trial.case.network,
           callback=callback,
           first=len(done),
-        ).accuracies
+        )
+        trained.append(result)
+        done += result.accuracies
         begun = accuracies[: number + 1]
         evaluation = Evaluation.of(trial.case, begun)
         seconds = time.perf_counter() - started
         now = results.now.with_evaluation(evaluation)
         results.keep(now.with_evaluating(seconds))
         _meet(request, trial, done)
+
+
+@contextlib.contextmanager
+def _told_of_diverged(trial: Trial) -> Iterator[list[EvalResult]]:
+  """Gives a list of what is trained, and warns once of those that diverged.
+
+  Of a trial, not of a group: Python tells equal warnings once.
+  """
+  trained: list[EvalResult] = []
+  try:
+    yield trained
+  finally:
+    diverged = sum(result.diverged for result in trained)
+    if diverged:
+      networks = sum(len(result.accuracies) for result in trained)
+      rate = trial.config.training.learning_rate
+      told = told_of_diverged(diverged, networks, rate)
+      warnings.warn(f'{trial.title}: {told}', NetworksDiverged, stacklevel=3)
 
 
 def _meet(request: Request, trial: Trial, done: Sequence[float]) -> None:

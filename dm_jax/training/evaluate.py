@@ -37,10 +37,13 @@ class EvalResult:
     accuracies: one for each network, in [0, 1], after the last epoch.
     correct: for each network the correctly classified test images of class 0 to
       C - 1; empty where it is not known.
+    diverged: how many networks did in training: they find the first class
+      everywhere.
   """
 
   accuracies: tuple[float, ...]
   correct: tuple[tuple[int, ...], ...] = ()
+  diverged: int = 0
 
   def __repr__(self) -> str:
     return (
@@ -56,6 +59,10 @@ class EvalResult:
   def std(self) -> float:
     """The deviation over the networks (of this population, as the paper's)."""
     return float(np.std(self.accuracies))
+
+
+class NetworksDiverged(UserWarning):
+  """Some networks diverged in training; `EvalResult.diverged` counts them."""
 
 
 class _Labelled(NamedTuple):
@@ -212,11 +219,17 @@ def evaluate_each(
     callback,
     pace,
   )
-  _warn_of_diverged(finite, training_config.learning_rate)
+  diverged = int((~finite).sum())
+  if diverged:
+    warnings.warn(
+      told_of_diverged(diverged, len(finite), training_config.learning_rate),
+      NetworksDiverged,
+      stacklevel=3,  # Who called `evaluate`.
+    )
   counts = counts[: synthetic.classes].T
   accuracies = counts.sum(1) / len(test_labels)
   return EvalResult(
-    tuple(accuracies.tolist()), tuple(map(tuple, counts.tolist()))
+    tuple(accuracies.tolist()), tuple(map(tuple, counts.tolist())), diverged
   )
 
 
@@ -282,16 +295,13 @@ def _train_and_test(
   return found[:-1], found[-1].astype(bool)
 
 
-def _warn_of_diverged(finite: np.ndarray, learning_rate: float) -> None:
-  """Warns of networks, bool [M], that a reader would take for bad ones."""
-  diverged = int((~finite).sum())
-  if diverged:
-    warnings.warn(
-      f'{diverged} of {len(finite)} networks diverged in training at'
-      f' evaluate.learning_rate {learning_rate} and find the first class'
-      ' everywhere, which their accuracy is: choose a smaller one',
-      stacklevel=4,  # Who called `evaluate`.
-    )
+def told_of_diverged(diverged: int, networks: int, learning_rate: float) -> str:
+  """Returns a line on networks that a reader would take for bad ones."""
+  return (
+    f'{diverged} of {networks} networks diverged in training at'
+    f' evaluate.learning_rate {learning_rate} and find the first class'
+    ' everywhere, which their accuracy is: choose a smaller one'
+  )
 
 
 @functools.lru_cache(maxsize=32)

@@ -285,6 +285,21 @@ def test_a_file_is_no_cache(known, cached):
     load(wrong)
 
 
+@ONLY_NPZ
+def test_a_cache_that_cannot_be_written_is_refused_where_it_lacks_the_set(
+  cached, monkeypatch
+):
+  monkeypatch.setattr(os, 'access', lambda *_: False)
+  with pytest.raises(
+    InputError, match='data.cache: .* cannot be written: name'
+  ):
+    load(cached)
+  monkeypatch.undo()
+  load(cached)
+  monkeypatch.setattr(os, 'access', lambda *_: False)
+  load(cached)
+
+
 @pytest.mark.parametrize('seed', [0, 1])
 def test_images_are_held_out_of_a_map(known, cached, seed):
   share = 0.4

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from dm_jax.config.sections import DataConfig
 from dm_jax.data.arrays import channel_statistics
 from dm_jax.data.load import load
+from dm_jax.data.tfds_source import source
 from dm_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -81,6 +82,8 @@ def test_test_goes_before_validation(write_set, tmp_path):
   records = [grey(1, 0), grey(2, 1)]
   write_set(splits=both(*records) | {'validation': records[1:]})
   assert firsts(read(tmp_path).test_images) == [1, 2]
+  # What is kept of it need not be decoded anew for a split that is not read.
+  assert 'validation' not in source('shapes', str(tmp_path)).state()
 
 
 def test_more_records_than_are_read_at_a_time(write_set, tmp_path):

@@ -65,8 +65,8 @@ def test_a_run_that_goes_on_elsewhere_names_each_device(tmp_path):
 
   assert worked('CPU, 2 cores') == 'CPU, 2 cores'
   assert worked('CPU, 2 cores') == 'CPU, 2 cores'
-  assert worked('1 × A') == 'CPU, 2 cores, then 1 × A'
-  assert worked('1 × A') == 'CPU, 2 cores, then 1 × A'
+  for device in ('1 × A', '1 × A', 'CPU, 2 cores', '1 × A'):
+    assert worked(device) == 'CPU, 2 cores, then 1 × A'
   # Without work of its own a start of the run changes nothing.
   ResultsFile(tmp_path, {'device': '1 × B'})
   assert read_results(tmp_path).device == 'CPU, 2 cores, then 1 × A'

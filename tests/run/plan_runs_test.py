@@ -8,6 +8,7 @@ import pytest
 from benchmarks import plan as plans
 from benchmarks.plan import Cell, Script, has_run, run_cells
 from dm_jax.errors import InputError
+from dm_jax.files import read_json
 from dm_jax.records.results import read_results
 
 
@@ -64,17 +65,23 @@ def test_one_cell_that_cannot_be_leaves_the_others_to_run(
 
 
 def test_a_folder_of_other_settings_leaves_the_others_to_run(
-  make_config, twelve_of_each, tmp_path
+  make_config, twelve_of_each, tmp_path, monkeypatch
 ):
   def cell(name, **changes):
     data = {'data.dir': str(twelve_of_each)}
     return Cell(name, make_config(**data, **changes), tmp_path / name)
 
+  monkeypatch.setattr(plans, 'commit', lambda: 'first')
   assert run_cells([cell('a')], 'x') == []
+  monkeypatch.setattr(plans, 'commit', lambda: 'second')
   (line,) = run_cells([cell('a', **{'condense.steps': 3}), cell('b')], 'x')
   assert line.startswith('a: workdir ')
   assert 'belongs to another config (condense.steps: ' in line
   assert read_results(tmp_path / 'b').evaluations
+  # What is refused was not run.
+  for name, commit in (('a', 'first'), ('b', 'second')):
+    known = read_json(tmp_path / name / plans.COMMITS)
+    assert known == {'commits': [commit]}
 
 
 def test_without_pytorch_nothing_is_begun(make_config, tmp_path, monkeypatch):

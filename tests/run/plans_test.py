@@ -279,6 +279,9 @@ def test_settings_of_a_trial_are_not_as_planned():
   assert is_planned(**{'embedder.dir': 'pool', 'condense.micro_batch': 8})
   assert not is_planned(**{'condense.steps': 500})
   assert not is_planned(**{'data.validation': 0.2})
+  # Of a version that had another field.
+  gone = {'name': 'cifar10_10_dm_5000', 'settings': {'gone': 1}}
+  assert not is_as_planned(plan, gone)
 
 
 def test_a_record_of_another_plan_is_refused():

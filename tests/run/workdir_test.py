@@ -361,6 +361,29 @@ def test_a_set_that_is_made_stays_where_its_checkpoints_are_lost(
   assert snapshot(finished.workdir)['synthetic.npz'] == before['synthetic.npz']
 
 
+def test_a_damaged_set_without_checkpoints_may_be_removed(finished):
+  shutil.rmtree(finished.workdir / 'checkpoints')
+  path = finished.workdir / 'synthetic.npz'
+  made = path.read_bytes()
+  path.write_bytes(made[:100])
+  with pytest.raises(InputError, match='are gone: remove it to condense anew'):
+    finished.again('condense')
+  path.unlink()
+  finished.again('condense')
+  assert path.read_bytes() == made
+
+
+def test_networks_that_diverge_are_counted_over_all_groups(finished):
+  judged = {
+    'evaluate.learning_rate': 1e30,
+    'evaluate.networks': 3,
+    'evaluate.baselines': 'none',
+  }
+  with pytest.warns(UserWarning, match='3 of 3 networks diverged') as told:
+    finished.again('run', **judged)
+  assert len(told) == 1
+
+
 @pytest.mark.parametrize(
   ('config_file', 'folder'),
   [
