@@ -246,6 +246,16 @@ def test_a_set_of_others_is_completed_by_the_data(done, peer, data, tmp_path):
   assert SyntheticSet.read(path).fingerprint() == made.fingerprint()
 
 
+def test_an_export_tells_of_folders_in_another_order(done, tmp_path):
+  made = SyntheticSet.load(done[0] / 'synthetic.npz')
+  named = dataclasses.replace(made, class_names=('shirt', 'bag', 'coat'))
+  named.save(tmp_path / 'named.npz')
+  said = []
+  export(SetFile(tmp_path / 'named.npz'), 'folder', '', say=said.append)
+  assert said[-1].startswith('warning: tools that number folders of classes')
+
+
+@pytest.mark.filterwarnings('ignore:tools that number folders')
 @pytest.mark.parametrize('layout', ['folder', 'parquet'])
 def test_names_alone_are_in_the_order_of_the_data(
   done, make_config, save_arrays, tmp_path, layout
