@@ -519,8 +519,6 @@ import json, sys
 from dm_jax.applications import search as architecture_search
 from dm_jax.run import run
 from dm_jax.run.config import RunConfig
-from dm_jax.run.export import export
-from dm_jax.run.given import SetFile
 values, folder, space = json.loads(sys.argv[1])
 space = {name: tuple(values) for name, values in space.items()}
 architecture_search.SPACES['small'] = space

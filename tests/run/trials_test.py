@@ -24,6 +24,7 @@ CONFIG = EvalConfig(networks=6, epochs=2, batch_size=4, augment='none')
   ('networks', 'devices', 'size'),
   [
     (20, 1, 1),
+    (6, 1, 1),
     (7, 1, 1),
     (1, 8, 1),
     (5, 8, 5),
