@@ -4,11 +4,13 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
+import json
 from pathlib import Path
 import time
 from typing import NamedTuple
 
 from dm_jax.condensing.loop import Metrics
+from dm_jax.config.fields import differences
 from dm_jax.errors import Diverged, InputError
 from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState
@@ -275,8 +277,22 @@ class Maker:
     self.results.keep(self.results.now.with_condensing(str(number), measured))
 
   def _keep_plan(self) -> None:
-    """Keeps how this start condenses: one that only judges keeps no plan."""
+    """Keeps how this start condenses: one that only judges keeps no plan.
+
+    Raises:
+      InputError: the run was begun with another optimiser, as of a version that
+        recommended another rate for what the config leaves open.
+    """
     plan = self.job.plan.record()
+    moved = json.loads(json.dumps(plan['optimizer']))  # As a file holds it.
+    begun = self.results.now.plan.get('optimizer') or moved
+    changed = differences(begun, moved)
+    if changed:
+      raise InputError(
+        f'{self.job.folder} was begun with another optimiser'
+        f' ({"; ".join(changed)}), by another version: go on with that one'
+        ' (results.json: versions), or choose another --workdir'
+      )
     self.results.keep(dataclasses.replace(self.results.now, plan=plan))
 
   def _keep_resumption(self, step: int) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from dm_jax.errors import InputError
 from dm_jax.records.results import (
   Condensing,
   Results,
@@ -17,9 +18,9 @@ from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team
 
 
-def test_compile_seconds_add_up_over_all_processes(
-  make_config, save_arrays, tmp_path
-):
+@pytest.fixture
+def maker(make_config, save_arrays, tmp_path):
+  """A function that gives the maker of a run as each start of it does."""
   save_arrays(tmp_path / 'data.npz')
 
   def maker(micro_batch, request=None):
@@ -34,10 +35,33 @@ def test_compile_seconds_add_up_over_all_processes(
     results = ResultsFile(tmp_path, {})
     return Maker(job, request, Team(job, request), results)
 
+  return maker
+
+
+def stop_at_once(maker):
   stopped = Request()
   stopped.number = 15
   with pytest.raises(Interrupted, match=r'step \d was saved'):
     maker(4, stopped).make(0)
+
+
+def test_a_version_with_another_rate_does_not_go_on_in_silence(maker, tmp_path):
+  stop_at_once(maker)
+  begun = read_results(tmp_path)
+  rate = begun.plan['optimizer']['learning_rate']
+  moved = {**begun.plan['optimizer'], 'learning_rate': 2 * rate}
+  plan = {**begun.plan, 'optimizer': moved}
+  write_results(tmp_path, dataclasses.replace(begun, plan=plan))
+  told = rf'\(learning_rate: {2 * rate} -> {rate}\), by another version'
+  with pytest.raises(InputError, match=told):
+    maker(4).make(0)
+  write_results(tmp_path, begun)
+  maker(4).make(0)
+  assert read_results(tmp_path).condense_seconds is not None
+
+
+def test_compile_seconds_add_up_over_all_processes(maker, tmp_path):
+  stop_at_once(maker)
   before = read_results(tmp_path).condensing['0']
   assert before.compile_seconds is not None
   assert before.compile_seconds > 0
