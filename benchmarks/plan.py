@@ -184,9 +184,10 @@ def _run_cell(
 
 @contextlib.contextmanager
 def _commit_kept(folder: Path) -> Iterator[None]:
-  """Writes which commits a cell was run with, unless it is refused at once.
+  """Writes which commits a cell was run with, unless there was nothing to do.
 
-  First of all, as a process that is killed has run, too.
+  First of all, as a process that is killed or stopped has run, too. A run that
+  is refused, or finds all made that its mode makes, leaves the results alone.
   """
   file, now = folder / COMMITS, commit()
   before, results = read_json(file), read_json(folder / FILE_NAME)
@@ -194,15 +195,21 @@ def _commit_kept(folder: Path) -> Iterator[None]:
   if now is not None and now not in known:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, {'commits': [*known, now]})
+
+  def forget_idle() -> None:
+    if read_json(folder / FILE_NAME) != results:
+      return
+    if before:
+      write_json(file, before)
+    else:
+      file.unlink(missing_ok=True)
+
   try:
     yield
   except InputError:
-    if read_json(folder / FILE_NAME) == results:
-      if before:
-        write_json(file, before)
-      else:
-        file.unlink(missing_ok=True)
+    forget_idle()
     raise
+  forget_idle()
 
 
 def _check_torch(cells: Iterable[Cell]) -> None:

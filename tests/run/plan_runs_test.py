@@ -84,6 +84,22 @@ def test_a_folder_of_other_settings_leaves_the_others_to_run(
     assert known == {'commits': [commit]}
 
 
+def test_a_start_that_finds_all_made_leaves_the_commits_as_they_are(
+  make_config, twelve_of_each, tmp_path, monkeypatch
+):
+  config = make_config(**{'data.dir': str(twelve_of_each)})
+  cell = Cell('a', config, tmp_path / 'a')
+
+  def commits_after(commit, mode):
+    monkeypatch.setattr(plans, 'commit', lambda: commit)
+    assert run_cells([cell], 'x', mode=mode) == []
+    return read_json(cell.folder / plans.COMMITS)['commits']
+
+  assert commits_after('first', 'condense') == ['first']
+  assert commits_after('second', 'condense') == ['first']
+  assert commits_after('third', 'run') == ['first', 'third']
+
+
 def test_without_pytorch_nothing_is_begun(make_config, tmp_path, monkeypatch):
   cell = Cell('peer', make_config(), tmp_path / 'peer', program='torch')
   monkeypatch.setitem(sys.modules, 'torch', None)
