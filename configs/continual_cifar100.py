@@ -7,7 +7,7 @@ memory is their union. After each step 3 networks are trained from scratch on
 the memory and tested on all classes seen so far; beside it on memories of
 random and of herded real images. Five orders of the classes; steps=10 is the
 paper's other setting. Needs what configs/cifar100.py needs. Ours at this
-budget: not measured; docs/applications.md has smaller ones.
+budget: not measured; docs/applications.md has a stream of MNIST.
 
 With a recipe each group trains its own pool: steps=5:recipe=trajectory_short.
 For other data: --config.data.name=... and a number of steps that divides the

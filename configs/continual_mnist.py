@@ -5,7 +5,7 @@
 Five steps of two classes, 10 images of each class in memory: condensed, random
 and herded ones. Needs what configs/mnist.py needs, and takes its arguments:
 recipe=trajectory_short condenses by that, with a pool that each group trains.
-docs/applications.md has the figures and the time.
+docs/applications.md has figures of longer trainings.
 """
 
 from dm_jax.configs import default, mnist

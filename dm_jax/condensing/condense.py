@@ -213,8 +213,6 @@ def condense_classes(
     network or default_network(data.image_shape, data.classes),
     data.image_shape,
   )
-  if embedder is None and (state is None or int(state.step) < config.steps):
-    check_own(config, made, 'give an embedder of such, or')
   plan = plan or make_plan(
     config,
     data,
@@ -231,6 +229,8 @@ def condense_classes(
   else:
     check_state(state, plan, data, config, key, made, trained)
     state = layout.slice_classes(state, STATE_AXES, low, high)
+  if embedder is None and int(state.step) < config.steps:
+    check_own(config, made, 'give an embedder of such, or')
   labels = jax.numpy.arange(low, high, dtype='int32')
   state = loop.run(
     plan.algorithm,

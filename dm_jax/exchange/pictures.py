@@ -97,6 +97,12 @@ def read_folder(path: Path, wanted: Wanted) -> Released:
   found = {decode_name(folder.name): folder for folder in folders}
   names, has_targets = wanted.class_names or (), (path / TARGETS).exists()
   if sorted(names) != sorted(found):
+    if has_targets and names:
+      others = ', '.join(map(repr, sorted({*names} ^ {*found})))
+      raise InputError(
+        f'{TARGETS} goes by the order of the classes, and the folders are'
+        f' others ({others}): name them as they were'
+      )
     if has_targets:
       raise InputError(
         f'{TARGETS} goes by the order of the classes, which its card said: give'

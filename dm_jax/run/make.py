@@ -181,7 +181,7 @@ class Maker:
       self._keep_resumption(done)
       networks = None, None
       if unfinished:
-        self._keep_plan()
+        self._keep_plan(resumed=restored is not None)
         networks = self._pool.networks()
       with Recorder(job, number, checkpoints, start, self.request) as recorder:
         if restored is None:
@@ -204,12 +204,13 @@ class Maker:
     return made
 
   def _read_alone(self, path: Path) -> SyntheticSet:
-    """Reads a set that no checkpoint holds any more, so that it may go."""
+    """Reads a set that no checkpoint holds any more."""
     try:
       return self._read(path)
     except InputError as error:
       raise InputError(
-        f'{error}, and its checkpoints are gone: remove it to condense anew'
+        f'{error}; no checkpoint of its last step is left: move it elsewhere to'
+        ' condense anew'
       ) from error
 
   def _label(self, made: SyntheticSet) -> SyntheticSet:
@@ -276,22 +277,26 @@ class Maker:
     measured = dataclasses.replace(measured, compile_seconds=compiled)
     self.results.keep(self.results.now.with_condensing(str(number), measured))
 
-  def _keep_plan(self) -> None:
+  def _keep_plan(self, *, resumed: bool) -> None:
     """Keeps how this start condenses: one that only judges keeps no plan.
 
+    Args:
+      resumed: whether a set goes on that an earlier start began.
+
     Raises:
-      InputError: the run was begun with another optimiser, as of a version that
+      InputError: it was begun with another optimiser, by a version that
         recommended another rate for what the config leaves open.
     """
     plan = self.job.plan.record()
     moved = json.loads(json.dumps(plan['optimizer']))  # As a file holds it.
-    begun = self.results.now.plan.get('optimizer') or moved
+    # A field that an earlier version lacks changed nothing then.
+    begun = moved | self.results.now.plan.get('optimizer', {})
     changed = differences(begun, moved)
-    if changed:
+    if resumed and changed:
       raise InputError(
-        f'{self.job.folder} was begun with another optimiser'
-        f' ({"; ".join(changed)}), by another version: go on with that one'
-        ' (results.json: versions), or choose another --workdir'
+        f'the set was begun by another version of dm_jax, with another'
+        f' optimiser ({"; ".join(changed)}): go on with that version, or begin'
+        f' anew {self._pool.elsewhere("that")}'
       )
     self.results.keep(dataclasses.replace(self.results.now, plan=plan))
 

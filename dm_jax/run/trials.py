@@ -1,6 +1,6 @@
 """What a run evaluates: its own sets and the baselines', on every network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
 import math
@@ -141,7 +141,7 @@ def run_trial(
   accuracies += [[] for _ in range(trial.sets - len(accuracies))]
   total, per_network = trial.config.networks, trial.config.epochs_run
   with (
-    _told_of_diverged(trial) as trained,
+    _told_of_diverged(trial) as add,
     Progress(
       trial.sets * total * per_network,
       description=trial.title,
@@ -171,14 +171,16 @@ def run_trial(
         started = time.perf_counter()
         result = team.evaluate(
           made[number],
-          dataclasses.replace(trial.config, networks=size),
+          dataclasses.replace(
+            trial.config, networks=min(size, total - len(done))
+          ),
           purpose=Purpose.EVALUATE,
           number=number,
           network=trial.case.network,
           callback=callback,
           first=len(done),
         )
-        trained.append(result)
+        add(result)
         done += result.accuracies
         begun = accuracies[: number + 1]
         evaluation = Evaluation.of(trial.case, begun)
@@ -189,21 +191,34 @@ def run_trial(
 
 
 @contextlib.contextmanager
-def _told_of_diverged(trial: Trial) -> Iterator[list[EvalResult]]:
-  """Gives a list of what is trained, and warns once of those that diverged.
+def _told_of_diverged(trial: Trial) -> Iterator[Callable[[EvalResult], None]]:
+  """Gives what is called with each group, and warns of networks that diverged.
 
-  Of a trial, not of a group: Python tells equal warnings once.
+  At the first such group, as one may want to stop, and of all at the end: not
+  of every group, and Python tells equal warnings once.
   """
   trained: list[EvalResult] = []
-  try:
-    yield trained
-  finally:
+  told = ''
+
+  def tell() -> None:
+    nonlocal told
     diverged = sum(result.diverged for result in trained)
-    if diverged:
-      networks = sum(len(result.accuracies) for result in trained)
-      rate = trial.config.training.learning_rate
-      told = told_of_diverged(diverged, networks, rate)
-      warnings.warn(f'{trial.title}: {told}', NetworksDiverged, stacklevel=3)
+    networks = sum(len(result.accuracies) for result in trained)
+    rate = trial.config.training.learning_rate
+    line = f'{trial.title}: {told_of_diverged(diverged, networks, rate)}'
+    if diverged and line != told:
+      told = line
+      warnings.warn(line, NetworksDiverged, stacklevel=3)
+
+  def add(result: EvalResult) -> None:
+    trained.append(result)
+    if not told:
+      tell()
+
+  try:
+    yield add
+  finally:
+    tell()
 
 
 def _meet(request: Request, trial: Trial, done: Sequence[float]) -> None:
@@ -220,18 +235,20 @@ def group_size(networks: int, devices: int, together: int = 1) -> int:
     together: networks that a device trains at once.
 
   Returns:
-    Of the divisors that give no device more than five networks, or than it
-    trains at once, the one that is done soonest, and of several such the
-    smallest, as a stop loses what a group has begun. Groups of one size share
-    what is compiled.
+    Of the sizes that give no device more than five networks, or than it trains
+    at once, the one that is done soonest. Of several such a divisor, as a last
+    group of another size is compiled anew, and the smallest, as a stop loses
+    what a group has begun.
   """
 
   def turns(size: int) -> int:
     """How often the busiest device trains, one time after the other."""
-    own = math.ceil(size / devices)
-    return networks // size * math.ceil(own / together)
+    whole, rest = divmod(networks, size)
+    return sum(
+      count * math.ceil(math.ceil(group / devices) / together)
+      for count, group in ((whole, size), (1, rest))
+    )
 
   most = max(_MOST, together) * devices
   sizes = range(1, min(networks, most) + 1)
-  divisors = [size for size in sizes if networks % size == 0]
-  return min(divisors, key=lambda size: (turns(size), size))
+  return min(sizes, key=lambda s: (turns(s), networks % s > 0, s))

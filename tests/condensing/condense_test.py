@@ -505,6 +505,7 @@ def wrong_state():
     ({'config': changed(discrepancy='maen')}, 'did you mean mean'),
     ({'config': changed(augment='flop')}, 'did you mean flip'),
     ({'state': wrong_state()}, r'\(2, 3, 8, 8, 1\).* state=None'),
+    ({'state': IMAGES}, r'state must be .*: pass one that a callback got'),
     ({'labels': LABELS[:-1]}, '10 for 11 images'),
     ({'images': IMAGES[..., 0]}, r'\[N, H, W, D\]'),
     ({'labels': LABELS * 2}, 'class 1 of 3 has no images'),

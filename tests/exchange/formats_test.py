@@ -22,7 +22,7 @@ import pytest
 
 from dm_jax.errors import InputError
 from dm_jax.exchange.formats import WRITTEN, find_format
-from dm_jax.exchange.pictures import decode_name, encode_name
+from dm_jax.exchange.pictures import decode_name, encode_name, sorting_note
 from dm_jax.exchange.torch_file import read_tensors
 from dm_jax.images.normalise import normalise, normalise_unit
 from dm_jax.synthetic_set import SyntheticSet
@@ -124,6 +124,18 @@ def test_probabilities_without_the_order_of_classes_are_refused(tmp_path):
   assert 'give class_names in that order' in refuse(path)
   read = SyntheticSet.read(path, class_names=NAMES, **STATISTICS)
   np.testing.assert_array_equal(read.targets, SOFT)
+
+
+def test_a_renamed_folder_of_a_soft_set_is_told_by_its_name(tmp_path):
+  path, _ = export(make(soft=SOFT), tmp_path, 'folder')
+  (path / 'train' / 'Vögel').rename(path / 'train' / 'Vogel')
+  assert "the folders are others ('Vogel', 'Vögel'): name" in refuse(path)
+
+
+def test_folders_are_sorted_as_they_are_called_on_disk():
+  """The class .a is %2Ea there, which comes before -a."""
+  assert sorting_note(('-a', '.a')) is not None
+  assert sorting_note(('.a', '-a')) is None
 
 
 def test_probabilities_are_read_by_older_datasets(tmp_path):

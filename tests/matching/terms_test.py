@@ -1,6 +1,7 @@
 """The seams of the loss: discrepancies with a key and a state, more terms."""
 
 import dataclasses
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -235,4 +236,11 @@ def test_a_state_of_another_run_is_refused(changes, message):
   with pytest.raises(InputError, match=message + '.*pass state=None'):
     condense_classes(
       data_of(), PROJECTED, key=KEY, network=NETWORK, state=other
+    )
+
+
+def test_what_is_no_state_is_refused():
+  with pytest.raises(InputError, match='pass one that a callback got, or None'):
+    condense_classes(
+      data_of(), PROJECTED, key=KEY, network=NETWORK, state=cast(Any, {})
     )

@@ -8,6 +8,7 @@ import pytest
 from dm_jax.errors import InputError
 from dm_jax.run import facts, run
 from dm_jax.run.config import APPLICATIONS, RunConfig
+from dm_jax.run.job import Purpose
 from dm_jax.run.prepare import prepare
 
 TAKEN = (
@@ -86,6 +87,18 @@ def test_classes_of_equal_images_are_told_of(notes):
 def test_a_set_of_equal_images_is_refused(notes):
   with pytest.raises(InputError, match='all 12 training images are equal, wh'):
     notes(3, equal=(0, 1, 2))
+
+
+def test_keys_do_not_depend_on_the_default_generator(
+  make_config, save_arrays, tmp_path
+):
+  save_arrays(tmp_path / 'data.npz')
+  config = make_config(**{'data.dir': str(tmp_path / 'data.npz')})
+  job = prepare(config, 'condense', tmp_path, None, '', print)
+  key = jax.random.key_data(job.key(Purpose.MAKE, 1))
+  with jax.default_prng_impl('rbg'):
+    again = jax.random.key_data(job.key(Purpose.MAKE, 1))
+  np.testing.assert_array_equal(again, key)
 
 
 @pytest.mark.parametrize('channels', [1, 2, 3, 4])

@@ -1,6 +1,7 @@
 """Making sets: what it takes, over all that a run was stopped by."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -52,12 +53,28 @@ def test_a_version_with_another_rate_does_not_go_on_in_silence(maker, tmp_path):
   moved = {**begun.plan['optimizer'], 'learning_rate': 2 * rate}
   plan = {**begun.plan, 'optimizer': moved}
   write_results(tmp_path, dataclasses.replace(begun, plan=plan))
-  told = rf'\(learning_rate: {2 * rate} -> {rate}\), by another version'
+  told = rf'\(learning_rate: {2 * rate} -> {rate}\): go on with that'
   with pytest.raises(InputError, match=told):
     maker(4).make(0)
-  write_results(tmp_path, begun)
+  # A field that the earlier version lacks is no change.
+  fields = {k: v for k, v in begun.plan['optimizer'].items() if k != 'shares'}
+  plan = {**begun.plan, 'optimizer': fields}
+  write_results(tmp_path, dataclasses.replace(begun, plan=plan))
   maker(4).make(0)
   assert read_results(tmp_path).condense_seconds is not None
+
+
+def test_a_set_that_no_version_began_is_made_as_this_one_recommends(
+  maker, tmp_path
+):
+  stop_at_once(maker)
+  begun = read_results(tmp_path)
+  moved = {**begun.plan['optimizer'], 'learning_rate': 7.0}
+  plan = {**begun.plan, 'optimizer': moved}
+  write_results(tmp_path, dataclasses.replace(begun, plan=plan))
+  shutil.rmtree(tmp_path / 'checkpoints')
+  maker(4).make(0)
+  assert read_results(tmp_path).plan == begun.plan
 
 
 def test_compile_seconds_add_up_over_all_processes(maker, tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,15 @@ CONFIG = EvalConfig(networks=6, epochs=2, batch_size=4, augment='none')
     (5, 8, 5),
     (7, 8, 7),
     (20, 2, 2),
-    # Four take two turns five times, five take two turns four times.
-    (20, 3, 5),
+    # Five take two turns four times; three take six and one for the last two.
+    (20, 3, 3),
+    # What is left of twenty, on a machine with another device.
+    (19, 2, 2),
     (20, 4, 4),
     # Four take five turns in all, twenty take three.
     (20, 8, 20),
-    # 25 would take four turns of every device, four times.
-    (100, 8, 20),
+    # Twenty take three turns five times; eight take one thirteen times.
+    (100, 8, 8),
   ],
 )
 def test_a_group_fills_the_devices_and_is_no_larger(networks, devices, size):
@@ -51,8 +54,9 @@ def test_a_group_fills_the_devices_and_is_no_larger(networks, devices, size):
     (20, 1, 4, 4),
     (6, 1, 10, 6),
     (20, 2, 10, 20),
-    # Of 7 no other divisor but 1 is left, and all go at once.
     (7, 1, 8, 7),
+    # Ten at once, then nine: one by one they would take 19 turns.
+    (19, 1, 10, 10),
   ],
 )
 def test_a_group_is_as_large_as_a_device_trains_at_once(
@@ -62,11 +66,13 @@ def test_a_group_is_as_large_as_a_device_trains_at_once(
 
 
 @pytest.mark.parametrize('devices', range(1, 10))
-def test_groups_are_equal_and_of_at_most_five_for_each_device(devices):
+def test_no_device_waits_but_in_the_last_group(devices):
   for networks in range(1, 101):
     size = group_size(networks, devices)
-    assert networks % size == 0
     assert 1 <= size <= 5 * devices
+    whole, rest = divmod(networks, size)
+    turns = whole * math.ceil(size / devices) + math.ceil(rest / devices)
+    assert turns == math.ceil(networks / devices)
 
 
 def logits(variables, images, *, train):

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
 from dm_jax.run import facts, make, run, team, workdir
+from dm_jax.training.evaluate import NetworksDiverged
 
 
 def snapshot(folder):
@@ -366,7 +368,7 @@ def test_a_damaged_set_without_checkpoints_may_be_removed(finished):
   path = finished.workdir / 'synthetic.npz'
   made = path.read_bytes()
   path.write_bytes(made[:100])
-  with pytest.raises(InputError, match='are gone: remove it to condense anew'):
+  with pytest.raises(InputError, match='is left: move it elsewhere to'):
     finished.again('condense')
   path.unlink()
   finished.again('condense')
@@ -376,12 +378,16 @@ def test_a_damaged_set_without_checkpoints_may_be_removed(finished):
 def test_networks_that_diverge_are_counted_over_all_groups(finished):
   judged = {
     'evaluate.learning_rate': 1e30,
-    'evaluate.networks': 3,
+    'evaluate.networks': 2 * jax.device_count(),  # Two groups.
+    'evaluate.epochs': 1,
     'evaluate.baselines': 'none',
   }
-  with pytest.warns(UserWarning, match='3 of 3 networks diverged') as told:
+  with pytest.warns(NetworksDiverged) as told:
     finished.again('run', **judged)
-  assert len(told) == 1
+  first, last = [str(warning.message) for warning in told]
+  count = jax.device_count()
+  assert f'{count} of {count} networks diverged' in first
+  assert f'{2 * count} of {2 * count} networks diverged' in last
 
 
 @pytest.mark.parametrize(
