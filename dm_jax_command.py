@@ -11,10 +11,10 @@ import sys
 
 def main() -> None:
   """Runs the command; Ctrl-C is one line, also while the package loads."""
-  before = signal.signal(signal.SIGINT, _stop)
-  from dm_jax.run import launch
+  signal.signal(signal.SIGINT, _stop)
+  from dm_jax.run import interrupts, launch
 
-  signal.signal(signal.SIGINT, before)
+  interrupts.hear()
   launch.main()
 
 

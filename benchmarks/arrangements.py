@@ -31,7 +31,7 @@ import jax
 from benchmarks.arranged import Sizes, condensing, training_step
 from benchmarks.arrangement_row import make_row, pick, show_row
 from benchmarks.portable import portable_command
-from benchmarks.start import start
+from benchmarks.start import start, whole_numbers
 from dm_jax.condensing.plan import real_images_at_once
 from dm_jax.devices.arrangement import Arrangement, get_arrangement
 from dm_jax.files import full_path, write_json
@@ -88,7 +88,7 @@ def choices(sizes: Sizes, table: Arrangement) -> dict[str, Steps]:
     whole = made.classes * sizes.batch_real if made.classes > 1 else 0
     return condensing(sizes, made, max(own, whole))
 
-  counts = [int(count) for count in _TRAINED.value or []]
+  counts = whole_numbers(_TRAINED)
   ways = [(count, 'vmapped') for count in counts]
   ways += [(count, 'folded') for count in counts[-1:]]
   return {

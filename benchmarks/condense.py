@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.commit import commit
 from benchmarks.portable import portable_command, portable_settings
 from benchmarks.rates import embed_flops, matrix_rate
-from benchmarks.start import start
+from benchmarks.start import start, whole_numbers
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.data.class_data import ClassData
@@ -54,7 +54,7 @@ class _Enough(Exception):
 def load(config: RunConfig) -> ClassData:
   if not _RANDOM.value:
     return load_data(config.data).train
-  classes, count, *shape = map(int, _SHAPE.value or [])
+  classes, count, *shape = whole_numbers(_SHAPE, 5)
   draw = np.random.default_rng(0).integers
   pixels = draw(0, 256, (classes * count, *shape), np.uint8)
   return ClassData.from_arrays(pixels, np.repeat(np.arange(classes), count))

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.rates import embed_flops, matrix_rate
-from benchmarks.start import start
+from benchmarks.start import start, whole_numbers
 from dm_jax import make_network
 from dm_jax.config.sections import EvalConfig
 from dm_jax.devices.arrangement import get_arrangement
@@ -42,7 +42,9 @@ _NETWORKS = flags.DEFINE_list(
 _WIDTH = flags.DEFINE_integer('width', 128, 'See NetworkConfig.width.')
 _SIZES = flags.DEFINE_list('images_per_class', ['1', '10', '50'], 'Set sizes.')
 _COUNT = flags.DEFINE_integer('count', 4, 'Networks trained, M.')
-_ROUNDS = flags.DEFINE_integer('rounds', 5, 'Measurements of each way.')
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 5, 'Measurements of each way.', lower_bound=1
+)
 _EPOCHS = flags.DEFINE_integer('epochs', 1, 'Epochs in a measurement.')
 _VECTORISED = flags.DEFINE_boolean('vectorised', True, 'Measure vmap, too.')
 _CLASSES = 10
@@ -156,6 +158,7 @@ def _row(name, per_class, network, spent, rate) -> str:
 
 def main(argv: list[str]) -> None:
   del argv
+  sizes = whole_numbers(_SIZES)
   machine = describe_machine()
   print(
     f'{machine["device"]}, jax {jax.__version__}, width {_WIDTH.value},'
@@ -167,8 +170,8 @@ def main(argv: list[str]) -> None:
   )
   print('|---|---|---|---|---|---|---|')
   for name in _NETWORKS.value or []:
-    for per_class in _SIZES.value or []:
-      print(measure(name, int(per_class)), flush=True)
+    for per_class in sizes:
+      print(measure(name, per_class), flush=True)
 
 
 if __name__ == '__main__':

@@ -30,7 +30,7 @@ _WIDTH = flags.DEFINE_integer('width', 32, 'Channels.')
 _DEPTH = flags.DEFINE_integer('depth', 3, 'Layers.')
 _NORM = flags.DEFINE_string('norm', 'instance', 'See network.norm.')
 _EPOCHS = flags.DEFINE_integer('epochs', 20, 'Of 100 images.')
-_ROUNDS = flags.DEFINE_integer('rounds', 3, 'Timed ones.')
+_ROUNDS = flags.DEFINE_integer('rounds', 3, 'Timed ones.', lower_bound=1)
 _KEY = jax.random.key(0)
 
 

@@ -33,7 +33,9 @@ from dm_jax.types import Array
 _WIDTH = flags.DEFINE_integer('width', 128, 'Channels in and out.')
 _SIDE = flags.DEFINE_integer('side', 16, 'Of the maps.')
 _IMAGES = flags.DEFINE_integer('images', 20, 'At a time.')
-_ROUNDS = flags.DEFINE_integer('rounds', 9, 'Measurements of each form.')
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 9, 'Measurements of each form.', lower_bound=1
+)
 _FLOPS = 2e10  # In a measurement.
 _PRODUCT = 1024  # Side of the square matrices.
 _SHIFTS = range(3)

@@ -16,7 +16,7 @@ from absl import flags
 import jax
 import numpy as np
 
-from benchmarks.start import start
+from benchmarks.start import start, whole_numbers
 from dm_jax.condensing import loop
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.config.sections import CondenseConfig
@@ -97,7 +97,7 @@ def condense(data: ClassData) -> list[loop.Metrics]:
 
 def main(argv: list[str]) -> None:
   del argv
-  shape = tuple(map(int, _SHAPE.value or []))
+  shape = whole_numbers(_SHAPE, 5)
   path = full_path(_FILE.value or '', '--file')
   if not path.exists():
     make_file(path, shape)

@@ -50,7 +50,9 @@ from dm_jax.synthetic_set import package_versions
 from dm_jax.training.embedders import Pool, snapshots_held
 
 _WHAT = flags.DEFINE_list('what', ['condense', 'evaluate'], 'What to measure.')
-_ROUNDS = flags.DEFINE_integer('rounds', 7, 'Measurements of each.')
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 7, 'Measurements of each.', lower_bound=1
+)
 _WIDTH = flags.DEFINE_integer('width', 128, 'See NetworkConfig.width.')
 _RECIPE = flags.DEFINE_enum(
   'recipe', 'paper', ['paper', 'trajectory'], 'Whose step condense measures.'

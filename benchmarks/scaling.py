@@ -18,7 +18,7 @@ from absl import flags
 import jax
 import numpy as np
 
-from benchmarks.start import start
+from benchmarks.start import start, whole_numbers
 from dm_jax.condensing.condense import condense_classes
 from dm_jax.config.sections import CondenseConfig
 from dm_jax.data.class_data import ClassData
@@ -94,7 +94,7 @@ def measure(classes: int) -> dict:
   }
 
 
-def _in_process(classes: str, devices: str) -> dict:
+def _in_process(classes: int, devices: int) -> dict:
   flag = f' --xla_force_host_platform_device_count={devices}'
   environment = {
     **os.environ,
@@ -133,20 +133,21 @@ def _draw(rows: list[dict], path: str) -> None:
 def main(argv: list[str]) -> None:
   del argv
   if _POINT.value:
-    print(json.dumps(measure(int((_CLASSES.value or [])[0]))))
+    print(json.dumps(measure(whole_numbers(_CLASSES, 1)[0])))
     return
+  counts, numbers = whole_numbers(_DEVICES), whole_numbers(_CLASSES)
   print(
     '| classes | devices | step | per class | compile | peak memory | data |'
   )
   print('|---|---|---|---|---|---|---|')
   rows = []
-  for devices in _DEVICES.value or []:
-    for classes in _CLASSES.value or []:
+  for devices in counts:
+    for classes in numbers:
       row = _in_process(classes, devices)
-      rows.append({**row, 'classes': int(classes), 'devices': int(devices)})
+      rows.append({**row, 'classes': classes, 'devices': devices})
       print(
         f'| {classes} | {devices} | {row["seconds"] * 1e3:,.0f} ms |'
-        f' {row["seconds"] / int(classes) * 1e3:.2f} ms |'
+        f' {row["seconds"] / classes * 1e3:.2f} ms |'
         f' {row["compile_seconds"]:.1f} s |'
         f' {row["peak_bytes"] / 2**20:,.0f} MiB |'
         f' {row["data_bytes"] / 2**20:,.0f} MiB |',

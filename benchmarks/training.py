@@ -37,7 +37,9 @@ from dm_jax.types import Array
 
 _WIDTH = flags.DEFINE_integer('width', 128, 'Channels of the ConvNet.')
 _STEPS = flags.DEFINE_integer('steps', 3, 'Steps in a measurement.')
-_ROUNDS = flags.DEFINE_integer('rounds', 9, 'Measurements of each.')
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 9, 'Measurements of each.', lower_bound=1
+)
 _IMAGES = 100
 _PART = get_arrangement('cpu').part
 _CLASSES = 10

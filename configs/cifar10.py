@@ -11,7 +11,9 @@ published stands in dm_jax/report/paper.py; this lays a run beside it:
 
   python launch.py --mode=table --workdirs=runs/cifar10_ipc=10
 
-From 100 images per class on, the paper's learning rate for the pixels is 10.
+From 100 images per class on, the paper's learning rate for the pixels is 10. It
+is that of its optimiser and network: with others give one of their own, e.g.
+--config.condense.optimizer=adam --config.condense.learning_rate=0.01.
 """
 
 from dm_jax.configs import default

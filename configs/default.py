@@ -21,7 +21,13 @@ DIGIT_OPERATIONS = 'color_crop_cutout_scale_rotate'  # A mirrored 2 is no 2.
 _OF_A_CELL = 'ipc', 'recipe'  # The arguments of `set_cell`.
 
 
-def get_config() -> ConfigDict:
+def get_config(argument: str | None = None) -> ConfigDict:
+  if argument is not None:
+    raise InputError(
+      f'configs/default.py takes no argument, got {argument!r}: set'
+      ' --config.condense.images_per_class and the others, or take a config'
+      ' that is near'
+    )
   return _to_config_dict(RunConfig())
 
 
@@ -163,8 +169,12 @@ def read_argument(argument: str, expected: str) -> str:
   """Returns VALUE of the config argument 'expected=VALUE'.
 
   Raises:
-    InputError: it has another name.
+    InputError: it has another name, or no value.
   """
   name, _, value = argument.partition('=')
   choose('config argument', name, [expected])
+  if not value:
+    raise InputError(
+      f'config argument {expected} is empty: give {expected}=VALUE'
+    )
   return value

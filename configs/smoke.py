@@ -11,7 +11,6 @@ def get_config(argument=None):
   config.data.name = 'digits'
   config.network.width = 4
   config.network.depth = 1
-  default.set_cell(config, argument, (8, 8, 1), 2)
   config.condense.steps = 20
   config.condense.batch_real = 8
   config.condense.log_every = 5
@@ -21,4 +20,5 @@ def get_config(argument=None):
   config.evaluate.baselines = 'random,whole'
   config.evaluate.whole_set_epochs = 1
   config.output.pictures = 1
+  default.set_cell(config, argument, (8, 8, 1), 2)
   return config

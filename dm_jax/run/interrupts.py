@@ -36,12 +36,37 @@ class Request:
       raise Interrupted(message, self.number)
 
 
+class _Heard:
+  """Acts on Ctrl-C as Python does, and remembers it in `number`.
+
+  A KeyboardInterrupt that comes in a callback of the interpreter's, such as
+  those of the garbage collector and of the lock of imports, goes no further.
+  """
+
+  number: int = 0
+
+  def __call__(self, number: int, _) -> None:
+    self.number = number
+    raise KeyboardInterrupt
+
+
+def hear() -> None:
+  """Lets a Ctrl-C that goes lost before a run stop it as it begins."""
+  signal.signal(signal.SIGINT, _Heard())
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[Request]:
-  """Turns the first signal into a `Request`; a second one acts as ever."""
+  """Turns the first signal into a `Request`; a second one acts as ever.
+
+  One that came before, see `hear`, is a request from the beginning.
+  """
   request = Request()
   # None stands for a handler that was not installed from Python.
   previous = {n: signal.getsignal(n) or signal.SIG_DFL for n in _SIGNALS}
+  for handler in previous.values():
+    if isinstance(handler, _Heard):
+      request.number = handler.number
 
   def restore():
     for number, handler in previous.items():

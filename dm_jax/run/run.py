@@ -99,6 +99,7 @@ def run(
 
 
 def _lead(job: Job, request: Request, team: Team) -> dict[str, Any]:
+  request.meet('reading the data')
   with workdir.claim(job.folder, job.config, job.inputs):
     for line in notes(job):
       job.say(line)

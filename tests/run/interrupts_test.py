@@ -61,3 +61,15 @@ def test_a_request_is_met_only_after_a_signal(received):
       request.meet('training the pool')
   assert 'training the pool' in str(stop.value)
   assert 128 + stop.value.signal == 143
+
+
+def test_what_was_heard_before_a_run_stops_it(received):
+  interrupts.hear()
+  with interrupts.deferred() as request:
+    request.meet('nothing was heard')
+  for _ in range(2):  # It is not forgotten until the process ends.
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+    with interrupts.deferred() as request:
+      assert request.number == signal.SIGINT
+  assert received == []

@@ -14,6 +14,9 @@ from ml_collections import config_flags
 import numpy as np
 import pytest
 
+from dm_jax.config.recipes import recipe
+from dm_jax.configs import ablation_augment, default
+from dm_jax.errors import InputError
 from dm_jax.run import run
 from dm_jax.run.command import find_config
 from dm_jax.run.config import RunConfig
@@ -407,6 +410,21 @@ def test_nested_sets_are_an_argument(read_config):
   config = read_config('cifar10.py:ipc=1,10,100').condense
   assert config.images_per_class == (1, 10, 100)
   assert config.learning_rate == 10.0
+
+
+def test_an_argument_that_a_config_does_not_take_is_refused():
+  with pytest.raises(InputError, match="takes no argument, got 'ipc=10': set"):
+    default.get_config('ipc=10')
+  with pytest.raises(InputError, match='argument augment is empty: give'):
+    ablation_augment.get_config('augment=')
+
+
+def test_a_recipe_stands_in_the_smallest_run(read_config):
+  config = read_config('smoke.py:recipe=trajectory_short')
+  made = recipe('trajectory_short', image_shape=(8, 8, 1), images_per_class=2)
+  for section in ('condense', 'pretrain'):
+    for name, value in default.differing(getattr(made, section)).items():
+      assert getattr(getattr(config, section), name) == value
 
 
 def test_digits_are_never_mirrored(read_config):
