@@ -167,7 +167,9 @@ def _spent(
     amount = len(condensed) * settings['condense']['steps']
     kind = _condense_kind(config, settings, program)
     spent[kind] = amount, sum(condensed)
-  if cell['pool_seconds'] is not None:
+  # One that is begun has seconds, too; what follows tells that it is done.
+  used = condensed or cell['evaluations'] or cell.get('validation')
+  if cell['pool_seconds'] is not None and used:
     spent[_pool_kind(config, settings)] = 1.0, cell['pool_seconds']
   kind, epochs = (
     _judge_kind(config, settings, program),

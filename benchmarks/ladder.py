@@ -16,6 +16,7 @@ ladder.png, ladder.svg and ladder.html in the folder, made of the records alone.
 """
 
 import functools
+from pathlib import Path
 import shlex
 import sys
 
@@ -27,7 +28,7 @@ from benchmarks.portable import portable_command
 from benchmarks.start import start
 from dm_jax.configs import ladder
 from dm_jax.errors import InputError, choose
-from dm_jax.files import full_path, write_json
+from dm_jax.files import full_path, read_json, write_json
 from dm_jax.report.ladder import write
 from dm_jax.report.rungs import Rung, to_record
 from dm_jax.run.config import RunConfig
@@ -75,6 +76,7 @@ def write_table() -> None:
   print(table.as_text())
   if _RECORD.value:
     record = to_record(rungs)
+    check_known(full_path(_RECORD.value, '--record'), record)
     for rung in record['rungs']:
       results = rung['results']
       results['command'] = portable_command(results['command'] or '')
@@ -82,6 +84,19 @@ def write_table() -> None:
     write_json(paths[-1], record)
   for path in paths:
     print(f'written: {path}')
+
+
+def check_known(path: Path, record: dict) -> None:
+  """Raises InputError if a record would lose rungs of another folder."""
+  before, now = (
+    {rung['name'] for rung in each.get('rungs', ())}
+    for each in (read_json(path), record)
+  )
+  if before - now:
+    raise InputError(
+      f'--record={path} has {", ".join(sorted(before - now))}, which this'
+      ' --workdir has not: run them there, too, or give another --record'
+    )
 
 
 def main(_: list[str]) -> None:

@@ -4,6 +4,7 @@ What is measured comes from the plan's records alone, whatever device they are
 of; what is planned, from the plan.
 """
 
+import collections
 from collections.abc import Iterable, Mapping, Sequence
 import importlib
 from pathlib import Path
@@ -101,11 +102,11 @@ def cells_table(plan: Plan, names: Sequence[str]) -> Table:
     names: of the cells, in order.
   """
   protocols = _protocols(plan, names)
-  devices = _devices(plan.cells[name] for name in names if name in plan.cells)
+  marks = marks_of(plan, names)
   rows = [
     row
     for name in names
-    for row in _cell_rows(plan, name, protocols, len(devices) > 1)
+    for row in _cell_rows(plan, name, protocols, marks.get(name, ''))
   ]
   alone = len(protocols) == 1
   columns = (
@@ -141,14 +142,39 @@ def _devices(measured: Iterable[Mapping[str, Any]]) -> list[str]:
   return sorted({each['device'] for each in measured if each['device']})
 
 
-def _on(measured: Mapping[str, Any] | None, several: bool) -> str:
+def _on_device(measured: Mapping[str, Any] | None, several: bool) -> str:
   """Returns the device of a row, in a table that has several."""
   device = measured and measured['device']
   return f', on {device}' if several and device else ''
 
 
+def marks_of(plan: Plan, names: Sequence[str]) -> dict[str, str]:
+  """Returns what follows a cell's name in a table, by name; '' says nothing.
+
+  The device, where the table has several, and how many networks judged it,
+  where that is not usual in the table.
+
+  Args:
+    plan: with its records.
+    names: of the cells.
+  """
+  cells = {name: plan.cells[name] for name in names if name in plan.cells}
+  several, usual = len(_devices(cells.values())) > 1, _usual(cells.values())
+  return {
+    name: _on_device(cell, several)
+    + f', {asked_of(cell)}' * (asked_of(cell) != usual)
+    for name, cell in cells.items()
+  }
+
+
+def _usual(cells: Iterable[Mapping[str, Any]]) -> str:
+  """Returns what judges most cells; '' where there are none."""
+  counts = collections.Counter(map(asked_of, cells))
+  return max(counts, key=lambda asked: counts[asked], default='')
+
+
 def _cell_rows(
-  plan: Plan, name: str, protocols: Sequence[str], several: bool
+  plan: Plan, name: str, protocols: Sequence[str], mark: str
 ) -> Iterable[tuple[str, ...]]:
   planned, cell = plan.module.CELLS[name], plan.cells.get(name)
   settings = plan.settings_of(name)
@@ -160,7 +186,7 @@ def _cell_rows(
     yield (
       _data_of(planned, cell),
       str(cell['images_per_class'] if cell else size),
-      planned.says + _files_of(cell) + _on(cell, several),
+      planned.says + _files_of(cell) + mark,
       f'{settings["condense"]["steps"]:,}' if made else _NONE,
       f'{network_name(network)}, {settings["evaluate"]["epochs"]:,} epochs',
       *(accuracy_of(cell, each) for each in found),
@@ -230,7 +256,10 @@ def evaluation_of(
 
 
 def pool_seconds(plan: Plan, name: str) -> float | None:
-  """Returns what a cell's pool took the one that trained it; others read it."""
+  """Returns what a cell's pool took the one that trained it; others read it.
+
+  On the same device, as a folder of another machine has a pool of its own.
+  """
   cell = plan.cells.get(name)
   if cell is None or cell['pool_seconds'] is None:
     return None
@@ -239,6 +268,7 @@ def pool_seconds(plan: Plan, name: str) -> float | None:
     other['pool_seconds']
     for name, other in plan.cells.items()
     if other['pool_seconds'] is not None
+    and other['device'] == cell['device']
     and plan.module.CELLS[name].pool_place == place
   )
 
@@ -292,18 +322,18 @@ def _notes(plan: Plan, names: Sequence[str], columns: str) -> tuple[str, ...]:
   measured = [plan.cells[name] for name in names if name in plan.cells]
   if not measured:
     return ()
-  asked = '; '.join(sorted({asked_of(cell) for cell in measured}))
-  devices = '; '.join(_devices(measured))
+  several = len({*map(asked_of, measured)}) > 1
+  otherwise = ' where a row says nothing else' * several
   return (
-    f'In %, mean ± deviation over {asked}, after the last epoch of the last'
-    f' step. {columns} {devices}.',
+    f'In %, mean ± deviation over {_usual(measured)}{otherwise}, after the last'
+    f' epoch of the last step. {columns} {"; ".join(_devices(measured))}.',
   )
 
 
 def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
   """Returns a row for each cell, size and network, its baselines beside it."""
   methods = ('random', 'herding', 'whole')
-  rows = []
+  rows, marks = [], marks_of(plan, names)
   for name in names:
     planned, settings = plan.module.CELLS[name], plan.settings_of(name)
     cell = plan.cells.get(name)
@@ -317,7 +347,7 @@ def baselines_table(plan: Plan, names: Sequence[str]) -> Table:
         ]
         rows.append(
           (
-            planned.says,
+            planned.says + marks.get(name, ''),
             _data_of(planned, cell),
             str(size),
             network_name(label(NetworkConfig(**settings['network']))),
@@ -413,6 +443,6 @@ def commands_table(
       cells = [NOT_MEASURED] * len(figures)
     else:
       cells = [make(measured['figures']) for make in figures.values()]
-    rows.append((planned.says + _on(measured, len(devices) > 1), *cells))
+    rows.append((planned.says + _on_device(measured, len(devices) > 1), *cells))
   notes = (f'{"; ".join(devices)}.',) if devices else ()
   return Table('What was measured', ('What', *figures), rows, notes)

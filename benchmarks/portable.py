@@ -16,14 +16,26 @@ def portable_command(command: str) -> str:
   """Returns a command with the last part alone of every place in its flags.
 
   Args:
-    command: as it was started; each place follows its flag after a `=`.
+    command: as it was started.
   """
   parts = []
-  for part in shlex.split(command):
+  for part in _joined(shlex.split(command)):
     flag, equals, value = part.partition('=')
     place = equals and flag in _FLAGS
     parts.append(f'{flag}={Path(value).name}' if place else part)
   return shlex.join(parts)
+
+
+def _joined(parts: list[str]) -> list[str]:
+  """Returns the same with each flag and its value as one part."""
+  joined: list[str] = []
+  for part in parts:
+    follows = joined and joined[-1].startswith('--') and '=' not in joined[-1]
+    if follows and not part.startswith('-'):
+      joined[-1] += f'={part}'
+    else:
+      joined.append(part)
+  return joined
 
 
 def portable_settings(config: dict[str, Any]) -> dict[str, Any]:

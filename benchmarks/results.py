@@ -38,12 +38,18 @@ from benchmarks.estimate import (
 )
 from benchmarks.plan import Cell, Script, run_cells
 from benchmarks.planned_tables import Plan, cells_table
-from benchmarks.results_record import check_plan, make_record, read_found
+from benchmarks.results_record import (
+  check_device,
+  check_plan,
+  make_record,
+  read_found,
+)
 from benchmarks.start import start
 from dm_jax.configs import cifar10
 from dm_jax.errors import InputError, choose
 from dm_jax.files import full_path, read_json, write_json, write_text
 from dm_jax.report.table import Table
+from dm_jax.run.facts import describe_machine
 
 PLANS = ('recipe', 'cpu', 'gpu', 'applications')
 
@@ -195,7 +201,12 @@ def main(_: list[str]) -> None:
   plan = importlib.import_module(f'dm_jax.configs.results.{_PLAN.value}')
   folder = full_path(_WORKDIR.value, '--workdir')
   if _RECORD.value:  # Before hours are spent on what could not be written.
-    check_plan(read_json(full_path(_RECORD.value)), _PLAN.value)
+    record = read_json(full_path(_RECORD.value))
+    check_plan(record, _PLAN.value)
+    found = read_found(plan, _PLAN.value, folder)
+    devices = [each['device'] for kind in found for each in kind]
+    here = [describe_machine()['device']] if _WHAT.value == 'run' else []
+    check_device(record, [*devices, *here])
   try:
     if _WHAT.value == 'run':
       failed = run_plan(plan, folder)

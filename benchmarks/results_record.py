@@ -88,6 +88,28 @@ def check_plan(record: Mapping[str, Any], name: str) -> None:
     )
 
 
+def check_device(
+  record: Mapping[str, Any], devices: Iterable[str | None]
+) -> None:
+  """Raises InputError if a record is of another device: it holds those of one.
+
+  Args:
+    record: that is known; an empty one is of any.
+    devices: of what is to go into it, in words; None is not known.
+  """
+  known = [
+    each['device']
+    for what in ('cells', 'commands')
+    for each in record.get(what, ())
+  ]
+  slugs = {device_slug(device) for device in (*known, *devices) if device}
+  if len(slugs) > 1:
+    raise InputError(
+      f'--record is of one device, not of {", ".join(sorted(slugs))}: give'
+      ' another one, or leave it out for one of each'
+    )
+
+
 def _merge(
   plan: Any,
   before: Mapping[str, Any],

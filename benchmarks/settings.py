@@ -411,6 +411,29 @@ class Bench:
     ).accuracies
 
 
+def check_alike(
+  path: Path, record: dict[str, Any], network: NetworkConfig
+) -> None:
+  """Raises InputError if figures measured now do not belong into a record.
+
+  Args:
+    path: of the record, for the message.
+    record: that is known, or just begun.
+    network: whose figures are to come.
+  """
+  of_record = label(build(NetworkConfig, record['network']))
+  for what, then, now in (
+    ('network', of_record, label(network)),
+    ('device', record['device'], describe_machine()['device']),
+    ('versions', record['versions'], package_versions()),
+  ):
+    if then != now:
+      raise InputError(
+        f'{path} was measured with {what} {then}, now {now}: give another'
+        ' --record'
+      )
+
+
 def main(_: list[str]) -> None:
   if _IPC.value not in ARRANGEMENTS:
     raise InputError(f'ipc must be one of {[*ARRANGEMENTS]}')
@@ -432,9 +455,7 @@ def main(_: list[str]) -> None:
     },
     'figures': {},
   }
-  of_record = label(build(NetworkConfig, record['network']))
-  if of_record != label(network):
-    raise InputError(f'{path} is of {of_record}: give another --record')
+  check_alike(path, record, network)
   if _WHAT.value == 'gradients':
     made = bench.gradients(_IPC.value)
     record['gradients'] = record.get('gradients', {}) | {str(_IPC.value): made}

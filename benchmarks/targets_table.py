@@ -99,6 +99,6 @@ def _altogether(figures: Figures) -> str:
   return (
     f'The first set, of {_FIRST} per class, takes {format_seconds(first)} with'
     f' targets that are made once, {format_seconds(fresh)} without. Five more'
-    ' (the other sizes, and all three by a second seed, taken to last as long)'
+    ' (the other sizes, and all three of a second set, taken to last as long)'
     f' take {format_seconds(others)} and {format_seconds(fresh_others)}.'
   )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.planned_tables import NOT_MEASURED, Plan, pool_seconds
+from benchmarks.planned_tables import NOT_MEASURED, Plan, marks_of, pool_seconds
 from dm_jax.report.rungs import mean_curve
 from dm_jax.report.table import Table
 from dm_jax.words import format_seconds, percent
@@ -19,18 +19,25 @@ def curves_of(plan: Plan) -> dict[str, Curve]:
   One that needs a pool is there twice: alone, and with the pool's seconds.
   """
   curves: dict[str, Curve] = {}
+  marks = marks_of(plan, plan.module.TIMED)
   for name in plan.module.TIMED:
-    cell = plan.cells.get(name)
-    curve = mean_curve(_points(cell)) if cell else {}
+    curve = _curve(plan, name)
     if not curve:
       continue
-    says, pool = plan.module.CELLS[name].says, pool_seconds(plan, name)
+    says = plan.module.CELLS[name].says + marks.get(name, '')
+    pool = pool_seconds(plan, name)
     curves[says] = curve
     if pool is not None:
       curves[_WITH_POOL.format(says)] = {
         pool + seconds: accuracy for seconds, accuracy in curve.items()
       }
   return curves
+
+
+def _curve(plan: Plan, name: str) -> Curve:
+  """Returns the curve of a cell, without its pool; empty if not measured."""
+  cell = plan.cells.get(name)
+  return mean_curve(_points(cell)) if cell else {}
 
 
 def _points(cell: Mapping[str, Any]) -> Iterator[tuple[int, float, float]]:
@@ -48,7 +55,9 @@ def curves_table(plan: Plan) -> Table:
     for name, curve in curves.items()
     for seconds, accuracy in curve.items()
   ]
-  planned = [plan.module.CELLS[name].says for name in plan.module.TIMED]
-  missing = [name for name in planned if name not in curves]
-  rows += [(name, '–', NOT_MEASURED) for name in missing]
+  rows += [
+    (plan.module.CELLS[name].says, '–', NOT_MEASURED)
+    for name in plan.module.TIMED
+    if not _curve(plan, name)
+  ]
   return Table('Accuracy over seconds', ('Run', 'Seconds', 'Accuracy'), rows)

@@ -5,6 +5,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from dm_jax.config.protocols import ALL_OPERATIONS
 from dm_jax.errors import InputError
 from dm_jax.files import full_path, write_atomically
 from dm_jax.records.evaluations import Evaluation
@@ -27,13 +28,22 @@ _TITLES = {
   'whole': 'Whole set',
 }
 
-# What may make a set otherwise than the paper's DM does, and the paper's own.
+# What may make a set otherwise than the paper's DM does, and the paper's own;
+# digits are not mirrored.
 _PAPERS = {
-  ('condense', 'storage'): 'plain',
-  ('condense', 'factor'): 1,
-  ('condense', 'discrepancy'): 'mean',
-  ('condense', 'cross_entropy'): 0,
-  ('embedder', 'name'): 'random',
+  ('data', 'validation'): (0,),
+  ('condense', 'init'): ('real',),
+  ('condense', 'batch_real'): (256,),
+  ('condense', 'optimizer'): ('sgd',),
+  ('condense', 'augment'): (
+    ALL_OPERATIONS,
+    ALL_OPERATIONS.replace('flip_', ''),
+  ),
+  ('condense', 'storage'): ('plain',),
+  ('condense', 'factor'): (1,),
+  ('condense', 'discrepancy'): ('mean',),
+  ('condense', 'cross_entropy'): (0,),
+  ('embedder', 'name'): ('random',),
 }
 
 
@@ -110,7 +120,7 @@ def compare(workdirs: Sequence[str | os.PathLike[str]]) -> Comparison:
     ('Images per class', 'Bytes', *(heading for heading, *_ in columns)),
     tuple(zip(*per_class, *(rest for _, *rest in columns), strict=True)),
     (
-      *_paper_notes(data),
+      *_paper_notes(data, {heading for heading, *_ in columns}),
       NOTE,
       *_method_notes(runs),
       *_label_notes(runs),
@@ -200,12 +210,18 @@ def _cells(runs: list[FinishedRun]) -> dict[tuple[str, int | None], Cell]:
 
 
 def _paper_name(run: FinishedRun) -> str:
-  """Returns under which name the paper would have the run's data."""
-  name = run.data[0]
+  """Returns under which name the paper would have the run's data.
+
+  '' where they are other classes than the paper's, or of another size.
+  """
+  name, data = run.data[0], run.results.data
   if name in ('folder', 'npz', 'parquet', 'hf') or name.startswith('hf:'):
     # Files have no name of their own; their statistics may tell the set.
-    return run.config['data'].get('statistics') or name
-  return name
+    name = run.config['data'].get('statistics') or name
+  classes, shape = paper.IMAGES.get(name, (data.classes, data.image_shape))
+  same_classes = data.classes in (None, classes)
+  same_shape = data.image_shape in ((), shape)
+  return name if same_classes and same_shape else ''
 
 
 def _columns(method, sizes, cells, data) -> list[list[str]]:
@@ -226,7 +242,7 @@ def _printed(figure: paper.Figure) -> str:
   return f'{accuracy}' if deviation is None else f'{accuracy} ± {deviation}'
 
 
-def _paper_notes(data: str) -> list[str]:
+def _paper_notes(data: str, headings: set[str]) -> list[str]:
   if data not in paper.TABLE:
     return ['The paper has no figures for this data set.']
   notes = [
@@ -242,6 +258,11 @@ def _paper_notes(data: str) -> list[str]:
       'Random real images, trained on with the same augmentation:'
       f' {figures} images per class.'
     )
+  if {'Random, ours', 'Random, paper'} <= headings:
+    notes.append(
+      "Ours of random images are trained with the protocol's augmentation, the"
+      " paper's beside them without."
+    )
   return notes
 
 
@@ -256,7 +277,7 @@ def _method_notes(runs: list[FinishedRun]) -> Iterator[str]:
     changed = {
       f'{group}.{name}': value
       for (group, name), papers in _PAPERS.items()
-      if (value := run.config.get(group, {}).get(name, papers)) != papers
+      if (value := run.config.get(group, {}).get(name, papers[0])) not in papers
     }
     if run.method == 'dm' and run.results.mode in ('evaluate', 'score'):
       # The config is of the judging alone.

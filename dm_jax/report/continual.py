@@ -39,7 +39,8 @@ MAX_TICKS = 10
 _COSTS = ('Forgetting', 'Time per class', 'Bytes per class')
 _FORGETTING = (
   'Forgetting (Chaudhry et al., ECCV 2018): for each earlier group of classes'
-  ' the drop from its best earlier accuracy to the last one, averaged.'
+  ' the drop from its best earlier accuracy to the last one, averaged; its'
+  ' deviation is over the orders.'
 )
 
 

@@ -129,7 +129,10 @@ def _check_alike(rungs: Sequence[Rung]) -> None:
 
   def kind(rung: Rung) -> tuple:
     results = rung.results
-    return results.data.name, results.images_per_class, results.seed
+    return (
+      *(data_name(results), results.data.classes, results.data.image_shape),
+      *(results.images_per_class, results.seed),
+    )
 
   for rung in rungs[1:]:
     if kind(rung) != kind(rungs[0]):
@@ -188,7 +191,7 @@ def _cell(
 
 
 def _notes(rungs: Sequence[Rung], usual: str) -> Iterator[str]:
-  results, pool = rungs[0].results, pool_seconds(rungs)
+  pool = pool_seconds(rungs)
   yield (
     'In %, mean ± deviation over all networks'
     f'{": " * bool(usual)}{usual}. A rung adds to the one above it, or to the'
@@ -197,8 +200,10 @@ def _notes(rungs: Sequence[Rung], usual: str) -> Iterator[str]:
   apart = ''
   if pool is not None:
     apart = f' and the pool, which took {format_seconds(pool)} once for all'
-  device = f' {results.device}.' if results.device else ''
-  yield f'Condensing: of one set, without compiling{apart}.{device}'
+  devices = dict.fromkeys(rung.results.device for rung in rungs)
+  told = '; '.join(device for device in devices if device)
+  on = f' {told}.' if told else ''
+  yield f'Condensing: of one set, without compiling{apart}.{on}'
 
 
 def _page(table: Table, drawn: Sequence[Path]) -> str:

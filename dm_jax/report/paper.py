@@ -31,6 +31,15 @@ def _whole(accuracy: float) -> Column:
   return {None: (accuracy, None)}
 
 
+# Classes, and (H, W, D), of the images that the figures are of.
+IMAGES: Mapping[str, tuple[int, tuple[int, ...]]] = MappingProxyType(
+  {
+    'cifar10': (10, (32, 32, 3)),
+    'cifar100': (100, (32, 32, 3)),
+    'tiny_imagenet': (200, (64, 64, 3)),
+    'fashion_mnist': (10, (28, 28, 1)),
+  }
+)
 # By the name of the data set, as tfds has it, then by method.
 TABLE: Mapping[str, Mapping[str, Column]] = MappingProxyType(
   {

@@ -165,6 +165,19 @@ def test_a_run_that_is_not_the_papers_dm_says_what_it_is(make):
     ' mean,covariance:50; condense.cross_entropy 2.5; embedder.name trajectory.'
   )
   assert run.startswith(f'{recipe}: ')
+  short = make(
+    'short',
+    condense={'batch_real': 16, 'init': 'noise', 'optimizer': 'adam'},
+    data_config={'validation': 0.5},
+  )
+  *_, note, run = compare([short]).table.notes
+  assert note.endswith(
+    ': data.validation 0.5; condense.init noise; condense.batch_real 16;'
+    ' condense.optimizer adam.'
+  )
+  digits = {'augment': 'color_crop_cutout_scale_rotate'}
+  notes = compare([make('digits', condense=digits)]).table.notes
+  assert not any("is not the paper's" in note for note in notes)
   tiles = {'storage': 'tiles', 'factor': 2}
   random = make('random', 'random', condense=tiles, embedder='trajectory')
   *_, note, run = compare([random]).table.notes
@@ -230,8 +243,35 @@ def test_data_that_the_paper_does_not_have(make):
 
 def test_the_statistics_tell_which_set_a_folder_holds(make):
   statistics = {'name': 'folder', 'statistics': 'tiny_imagenet'}
-  run = make('a', name='folder', data_config=statistics)
+  data = {'name': 'folder', 'classes': 200, 'image_shape': [64, 64, 3]}
+  run = make('a', data=data, data_config=statistics)
   assert cells(compare([run]), 'DM, paper') == {'10': '12.9 ± 0.4'}
+
+
+@pytest.mark.parametrize(
+  ('classes', 'shape'), [(100, [64, 64, 3]), (200, [32, 32, 3])]
+)
+def test_other_classes_or_sizes_have_no_figures_of_the_paper(
+  make, classes, shape
+):
+  for name, config in (
+    ('folder', {'name': 'folder', 'statistics': 'tiny_imagenet'}),
+    ('tiny_imagenet', {}),
+  ):
+    data = {'name': name, 'classes': classes, 'image_shape': shape}
+    table = compare([make(name, data=data, data_config=config)]).table
+    assert table.columns == ('Images per class', 'Bytes', 'DM, ours')
+    assert table.notes[0] == 'The paper has no figures for this data set.'
+
+
+def test_random_images_are_told_to_be_trained_otherwise(make):
+  both = [entry('dm', 10, 0.3), entry('random', 10, 0.2)]
+  data = {'name': 'cifar100', 'classes': 100, 'image_shape': [32, 32, 3]}
+  notes = compare([make('a', data=data, evaluations=both)]).table.notes
+  told = "Ours of random images are trained with the protocol's augmentation"
+  assert sum(told in note for note in notes) == 1
+  alone = compare([make('b', evaluations=both[:1])]).table.notes
+  assert not any(told in note for note in alone)
 
 
 def test_three_files_are_written(make, tmp_path):

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 import pytest
 
 from benchmarks import plan
+from benchmarks.ladder import check_known
 from benchmarks.plan import Cell, is_finished, run_cells
 from dm_jax.config.fields import differences
 from dm_jax.configs import cifar10, digits, ladder
@@ -234,3 +235,13 @@ def test_the_command_refuses_in_one_line(command):
   assert done.stderr.splitlines()[-1].startswith("error: unknown rung 'tile'")
   done = command('--what=table')
   assert 'has no rung yet' in done.stderr.splitlines()[-1]
+
+
+def test_a_record_loses_no_rung_of_another_folder(tmp_path):
+  path = tmp_path / 'record.json'
+  both = {'rungs': [{'name': 'dm'}, {'name': 'tiles'}]}
+  check_known(path, both)  # There is none yet.
+  path.write_text(json.dumps(both))
+  check_known(path, both)
+  with pytest.raises(InputError, match='has tiles, which this --workdir has'):
+    check_known(path, {'rungs': both['rungs'][:1]})

@@ -11,6 +11,7 @@ from benchmarks.planned_tables import (
   baselines_table,
   cells_table,
   commands_table,
+  pool_seconds,
 )
 from benchmarks.targets_table import targets_table
 from benchmarks.time_to_accuracy import curves_of, curves_table
@@ -128,6 +129,62 @@ def test_rows_of_several_devices_name_theirs(records):
   ]
   (alone,) = rows(cells_table(plan, names[:1]))
   assert alone['Set'] == 'DM'
+
+
+def test_a_row_that_fewer_networks_judged_says_so(records):
+  names = 'cifar10_10_dm_5000', 'cifar10_1_dm_5000', 'cifar10_50_dm_5000'
+  cells = [measured(name, {'dm': [0.5, 0.6]}) for name in names]
+  cells[2]['settings']['evaluate']['networks'] = 3
+  plan = Plan.read('cpu', records(results_a={'plan': 'cpu', 'cells': cells}))
+  table = cells_table(plan, names)
+  sets = [row['Set'] for row in rows(table)]
+  assert sets == ['DM', 'DM', 'DM, 1 set of 3 networks']
+  over = 'over 1 set of 2 networks where a row says nothing else, after'
+  assert over in table.notes[0]
+  assert 'nothing else' not in cells_table(plan, names[:2]).notes[0]
+
+
+def test_seconds_of_one_device_stand_in_no_row_of_another(records):
+  names = 'cifar10_10_recipe_short', 'cifar10_10_dm_jax_1000'
+  validation = [
+    {'set': 0, 'step': step, 'seconds': 5.0 * step, 'mean': 0.4}
+    for step in (0, 1)
+  ]
+  cells = [
+    measured(
+      name,
+      {'dm': [0.5, 0.6]},
+      device=device,
+      pool_seconds=pool,
+      validation=validation,
+    )
+    for name, device, pool in zip(
+      names, ('1 × A', 'CPU, 2 cores'), (12.0, 300.0), strict=True
+    )
+  ]
+  plan = Plan.read('cpu', records(results_a={'plan': 'cpu', 'cells': cells}))
+  on_a, on_cpu = [plan.module.CELLS[name].says for name in names]
+  curves = curves_of(plan)
+  assert f'{on_a}, on 1 × A' in curves
+  assert f'{on_cpu}, on CPU, 2 cores' in curves
+  # That there is one is no word of the other.
+  assert (on_cpu, '–', NOT_MEASURED) not in curves_table(plan).rows
+
+
+def test_a_pool_takes_what_it_took_on_the_device_of_the_row(records):
+  names = 'cifar10_1_recipe', 'cifar10_10_recipe', 'cifar10_50_recipe'
+  cells = [
+    measured(name, {'dm': [0.5]}, device=device, pool_seconds=pool)
+    for name, device, pool in zip(
+      names,
+      ('1 × A', 'CPU, 2 cores', 'CPU, 2 cores'),
+      (12.0, 300.0, 0.1),
+      strict=True,
+    )
+  ]
+  folder = records(recipe_a={'plan': 'recipe', 'cells': cells})
+  plan = Plan.read('recipe', folder)
+  assert [pool_seconds(plan, name) for name in names] == [12.0, 300.0, 300.0]
 
 
 def test_images_of_a_folder_are_told_from_the_lossless_ones(records):

@@ -18,6 +18,7 @@ from benchmarks.estimate import (
 )
 from benchmarks.results_record import (
   Found,
+  check_device,
   device_slug,
   is_as_planned,
   make_record,
@@ -229,6 +230,9 @@ def test_a_pool_is_trained_once():
     '2 min 40 s',
     '1 min 0 s',
   ]
+  # One that was stopped half-way has seconds, and nothing that followed it.
+  begun = {**with_pool(30.0), 'condense_seconds': {}, 'evaluations': []}
+  assert pools_of([begun]) == set()
   there = pools_of([with_pool(100.0)])
   assert foretell(left[:1], known, there)[0] == 'left: a, about 1 min 0 s'
 
@@ -244,6 +248,17 @@ def test_a_pool_is_trained_once():
 )
 def test_a_record_is_named_by_its_device(device, slug):
   assert device_slug(device) == slug
+
+
+def test_a_record_takes_the_figures_of_its_own_device_alone():
+  record = {'cells': [{'device': 'CPU, 2 cores'}]}
+  check_device(record, ['CPU, 16 cores', None])
+  check_device({}, ['1 × NVIDIA L4'])
+  for other in ('1 × NVIDIA L4', '8 × TPU v5 lite'):
+    with pytest.raises(InputError, match='--record is of one device, not of'):
+      check_device(record, [other])
+  with pytest.raises(InputError, match='of cpu, nvidia_l4: give another one'):
+    check_device({'commands': [{'device': '1 × NVIDIA L4'}]}, ['CPU, 2 cores'])
 
 
 def test_what_two_devices_measured_lies_in_two_records():

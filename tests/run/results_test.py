@@ -196,6 +196,10 @@ def test_a_record_names_no_place_of_the_machine_that_made_it():
     'python x.py --workdir=runs --config.data.dir=cifar10'
     ' --config.condense.steps=5'
   )
+  apart = "python x.py --workdir /home/me/runs --folders '/a b/f' --plan=cpu"
+  assert portable_command(apart) == (
+    'python x.py --workdir=runs --folders=f --plan=cpu'
+  )
   config = {
     'seed': 3,
     'data': {'dir': '/home/me/cifar10', 'cache': None},
