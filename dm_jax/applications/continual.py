@@ -167,6 +167,8 @@ class ContinualLearner:
       self._store,
       self._budget,
     )
+    if old is not None:
+      old.first(size)  # Refuses a smaller memory before the work is done.
     made = self._make(data.numbered_from(first), size, callback)
     grown = grow(old, keep_as(made, self._store), size)
     self.memory = grown.with_provenance(
@@ -255,11 +257,13 @@ def _check_new(memory: SyntheticSet | None, data: ClassData) -> None:
   """Raises InputError if the memory cannot take these classes in."""
   if memory is None:
     return
-  again = [name for name in data.class_names if name in memory.class_names]
+  again = [name for name in data.names if name in memory.class_names]
   if again:
+    # What JAX makes of a `ClassData`, as device_put does, has none.
+    unnamed = '; these have lost their class_names' * (not data.class_names)
     raise InputError(
       f'class {again[0]!r} was observed before: a class comes once, with all'
-      ' its images'
+      f' its images{unnamed}'
     )
   if memory.image_shape != data.image_shape:
     raise InputError(

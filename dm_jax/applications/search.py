@@ -26,6 +26,7 @@ from dm_jax.arguments import (
 )
 from dm_jax.config.sections import NORMS, EvalConfig, NetworkConfig
 from dm_jax.data.class_data import ClassData, check_whole
+from dm_jax.devices.compile_clock import compile_seconds
 from dm_jax.errors import InputError, choose
 from dm_jax.images.normalise import normalise
 from dm_jax.networks.family import Family, split_families
@@ -61,11 +62,13 @@ class Candidate(NamedTuple):
     network: which.
     result: of its M networks, see `evaluate`.
     seconds: that it took, with compilation.
+    compile_seconds: of these, its share of what compilation took.
   """
 
   network: NetworkConfig
   result: EvalResult
   seconds: float
+  compile_seconds: float = 0.0
 
 
 def list_space(name: str) -> tuple[NetworkConfig, ...]:
@@ -177,7 +180,7 @@ def train_networks(
   def train(family: Family, network: Network) -> Iterator[Candidate]:
     left = [member for member in family.members if member not in skip]
     for low in range(0, len(left), together):
-      started = time.perf_counter()
+      started, compiled = time.perf_counter(), compile_seconds()
       members = left[low : low + together]
       result = evaluate_each(
         synthetic,
@@ -192,10 +195,11 @@ def train_networks(
         callback=callback,
       )
       seconds = (time.perf_counter() - started) / len(members)
+      compiling = (compile_seconds() - compiled) / len(members)
       for i, member in enumerate(members):
         own = slice(i * config.networks, (i + 1) * config.networks)
         part = EvalResult(result.accuracies[own], result.correct[own])
-        yield Candidate(member, part, seconds)
+        yield Candidate(member, part, seconds, compiling)
 
   return itertools.chain.from_iterable(itertools.starmap(train, made))
 
@@ -234,7 +238,7 @@ def early_stopping(
     labels[rows],
     data.mean,
     data.std,
-    data.class_names,
+    data.names,
   )
   once = dataclasses.replace(
     config, epochs=0, schedule='half', batch_size=batch

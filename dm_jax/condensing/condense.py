@@ -123,7 +123,8 @@ def condense(
   if state is not None:  # Before networks are trained for a long time.
     check_state(state, plan, data, recipe.condense, key, made, recipe.trained)
   embedder, cached = None, None
-  if recipe.embedder.name != 'random':
+  finished = state is not None and int(state.step) >= recipe.condense.steps
+  if recipe.embedder.name != 'random' and not finished:
     embedder, cached = _train_embedder(recipe, plan, data, made, key)
   return condense_classes(
     data,

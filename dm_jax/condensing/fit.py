@@ -97,7 +97,7 @@ def fit_into_memory(
   for name in tried:
     if (fits := fitting(name)) is not None:
       return fits
-  least = classes_at_once or together
+  least = wanted if classes_at_once else together
   raise InputError(
     f'{_too_little(needed(tried[-1], least), least, free)}: '
     f'{_remedy(objective, placement, classes_at_once, targets > 0)}'
@@ -125,7 +125,7 @@ def _remedy(
 ) -> str:
   """Names the settings that would help, and that are not set so already."""
   lower = ('micro_batch', 'batch_real', 'images_per_class')
-  if classes_at_once > 1:
+  if classes_at_once > 1 and not objective.network.mixes_images:
     lower = ('classes_at_once', *lower)
   remedy = f'lower {", ".join(f"condense.{name}" for name in lower)} or'
   remedy += ' network.width'

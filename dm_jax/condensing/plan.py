@@ -67,6 +67,11 @@ class Plan:
     return make_algorithm(self.objective, self.optimizer)
 
   @property
+  def placement(self) -> str:
+    """Where the real images lie: on the device, too, where one chunk is all."""
+    return 'device' if self.layout.chunks == 1 else self.fit.placement
+
+  @property
   def moves(self) -> str:
     """What moves the pixels, for messages."""
     if isinstance(self.optimizer, PixelOptimizer):
@@ -80,11 +85,11 @@ class Plan:
     where = {
       'device': f'the real images ({size}) lie on the device',
       'host': f'the real images ({size}) stay on the host and come in chunks',
-    }[fit.placement]
+    }[self.placement]
     if not fit.data_bytes:
       where = 'targets made ahead stand for the real images'
     count = 'all classes' if fit.at_once is None else f'{fit.at_once} classes'
-    simple = fit.placement == 'device' and fit.at_once is None
+    simple = self.placement == 'device' and fit.at_once is None
     # What is free at the moment says something only where it decided.
     told = fit.free is not None and not simple
     free = f' of {format_bytes(fit.free or 0)} free' if told else ''
@@ -115,7 +120,7 @@ class Plan:
       'classes_together': classes_together(
         objective, self.layout.per_device, max(objective.sizes)
       ),
-      'placement': self.fit.placement,
+      'placement': self.placement,
       'classes_at_once': self.layout.per_device,
       'devices': len(self.layout.devices),
       'needed_bytes': self.fit.needed,

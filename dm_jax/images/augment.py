@@ -272,7 +272,7 @@ def apply(
 
   Args:
     drawn: for the same `stages`.
-    image: float, normalised [H, W, D].
+    image: float32, normalised [H, W, D].
     stages: as `parse` gives them.
 
   Returns:

@@ -181,7 +181,10 @@ def facts(job: Job) -> dict[str, Any]:
       classes=train.classes,
       class_names=tuple(train.class_names),
       train_images=int(job.split.train.counts.sum()),
-      validation_images=len(job.split.labels),
+      # Of all processes; `split` holds those of this one.
+      validation_images=int(
+        job.dataset.train.counts.sum() - job.split.train.counts.sum()
+      ),
       test_images=len(job.dataset.test_labels),
       image_shape=tuple(train.image_shape),
       mean=tuple(train.mean),

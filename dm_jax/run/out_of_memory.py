@@ -10,11 +10,17 @@ from dm_jax.run.job import JUDGING
 
 # None of them changes a result, so that a workdir takes them at any time.
 _CONDENSING = (
-  'where it condenses, --config.condense.classes_at_once=1,'
-  ' --config.condense.micro_batch=8, --config.condense.rematerialise=True or'
-  ' --config.data.placement=host'
+  'where it condenses, --config.condense.classes_at_once=1 with'
+  ' --config.data.placement=host, --config.condense.micro_batch=8 or'
+  ' --config.condense.rematerialise=True'
 )
 _EVALUATING = 'where it evaluates, --config.evaluate.networks_at_once=1'
+# A network with batch norm passes its classes whole, and many images of a set
+# are trained on by one network at a time as it is.
+_OTHERWISE = (
+  'where none of them helps, a smaller network.width, evaluate.batch_size or,'
+  ' for a batch norm, condense.batch_norm_classes, in another --workdir'
+)
 
 
 @contextlib.contextmanager
@@ -36,5 +42,5 @@ def told_in_one_line(mode: str) -> Iterator[None]:
     raise InputError(
       f'a device has no memory left ({first_line(error)}): add'
       f' {", and ".join(phases)}; the same command with them goes on from what'
-      ' was saved'
+      f' was saved; {_OTHERWISE}'
     ) from error

@@ -255,7 +255,7 @@ def _check_processes(config: RunConfig, mode: str) -> None:
     'evaluate.validation_every': config.evaluate.validation_every > 0,
   }
   for what, given in alone.items():
-    if given:
+    if given and mode not in JUDGING:  # A set that is given is only judged.
       raise _held_apart(what)
 
 

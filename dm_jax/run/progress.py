@@ -145,7 +145,7 @@ def progress(
   Args:
     description: what is being done.
     unit: what is counted, in the singular.
-    request: ends it; networks that are finished by then are kept.
+    request: ends it; who keeps what on the way, goes on from there.
   """
   bars: list[Progress] = []
 
@@ -154,7 +154,7 @@ def progress(
       bars.append(Progress(total, description=description, unit=unit))
     bars[0].update(done)
     if done < total:  # All done: what follows is short.
-      request.meet(f'{description}, finished networks are kept')
+      request.meet(f'{description}, what is finished is kept')
 
   try:
     yield update

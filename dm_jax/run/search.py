@@ -15,7 +15,6 @@ from dm_jax.applications.search import (
   train_networks,
 )
 from dm_jax.config.sections import EvalConfig, NetworkConfig
-from dm_jax.devices.compile_clock import compile_seconds
 from dm_jax.errors import InputError
 from dm_jax.images.storage import get_storage
 from dm_jax.networks.family import split_families
@@ -165,7 +164,6 @@ def _train(
       maker.request.meet(f'{doing}, finished networks are kept')
 
   known = _found(maker).trainings(ranker.name).accuracies
-  compiled = compile_seconds()
   for trained in train_networks(
     members,
     ranker.made,
@@ -176,17 +174,15 @@ def _train(
     callback=meet_request,
     skip=[network for network in members if label(network) in known],
   ):
-    compiling = compile_seconds() - compiled
-    compiled += compiling
     found = _found(maker)
     trainings = found.trainings(ranker.name).with_network(
       label(trained.network),
       trained.result.accuracies,
-      max(0.0, trained.seconds - compiling),
+      trained.seconds - trained.compile_seconds,
     )
     found = dataclasses.replace(
       found.with_trainings(ranker.name, trainings),
-      compile_seconds=found.compile_seconds + compiling,
+      compile_seconds=found.compile_seconds + trained.compile_seconds,
     )
     now = maker.results.now.with_evaluating(trained.seconds)
     maker.results.keep(dataclasses.replace(now, search=found))

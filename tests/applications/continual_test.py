@@ -198,6 +198,26 @@ def padded(stream, *numbers):
   return whole.take(numbers)
 
 
+def test_groups_that_have_lost_their_names_are_not_taken_for_others(stream):
+  learner = make_learner('random')
+  learner.observe_classes(jax.device_put(padded(stream, 0, 1)))
+  for again in ((2, 3), (0, 1)):
+    with pytest.raises(InputError, match="'0' was .*have lost their class_nam"):
+      learner.observe_classes(jax.device_put(padded(stream, *again)))
+  assert learner.memory is not None
+  assert learner.memory.class_names == ('0', '1')
+
+
+def test_a_memory_that_is_too_small_is_refused_before_the_work(stream):
+  learner = make_learner('dm')
+  memory = learner.observe(*stream(0, 1))
+  learner.memory = memory.first(1)
+  steps = []
+  with pytest.raises(InputError, match='cannot take the first 4 images of'):
+    learner.observe(*stream(2), callback=lambda *_: steps.append(1))
+  assert not steps
+
+
 @pytest.mark.parametrize('method', ['dm', 'random'])
 def test_the_grouping_changes_nothing(stream, method):
   learner, other = make_learner(method), make_learner(method)

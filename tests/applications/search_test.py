@@ -192,8 +192,23 @@ def test_each_network_comes_as_soon_as_it_is_trained(digits):
   first = next(trained)
   assert calls == [(8, 8)]  # Two architectures are trained at a time.
   assert len(first.result.accuracies) == 4
-  assert len([first, *trained]) == 6
+  every = [first, *trained]
+  assert len(every) == 6
   assert calls == [(8, 8)] * 3
+  # What two take together is half each one's, with what they compiled.
+  for one, other in zip(every[::2], every[1::2], strict=True):
+    assert (one.seconds, one.compile_seconds) == (
+      *(other.seconds, other.compile_seconds),
+    )
+    assert 0 <= one.compile_seconds < one.seconds
+
+
+def test_early_stopping_names_classes_that_have_no_names(digits):
+  data, _ = digits
+  nameless = jax.device_put(data)
+  assert not nameless.class_names
+  stopped, _ = early_stopping(nameless, 40, CONFIG, key=KEY)
+  assert stopped.class_names == nameless.names
 
 
 def test_early_stopping_takes_as_many_steps(digits):

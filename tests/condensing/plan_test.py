@@ -271,6 +271,10 @@ def test_batch_norm_needs_all_classes_at_once():
   with pytest.raises(InputError, match='^10 classes need .*norm_classes') as e:
     fit(little // 10, network=network)
   assert '\n' not in str(e.value)
+  # All pass at once, whatever is asked for.
+  with pytest.raises(InputError, match='^10 classes need ') as e:
+    fit(little // 10, network=network, classes_at_once=3)
+  assert 'classes_at_once' not in str(e.value)
 
 
 def test_smaller_batches_of_batch_norm_need_less():
@@ -312,6 +316,10 @@ def test_a_plan_is_said_in_a_line():
   assert 'stay on the host and come in chunks' in line
   assert 'computes 3 classes at a time' in line
   assert 'free' not in line
+  # Asked for or not: where one chunk is all, all of it is on the device.
+  whole = plan(None, 'host')
+  assert 'lie on the device; a device computes all classes' in whole.describe()
+  assert whole.record()['placement'] == 'device'
 
 
 def test_targets_made_ahead_need_no_real_image():

@@ -11,14 +11,17 @@ import sys
 import time
 
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 
 from dm_jax.errors import InputError
 from dm_jax.networks.registry import register_network
-from dm_jax.run import processes
+from dm_jax.run import facts, processes
 from dm_jax.run.config import RunConfig
+from dm_jax.run.given import SetFile
 from dm_jax.run.prepare import prepare
+from dm_jax.selection.select import select_classes
 from dm_jax.synthetic_set import SyntheticSet
 
 STEPS = 300
@@ -418,7 +421,7 @@ def test_an_address_has_a_host_and_a_port(address):
     processes.start(address, 2, 1)
 
 
-def prepared(tmp_path, mode='run', **sections):
+def prepared(tmp_path, mode='run', given=None, **sections):
   config = {
     'data': {'name': 'digits'},
     'network': {'width': 4, 'depth': 1},
@@ -428,7 +431,7 @@ def prepared(tmp_path, mode='run', **sections):
     section = config.get(name, {})
     config[name] = section | values if isinstance(values, dict) else values
   return prepare(
-    RunConfig.from_dict(config), mode, tmp_path / 'run', None, '', print
+    RunConfig.from_dict(config), mode, tmp_path / 'run', given, '', print
   )
 
 
@@ -488,6 +491,27 @@ def test_baselines_do_not_matter_to_condensing_alone(numbered, tmp_path):
   numbered(0, 2)
   selected = {'baselines': 'whole,herding'}
   prepared(tmp_path, mode='condense', evaluate=selected)
+
+
+def test_how_a_set_was_made_does_not_matter_to_judging_it(numbered, tmp_path):
+  train = prepared(tmp_path).split.train
+  chosen = select_classes(train, 'random', 1, key=jax.random.key(0))
+  chosen.save(tmp_path / 'synthetic.npz')
+  given = SetFile.of(tmp_path / 'synthetic.npz')
+  numbered(0, 2)
+  recipe = {'embedder': {'name': 'trajectory'}, 'method': 'herding'}
+  prepared(tmp_path, mode='evaluate', given=given, **recipe)
+
+
+def test_held_out_images_are_counted_of_all_processes(numbered, tmp_path):
+  def count():
+    job = prepared(tmp_path, data={'validation': 0.1})
+    return facts.facts(job)['data'].validation_images
+
+  alone = count()
+  assert alone > 100
+  numbered(0, 2)
+  assert count() == alone
 
 
 @pytest.mark.parametrize(('index', 'count'), [(0, 2), (1, 2), (2, 3)])

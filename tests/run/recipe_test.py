@@ -370,6 +370,27 @@ def test_a_recipe_condenses_arrays(network):
   assert made.fingerprint() == again.fingerprint()
 
 
+def test_a_finished_state_trains_no_networks(network, monkeypatch):
+  made, states = small_recipe(), []
+
+  def condense(**changes):
+    return dm_jax.condense(
+      *pixels(36), made, key=jax.random.key(0), network=network, **changes
+    )
+
+  expected = condense(callback=lambda state, _: states.append(state))
+
+  def train(*_):
+    raise AssertionError('there is no step left')
+
+  module = importlib.import_module('dm_jax.condensing.condense')
+  monkeypatch.setattr(module, '_train_embedder', train)
+  again = condense(state=states[-1])
+  np.testing.assert_array_equal(again.stored, expected.stored)
+  with pytest.raises(AssertionError, match='no step left'):
+    condense()
+
+
 def test_a_state_of_a_recipe_binds_how_its_networks_are_trained(network):
   made, states = small_recipe(), []
 
