@@ -166,6 +166,7 @@ def write_tables(plan: Any, folder: Path) -> None:
   """Writes the records of all that has been judged, and their tables."""
   found = read_found(plan, _PLAN.value, folder)
   if _RECORD.value:
+    check_device(read_json(full_path(_RECORD.value)), found.devices)
     by_path = {full_path(_RECORD.value): found}
   else:
     by_path = {
@@ -203,10 +204,11 @@ def main(_: list[str]) -> None:
   if _RECORD.value:  # Before hours are spent on what could not be written.
     record = read_json(full_path(_RECORD.value))
     check_plan(record, _PLAN.value)
-    found = read_found(plan, _PLAN.value, folder)
-    devices = [each['device'] for kind in found for each in kind]
-    here = [describe_machine()['device']] if _WHAT.value == 'run' else []
-    check_device(record, [*devices, *here])
+    devices = read_found(plan, _PLAN.value, folder).devices
+    if _WHAT.value == 'run' and not plan.COMMANDS:
+      # Not beside commands: JAX would take the device's memory before them.
+      devices.append(describe_machine()['device'])
+    check_device(record, devices)
   try:
     if _WHAT.value == 'run':
       failed = run_plan(plan, folder)

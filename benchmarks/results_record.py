@@ -29,9 +29,14 @@ class Found(NamedTuple):
   cells: list[dict[str, Any]]
   commands: list[dict[str, Any]]
 
+  @property
+  def devices(self) -> list[str | None]:
+    """What each was measured on, in words; None where it is not known."""
+    return [each['device'] for kind in self for each in kind]
+
   def by_device(self) -> dict[str, Self]:
     """Returns the same apart, by the slug of the device that measured it."""
-    slugs = {device_slug(each['device']) for kind in self for each in kind}
+    slugs = {*map(device_slug, self.devices)}
     return {slug: self._of(slug) for slug in sorted(slugs)}
 
   def _of(self, slug: str) -> Self:

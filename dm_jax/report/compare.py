@@ -5,7 +5,6 @@ import dataclasses
 import os
 from pathlib import Path
 
-from dm_jax.config.protocols import ALL_OPERATIONS
 from dm_jax.errors import InputError
 from dm_jax.files import full_path, write_atomically
 from dm_jax.records.evaluations import Evaluation
@@ -28,17 +27,13 @@ _TITLES = {
   'whole': 'Whole set',
 }
 
-# What may make a set otherwise than the paper's DM does, and the paper's own;
-# digits are not mirrored.
+# What may make a set otherwise than the paper's DM does, and the paper's own.
 _PAPERS = {
   ('data', 'validation'): (0,),
   ('condense', 'init'): ('real',),
   ('condense', 'batch_real'): (256,),
   ('condense', 'optimizer'): ('sgd',),
-  ('condense', 'augment'): (
-    ALL_OPERATIONS,
-    ALL_OPERATIONS.replace('flip_', ''),
-  ),
+  ('condense', 'augment'): paper.AUGMENT,
   ('condense', 'storage'): ('plain',),
   ('condense', 'factor'): (1,),
   ('condense', 'discrepancy'): ('mean',),

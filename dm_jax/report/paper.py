@@ -13,6 +13,12 @@ SOURCE = (
 )
 BUDGET = 'DM: 20,000 steps, 5 sets × 20 networks; ConvNet of width 128'
 
+# Of digits without flips.
+AUGMENT = (
+  'color_crop_cutout_flip_scale_rotate',
+  'color_crop_cutout_scale_rotate',
+)
+
 # (accuracy, deviation); None where the paper prints no deviation.
 Figure = tuple[float, float | None]
 # By images per class; of the whole set under None.

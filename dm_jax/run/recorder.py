@@ -116,9 +116,11 @@ class Recorder:
       self.draw(state)
     pause = self._config.output.checkpoint_seconds
     due = time.monotonic() - self._saved_at >= pause
-    if last or due or self._request.number:
+    # Read once: a signal that comes from here on is met after the next save.
+    asked = self._request.number
+    if last or due or asked:
       self.save(state)
-    if not last:
+    if asked and not last:
       self._request.meet(f'condensing, step {step} was saved')
 
   def save(self, state: CondenseState) -> None:

@@ -178,7 +178,7 @@ def _train(
     trainings = found.trainings(ranker.name).with_network(
       label(trained.network),
       trained.result.accuracies,
-      trained.seconds - trained.compile_seconds,
+      max(0.0, trained.seconds - trained.compile_seconds),
     )
     found = dataclasses.replace(
       found.with_trainings(ranker.name, trainings),

@@ -46,3 +46,7 @@ def test_the_whole_set_is_best_and_more_images_are_better(data):
   assert sizes == sorted(sizes)
   accuracies = [columns['dm'][size][0] for size in sizes]
   assert accuracies == sorted(accuracies)
+
+
+def test_every_set_says_which_images_its_figures_are_of():
+  assert paper.IMAGES.keys() == paper.TABLE.keys()

@@ -1,6 +1,7 @@
 """Making sets: what it takes, over all that a run was stopped by."""
 
 import dataclasses
+import re
 import shutil
 
 import pytest
@@ -44,6 +45,26 @@ def stop_at_once(maker):
   stopped.number = 15
   with pytest.raises(Interrupted, match=r'step \d was saved'):
     maker(4, stopped).make(0)
+
+
+class Late(Request):
+  """A request that a signal makes right after the first look at it."""
+
+  def __init__(self):
+    self.looks = 0
+
+  def __getattribute__(self, name):
+    if name != 'number':
+      return super().__getattribute__(name)
+    self.looks += 1
+    return 0 if self.looks == 1 else 15
+
+
+def test_a_signal_between_two_looks_does_not_lose_the_step(maker, tmp_path):
+  with pytest.raises(Interrupted) as stop:
+    maker(4, Late()).make(0)
+  (step,) = re.findall(r'step (\d) was saved', str(stop.value))
+  assert (tmp_path / 'checkpoints' / step).exists()
 
 
 def test_a_version_with_another_rate_does_not_go_on_in_silence(maker, tmp_path):
