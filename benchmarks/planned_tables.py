@@ -4,7 +4,6 @@ What is measured comes from the plan's records alone, whatever device they are
 of; what is planned, from the plan.
 """
 
-import collections
 from collections.abc import Iterable, Mapping, Sequence
 import importlib
 from pathlib import Path
@@ -169,8 +168,8 @@ def marks_of(plan: Plan, names: Sequence[str]) -> dict[str, str]:
 
 def _usual(cells: Iterable[Mapping[str, Any]]) -> str:
   """Returns what judges most cells; '' where there are none."""
-  counts = collections.Counter(map(asked_of, cells))
-  return max(counts, key=lambda asked: counts[asked], default='')
+  counts = [*map(asked_of, cells)]
+  return max(counts, key=counts.count, default='')
 
 
 def _cell_rows(

@@ -97,17 +97,14 @@ def read_folder(path: Path, wanted: Wanted) -> Released:
   found = {decode_name(folder.name): folder for folder in folders}
   names, has_targets = wanted.class_names or (), (path / TARGETS).exists()
   if sorted(names) != sorted(found):
-    if has_targets and names:
-      others = ', '.join(map(repr, sorted({*names} ^ {*found})))
-      raise InputError(
-        f'{TARGETS} goes by the order of the classes, and the folders are'
-        f' others ({others}): name them as they were'
-      )
     if has_targets:
-      raise InputError(
-        f'{TARGETS} goes by the order of the classes, which its card said: give'
-        ' class_names in that order'
+      others = ', '.join(map(repr, sorted({*names} ^ {*found})))
+      remedy = (
+        f'and the folders are others ({others}): name them as they were'
+        if names
+        else 'which its card said: give class_names in that order'
       )
+      raise InputError(f'{TARGETS} goes by the order of the classes, {remedy}')
     names = tuple(found)
   files = [(file, k) for k, n in enumerate(names) for file in _pngs(found[n])]
   if not files:

@@ -294,7 +294,7 @@ class Maker:
     changed = differences(begun, moved)
     if resumed and changed:
       raise InputError(
-        f'the set was begun by another version of dm_jax, with another'
+        'the set was begun by another version of dm_jax, with another'
         f' optimiser ({"; ".join(changed)}): go on with that version, or begin'
         f' anew {self._pool.elsewhere("that")}'
       )

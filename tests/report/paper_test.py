@@ -1,5 +1,7 @@
 import pytest
 
+from dm_jax.config.sections import CondenseConfig
+from dm_jax.configs.default import DIGIT_OPERATIONS
 from dm_jax.report import paper
 
 # As the paper (arXiv 2110.04181) prints them.
@@ -46,6 +48,11 @@ def test_the_whole_set_is_best_and_more_images_are_better(data):
   assert sizes == sorted(sizes)
   accuracies = [columns['dm'][size][0] for size in sizes]
   assert accuracies == sorted(accuracies)
+
+
+def test_the_papers_augmentation_is_the_default_and_that_of_digits():
+  default = CondenseConfig().augment
+  assert (default, DIGIT_OPERATIONS) == paper.AUGMENT
 
 
 def test_every_set_says_which_images_its_figures_are_of():
