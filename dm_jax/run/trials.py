@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
-import math
 import time
 import warnings
 
@@ -11,6 +10,7 @@ import jax
 
 from dm_jax.config.sections import EvalConfig
 from dm_jax.records.evaluations import Case, Evaluation
+from dm_jax.run.groups import group_size
 from dm_jax.run.interrupts import Request
 from dm_jax.run.job import Job, Purpose
 from dm_jax.run.make import Maker
@@ -24,8 +24,6 @@ from dm_jax.training.evaluate import (
   networks_together,
   told_of_diverged,
 )
-
-_MOST = 5  # Networks that a device trains between two saves, one by one.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,31 +222,3 @@ def _told_of_diverged(trial: Trial) -> Iterator[Callable[[EvalResult], None]]:
 def _meet(request: Request, trial: Trial, done: Sequence[float]) -> None:
   total = trial.config.networks
   request.meet(f'{trial.title}: {len(done)} of {total} networks are kept')
-
-
-def group_size(networks: int, devices: int, together: int = 1) -> int:
-  """Returns how many networks to train between two saves.
-
-  Args:
-    networks: those not yet trained.
-    devices: that they are spread over.
-    together: networks that a device trains at once.
-
-  Returns:
-    Of the sizes that give no device more than five networks, or than it trains
-    at once, the one that is done soonest. Of several such a divisor, as a last
-    group of another size is compiled anew, and the smallest, as a stop loses
-    what a group has begun.
-  """
-
-  def turns(size: int) -> int:
-    """How often the busiest device trains, one time after the other."""
-    whole, rest = divmod(networks, size)
-    return sum(
-      count * math.ceil(math.ceil(group / devices) / together)
-      for count, group in ((whole, size), (1, rest))
-    )
-
-  most = max(_MOST, together) * devices
-  sizes = range(1, min(networks, most) + 1)
-  return min(sizes, key=lambda s: (turns(s), networks % s > 0, s))
