@@ -19,7 +19,7 @@ class StageResult:
     images: in memory.
     images_per_class: in memory.
     bytes: that the memory takes.
-    accuracies: of each network, in [0, 1].
+    accuracies: of each network that is trained so far, in [0, 1].
     group_accuracies: for each network that on each group of classes so far.
     seconds_per_class: to make the images of a new class; None if not known.
   """
@@ -73,7 +73,7 @@ class Continual:
     orders: of the classes.
     budget_bytes: of the memory; 0 is no budget.
     store: how the memory keeps its images.
-    rows: for each order, step and method, as they were done.
+    rows: for each order, step and method, as they were begun.
     methods: by method, once all is done.
   """
 
@@ -89,7 +89,9 @@ class Continual:
     return next((row for row in self.rows if row.place == place), None)
 
   def with_row(self, row: StageResult) -> Self:
-    return dataclasses.replace(self, rows=(*self.rows, row))
+    """Returns it with this row, in place of one that had fewer networks."""
+    rows = {each.place: each for each in self.rows} | {row.place: row}
+    return dataclasses.replace(self, rows=tuple(rows.values()))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,9 +26,9 @@ from dm_jax.records.applications import Continual, StageResult, StreamSummary
 from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.report.applications import save_figures
-from dm_jax.run.job import Purpose
+from dm_jax.run.groups import groups, untold, watch
+from dm_jax.run.job import Job, Purpose
 from dm_jax.run.make import Maker, making_seconds, with_provenance
-from dm_jax.run.progress import progress
 from dm_jax.run.recorder import draw_training_images, save_picture
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.stages import (
@@ -81,11 +81,12 @@ def _do_stage(
     grown[method] = grow(memory, keep_as(new, store), size)
   _collect_times(maker, own, stage)
   for method, memory in grown.items():
-    if memory is not None and _row(maker, stage, method) is None:
-      seconds = making_seconds(own.results.now, method, stage.order)
-      if seconds is not None:
-        seconds /= len(stage.groups[-1])
-      _evaluate(maker, stage, method, memory, seconds)
+    if memory is not None:
+      row = _row(maker, stage, method)
+      if row is None:
+        seconds = making_seconds(own.results.now, method, stage.order)
+        row = _begun(job, stage, method, memory, seconds)
+      _evaluate(maker, stage, memory, row)
   _log(maker, stage)
   return grown
 
@@ -119,54 +120,80 @@ def _made(own: Maker, method: str, stage: Stage) -> SyntheticSet:
   return SyntheticSet.load(path) if path.exists() else own.make(number)
 
 
-def _evaluate(
-  maker: Maker,
+def _begun(
+  job: Job,
   stage: Stage,
   method: str,
   memory: SyntheticSet,
-  seconds_per_class: float | None,
-) -> None:
-  """Trains networks on a memory, and keeps what they reach as a row."""
-  job = maker.job
-  rows, labels = keep_seen(job.dataset.test_labels, stage.seen)
-  title = (
-    f'order {stage.order + 1} of {job.config.continual.orders},'
-    f' {memory.classes} classes, {method}'
-  )
-  started = time.perf_counter()
-  with progress(title, 'epoch', maker.request) as update:
-    result = evaluate(
-      memory,
-      job.dataset.test_images[rows],
-      labels,
-      job.config.evaluate,
-      key=jax.random.fold_in(
-        job.key(Purpose.EVALUATE, stage.order), stage.step
-      ),
-      network=evaluation_network(job, stage),
-      callback=update,
-    )
-  totals = np.bincount(labels, minlength=memory.classes)
+  seconds: float | None,
+) -> StageResult:
+  """Returns the row of a memory on which no network is trained yet.
+
+  Args:
+    job: of the run.
+    stage: whose classes came last.
+    method: that made the images.
+    memory: what networks are to be trained on.
+    seconds: to make the images of the new classes; None if not known.
+  """
   images = len(memory.class_of)
-  store = job.config.continual.store
-  row = StageResult(
+  return StageResult(
     order=stage.order,
     step=stage.step,
     method=method,
     classes=memory.classes,
     images=images,
     images_per_class=images // memory.classes,
-    bytes=images * image_bytes(memory.image_shape, store),
-    accuracies=result.accuracies,
-    group_accuracies=tuple(
-      group_accuracies(correct, totals, len(stage.groups))
-      for correct in result.correct
-    ),
-    seconds_per_class=seconds_per_class,
+    bytes=images * image_bytes(memory.image_shape, job.config.continual.store),
+    seconds_per_class=seconds and seconds / len(stage.groups[-1]),
   )
-  now = maker.results.now.with_evaluating(time.perf_counter() - started)
-  found = _found(maker).with_row(row)
-  maker.results.keep(dataclasses.replace(now, continual=found))
+
+
+def _evaluate(
+  maker: Maker, stage: Stage, memory: SyntheticSet, row: StageResult
+) -> None:
+  """Trains the networks that a row lacks, and keeps it after each group."""
+  job, config = maker.job, maker.job.config.evaluate
+  trained = len(row.accuracies)
+  if trained == config.networks:
+    return
+  rows, labels = keep_seen(job.dataset.test_labels, stage.seen)
+  images = job.dataset.test_images[rows]
+  totals = np.bincount(labels, minlength=memory.classes)
+  network = evaluation_network(job, stage)
+  key = jax.random.fold_in(job.key(Purpose.EVALUATE, stage.order), stage.step)
+  title = (
+    f'order {stage.order + 1} of {job.config.continual.orders},'
+    f' {memory.classes} classes, {row.method}'
+  )
+  with watch(title, config, maker.request, trained=trained) as watched:
+    for first, group in groups(config, trained, len(memory.labels)):
+      started = time.perf_counter()
+      with untold():
+        result = evaluate(
+          memory,
+          images,
+          labels,
+          group,
+          key=key,
+          network=network,
+          callback=watched.callback,
+          first=first,
+        )
+      reached = tuple(
+        group_accuracies(correct, totals, len(stage.groups))
+        for correct in result.correct
+      )
+      row = dataclasses.replace(
+        row,
+        accuracies=(*row.accuracies, *result.accuracies),
+        group_accuracies=(*row.group_accuracies, *reached),
+      )
+      seconds = time.perf_counter() - started
+      now = maker.results.now.with_evaluating(seconds)
+      found = _found(maker).with_row(row)
+      maker.results.keep(dataclasses.replace(now, continual=found))
+      watched.keep(result)
 
 
 def _found(maker: Maker) -> Continual:

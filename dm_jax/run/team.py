@@ -12,7 +12,6 @@ import functools
 import inspect
 import itertools
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
-import warnings
 
 import jax
 import numpy as np
@@ -25,11 +24,12 @@ from dm_jax.errors import Diverged, InputError, one_line
 from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState
 from dm_jax.run import interrupts, processes
+from dm_jax.run.groups import untold
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import Job, Purpose
 from dm_jax.selection.select import select_classes
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.evaluate import EvalResult, NetworksDiverged, evaluate
+from dm_jax.training.evaluate import EvalResult, evaluate
 from dm_jax.training.pretrain import Trained
 from dm_jax.types import Embedder
 
@@ -224,8 +224,7 @@ class Team(loop.Peers):
     low, high = processes.share(config.networks)
     own = EvalResult(())
     if low < high:
-      with warnings.catch_warnings():
-        warnings.simplefilter('ignore', NetworksDiverged)
+      with untold():
         own = evaluate(
           synthetic,
           job.dataset.test_images,

@@ -1,29 +1,18 @@
 """What a run evaluates: its own sets and the baselines', on every network."""
 
-from collections.abc import Callable, Iterator, Sequence
-import contextlib
+from collections.abc import Sequence
 import dataclasses
 import time
-import warnings
-
-import jax
 
 from dm_jax.config.sections import EvalConfig
 from dm_jax.records.evaluations import Case, Evaluation
-from dm_jax.run.groups import group_size
+from dm_jax.run.groups import groups, watch
 from dm_jax.run.interrupts import Request
 from dm_jax.run.job import Job, Purpose
 from dm_jax.run.make import Maker
-from dm_jax.run.progress import Progress
 from dm_jax.run.results_file import ResultsFile
 from dm_jax.run.team import Team
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.evaluate import (
-  EvalResult,
-  NetworksDiverged,
-  networks_together,
-  told_of_diverged,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,88 +126,30 @@ def run_trial(
     return
   accuracies = [[*each] for each in found.accuracies] if found else []
   accuracies += [[] for _ in range(trial.sets - len(accuracies))]
-  total, per_network = trial.config.networks, trial.config.epochs_run
-  with (
-    _told_of_diverged(trial) as add,
-    Progress(
-      trial.sets * total * per_network,
-      description=trial.title,
-      unit='epoch',
-      initial=sum(map(len, accuracies)) * per_network,
-    ) as bar,
-  ):
-
-    def callback(epochs_done: int, epochs: int) -> None:
-      bar.update(sum(map(len, accuracies)) * per_network + epochs_done)
-      if epochs_done < epochs:  # All trained: only the test is left.
-        _meet(request, trial, done)
-
+  with watch(
+    trial.title,
+    trial.config,
+    request,
+    sets=trial.sets,
+    trained=sum(map(len, accuracies)),
+  ) as watched:
     for number, done in enumerate(accuracies):
-      if len(done) == total:
-        continue
-      size = group_size(
-        total - len(done),
-        devices or jax.device_count(),
-        networks_together(
-          trial.config,
-          len(made[number].labels),  # Their images would be decoded.
-          jax.local_devices()[0].platform,
-        ),
-      )
-      while len(done) < total:
+      # Not of its images, which would be decoded.
+      images = len(made[number].labels)
+      for first, group in groups(trial.config, len(done), images, devices):
         started = time.perf_counter()
         result = team.evaluate(
           made[number],
-          dataclasses.replace(
-            trial.config, networks=min(size, total - len(done))
-          ),
+          group,
           purpose=Purpose.EVALUATE,
           number=number,
           network=trial.case.network,
-          callback=callback,
-          first=len(done),
+          callback=watched.callback,
+          first=first,
         )
-        add(result)
         done += result.accuracies
-        begun = accuracies[: number + 1]
-        evaluation = Evaluation.of(trial.case, begun)
+        evaluation = Evaluation.of(trial.case, accuracies[: number + 1])
         seconds = time.perf_counter() - started
         now = results.now.with_evaluation(evaluation)
         results.keep(now.with_evaluating(seconds))
-        _meet(request, trial, done)
-
-
-@contextlib.contextmanager
-def _told_of_diverged(trial: Trial) -> Iterator[Callable[[EvalResult], None]]:
-  """Gives what is called with each group, and warns of networks that diverged.
-
-  At the first such group, as one may want to stop, and of all at the end: not
-  of every group, and Python tells equal warnings once.
-  """
-  trained: list[EvalResult] = []
-  told = ''
-
-  def tell() -> None:
-    nonlocal told
-    diverged = sum(result.diverged for result in trained)
-    networks = sum(len(result.accuracies) for result in trained)
-    rate = trial.config.training.learning_rate
-    line = f'{trial.title}: {told_of_diverged(diverged, networks, rate)}'
-    if diverged and line != told:
-      told = line
-      warnings.warn(line, NetworksDiverged, stacklevel=3)
-
-  def add(result: EvalResult) -> None:
-    trained.append(result)
-    if not told:
-      tell()
-
-  try:
-    yield add
-  finally:
-    tell()
-
-
-def _meet(request: Request, trial: Trial, done: Sequence[float]) -> None:
-  total = trial.config.networks
-  request.meet(f'{trial.title}: {len(done)} of {total} networks are kept')
+        watched.keep(result)

@@ -19,6 +19,7 @@ from dm_jax.config.sections import DataConfig
 from dm_jax.data.load import load
 from dm_jax.errors import InputError
 from dm_jax.run import continual as continual_run
+from dm_jax.run import groups as groups_run
 from dm_jax.run import make as make_run
 from dm_jax.run import run
 from dm_jax.run import search as search_run
@@ -298,6 +299,47 @@ def test_a_stopped_stream_goes_on(stream, tmp_path, calls, monkeypatch):
   )
   lines = (tmp_path / 'metrics.jsonl').read_text()
   assert lines == (stream[1] / 'metrics.jsonl').read_text()
+
+
+def test_a_stopped_stream_keeps_every_network_that_is_trained(
+  tmp_path, monkeypatch
+):
+  """They are trained one by one, as by a CPU: a stop loses one at the most."""
+  values = {
+    **CONTINUAL,
+    'continual': {'steps': 2, 'orders': 1},
+    'evaluate': {**EVALUATE, 'baselines': 'none'},
+  }
+  begun: list[tuple[int, int]] = []
+  whole, most = continual_run.evaluate, [4]
+
+  def note(memory, *args, **options):
+    if len(begun) == most[0]:
+      raise KeyboardInterrupt
+    begun.append((memory.classes, options['first']))
+    return whole(memory, *args, **options)
+
+  monkeypatch.setattr(groups_run, 'group_size', lambda *args: 1)
+  monkeypatch.setattr(continual_run, 'evaluate', note)
+  straight = start(values, tmp_path / 'straight')
+  assert begun == [(5, 0), (5, 1), (10, 0), (10, 1)]
+  begun.clear()
+  most[0] = 3
+  with pytest.raises(KeyboardInterrupt):
+    start(values, tmp_path / 'stopped')
+  saved = json.loads((tmp_path / 'stopped' / 'results.json').read_text())
+  networks = [len(row['accuracies']) for row in saved['continual']['rows']]
+  assert networks == [2, 1]
+  begun.clear()
+  resumed = start(values, tmp_path / 'stopped')
+  assert begun == [(10, 1)]
+  for name in ('accuracies', 'group_accuracies'):
+    ours, expected = (
+      [row[name] for row in results['continual']['rows']]
+      for results in (resumed, straight)
+    )
+    assert ours == expected
+    assert [len(each) for each in ours] == [2, 2]
 
 
 @pytest.mark.parametrize(

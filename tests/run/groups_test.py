@@ -2,7 +2,12 @@ import math
 
 import pytest
 
-from dm_jax.run.groups import group_size
+from dm_jax.config.sections import EvalConfig
+from dm_jax.run.groups import group_size, groups, watch
+from dm_jax.run.interrupts import Interrupted, Request
+from dm_jax.training.evaluate import EvalResult, NetworksDiverged
+
+CONFIG = EvalConfig(networks=4, epochs=2)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +62,42 @@ def test_no_device_waits_but_in_the_last_group(devices):
     whole, rest = divmod(networks, size)
     turns = whole * math.ceil(size / devices) + math.ceil(rest / devices)
     assert turns == math.ceil(networks / devices)
+
+
+@pytest.mark.parametrize(
+  ('trained', 'expected'),
+  [(0, [(0, 2), (2, 2)]), (1, [(1, 3)]), (3, [(3, 1)]), (4, [])],
+)
+def test_what_is_left_is_parted_into_groups(trained, expected):
+  found = groups(CONFIG, trained, images=6, devices=3)
+  assert [(first, group.networks) for first, group in found] == expected
+
+
+def test_networks_that_diverge_are_told_of_at_the_first_and_at_the_end():
+  def keep_four():
+    with watch('train', CONFIG, Request()) as watched:
+      for diverged in (0, 1, 1, 0):
+        watched.keep(EvalResult((0.1,), diverged=diverged))
+
+  with pytest.warns(NetworksDiverged) as told:
+    keep_four()
+  assert [str(each.message).split(' diverged')[0] for each in told] == [
+    'train: 1 of 2 networks',
+    'train: 2 of 4 networks',
+  ]
+
+
+@pytest.mark.parametrize(('epoch', 'kept'), [(1, 3), (2, 4)])
+def test_a_group_whose_epochs_are_done_is_kept_before_a_run_stops(epoch, kept):
+  """Only its test is left then."""
+  request = Request()
+
+  def train_the_fourth():
+    with watch('train', CONFIG, request, sets=2, trained=3) as watched:
+      for done in (1, 2):
+        request.number = 15 if done == epoch else request.number
+        watched.callback(done, 2)
+      watched.keep(EvalResult((0.1,)))
+
+  with pytest.raises(Interrupted, match=f'train: {kept} of 8 networks are'):
+    train_the_fourth()

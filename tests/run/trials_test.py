@@ -144,7 +144,7 @@ def test_a_signal_ends_a_trial_after_the_network_in_training(tmp_path):
     run_trial(trial, [make(0), make(1)], team, file, request, devices=1)
   assert error.value.signal == 15
   assert str(error.value) == (
-    'stopped (train linear on dm, 2 per class: 2 of 6 networks are kept); the'
+    'stopped (train linear on dm, 2 per class: 2 of 12 networks are kept); the'
     ' same command goes on'
   )
   found = read_results(tmp_path).evaluation(trial.case)
