@@ -135,8 +135,8 @@ class CondenseConfig(Section, prefix='condense.'):
     steps: optimiser steps.
     batch_real: real images per class and step, B, drawn without replacement.
     learning_rate: of the optimiser on the normalised pixels; None takes the one
-      that was tested with network and optimiser (`matching.optimizer`), the
-      paper's 1 for its ConvNet.
+      that is recommended with network, optimiser and storage
+      (`matching.optimizer`), the paper's 1 for its ConvNet and plain images.
     momentum: of sgd; the decay of adam's first moment.
     smoothing: deviation, in pixels, of a Gaussian that smooths each step's
       gradient; 0 leaves it, as in the paper. None takes the one that was tested

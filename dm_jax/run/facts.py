@@ -99,12 +99,12 @@ def _tested_settings(job: Job) -> Iterator[str]:
       continue
     if given is None:
       yield (
-        f'condense.{field} is {tested}, which was tested with {where}; the'
+        f'condense.{field} is {tested}, recommended with {where}; the'
         f' paper has {paper}, for sgd and its ConvNet'
       )
     elif given != tested:
       yield (
-        f'condense.{field} is {given}, but {tested} was tested with {where}'
+        f'condense.{field} is {given}, but {tested} is recommended with {where}'
       )
 
 

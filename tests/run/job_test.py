@@ -12,10 +12,12 @@ from dm_jax.run.job import Purpose
 from dm_jax.run.prepare import prepare
 
 TAKEN = (
-  'condense.smoothing is 2.0, which was tested with sgd and resnet18; the paper'
+  'condense.smoothing is 2.0, recommended with sgd and resnet18; the paper'
   ' has 0, for sgd and its ConvNet'
 )
-CHANGED = 'condense.smoothing is 1.0, but 2.0 was tested with sgd and resnet18'
+CHANGED = (
+  'condense.smoothing is 1.0, but 2.0 is recommended with sgd and resnet18'
+)
 
 
 @pytest.fixture
