@@ -1,6 +1,6 @@
 """What callers hand to public functions: keys, settings, values in a trace."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import numbers
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dm_jax.errors import InputError
-from dm_jax.types import AnyKey, Key
+from dm_jax.types import AnyKey, ImageShape, Key
 
 _SEEDS = 2**32
 _GENERATOR = 'threefry2x32'
@@ -113,6 +113,26 @@ def check_type(
     remedy = f'write {first}({inside})'
   known = ' or '.join(f'dm_jax.{kind.__name__}' for kind in kinds)
   raise InputError(f'{what} must be a {known}, got {describe(value)}: {remedy}')
+
+
+def as_shape(image_shape: Any) -> ImageShape:
+  """Returns (H, W, D), whole numbers from 1 up.
+
+  Args:
+    image_shape: of images, any sequence of these.
+
+  Raises:
+    InputError: another number of them, or others.
+  """
+  sizes = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
+  whole = all(isinstance(size, numbers.Integral) for size in sizes)
+  if len(sizes) != 3 or not whole or min(sizes) < 1:
+    raise InputError(
+      'image_shape must be (H, W, D), whole numbers from 1 up, got'
+      f' {image_shape!r}: write e.g. (32, 32, 3)'
+    )
+  height, width, channels = map(int, sizes)
+  return height, width, channels
 
 
 def describe(value: Any) -> str:

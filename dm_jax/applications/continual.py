@@ -30,7 +30,7 @@ from dm_jax.data.arrays import as_array
 from dm_jax.data.class_data import ClassData
 from dm_jax.errors import InputError, choose
 from dm_jax.networks.linen import AnyNetwork
-from dm_jax.selection.select import select_classes
+from dm_jax.selection.select import select_classes, stored_as
 from dm_jax.synthetic_set import SyntheticSet, package_versions
 from dm_jax.types import AnyArray, AnyKey
 
@@ -168,7 +168,9 @@ class ContinualLearner:
       self._budget,
     )
     if old is not None:
-      old.first(size)  # Refuses a smaller memory before the work is done.
+      # These refuse before the work is done.
+      old.first(size)
+      _check_kept(old, stored_as(self._method, self._config.stored_as))
     made = self._make(data.numbered_from(first), size, callback)
     grown = grow(old, keep_as(made, self._store), size)
     self.memory = grown.with_provenance(
@@ -222,10 +224,13 @@ class ContinualLearner:
         config=self._pretrain,
         storage=self._config.stored_as,
       )
-    sizes = condensed_sizes(size, self._budget)
+    config = self._config
+    sizes = condensed_sizes(
+      size, self._budget, config.discrepancy, config.stored_as
+    )
     return condense_classes(
       data,
-      dataclasses.replace(self._config, images_per_class=sizes),
+      dataclasses.replace(config, images_per_class=sizes),
       key=self._key,
       network=self._network,
       callback=callback,
@@ -269,4 +274,19 @@ def _check_new(memory: SyntheticSet | None, data: ClassData) -> None:
     raise InputError(
       f'the new images have shape {data.image_shape}, those in memory'
       f' {memory.image_shape}: all classes of a stream have one'
+    )
+
+
+def _check_kept(memory: SyntheticSet, storage: str) -> None:
+  """Raises InputError if images of new classes cannot join those in memory."""
+  if memory.storage != storage:
+    raise InputError(
+      f'the memory keeps its images as {memory.storage!r}, new ones would come'
+      f' as {storage!r}: go on with the settings that made it'
+    )
+  if memory.targets.ndim > 1:
+    raise InputError(
+      'the memory is labelled with probabilities, and the images of new classes'
+      ' would come with labels: go on with the memory as it was before, and'
+      ' label it when the last classes have come'
     )

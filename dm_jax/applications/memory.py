@@ -9,6 +9,8 @@ import numpy as np
 
 from dm_jax.errors import InputError
 from dm_jax.images.normalise import normalise
+from dm_jax.images.storage import get_storage
+from dm_jax.matching.discrepancy import parse_discrepancies
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.types import Array, ImageShape
 
@@ -50,20 +52,30 @@ def image_bytes(image_shape: ImageShape, store: str) -> int:
   return math.prod(image_shape) * np.dtype(store).itemsize
 
 
-def condensed_sizes(size: int, budget_bytes: int) -> int | tuple[int, ...]:
+def condensed_sizes(
+  size: int, budget_bytes: int, discrepancy: str, storage: str
+) -> int | tuple[int, ...]:
   """Returns the images per class to condense, see `CondenseConfig`.
 
   Under a budget classes lose images later on, when their real ones are gone. So
   the first half of a class's images is condensed to be a set of its own, too,
   and half of that, and so on.
+
+  Args:
+    size: images of a class in memory.
+    budget_bytes: 0 is no bound.
+    discrepancy: see `CondenseConfig`; no half has fewer images than it needs.
+    storage: of these images.
   """
   if not budget_bytes:
     return size
-  halves = []
-  while size:
-    halves.append(size)
-    size //= 2
-  return tuple(reversed(halves))
+  needed = max(
+    each.discrepancy.least for each in parse_discrepancies(discrepancy)
+  )
+  halves = [size]
+  while halves[0] // 2 * get_storage(storage).per_stored >= needed:
+    halves.insert(0, halves[0] // 2)
+  return tuple(halves)
 
 
 def keep_as(images: SyntheticSet, store: str) -> SyntheticSet:

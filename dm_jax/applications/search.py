@@ -11,6 +11,7 @@ import itertools
 import math
 import time
 from typing import NamedTuple
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +31,17 @@ from dm_jax.devices.compile_clock import compile_seconds
 from dm_jax.errors import InputError, choose
 from dm_jax.images.normalise import normalise
 from dm_jax.networks.family import Family, split_families
+from dm_jax.networks.labels import label
 from dm_jax.networks.registry import make_network
 from dm_jax.synthetic_set import SyntheticSet
 from dm_jax.training import pretrain as pretraining
-from dm_jax.training.evaluate import EvalResult, evaluate_each
+from dm_jax.training.evaluate import (
+  EvalResult,
+  NetworksDiverged,
+  evaluate_each,
+  told_of_diverged,
+  untold,
+)
 from dm_jax.types import AnyArray, AnyKey, ImageShape, Network
 
 # By field of `NetworkConfig`; `paper` is Sec. 4.4's.
@@ -102,11 +110,7 @@ def keep_fitting(
   Raises:
     InputError: there is none.
   """
-  if not isinstance(networks, Sequence):
-    raise InputError(
-      'networks must be a list of dm_jax.NetworkConfig, got'
-      f' {describe(networks)}: take dm_jax.list_space(name)'
-    )
+  _check_networks(networks)
   fitting, reason = [], None
   for network in networks:
     try:
@@ -152,7 +156,8 @@ def train_networks(
       compiled as if all were trained, which makes their results the same.
 
   Returns:
-    An iterator over the networks, family by family, in order of appearance.
+    An iterator over the networks, family by family, in order of appearance. A
+    warning names each of which networks diverged.
 
   Raises:
     InputError: at once, if a network is given twice or cannot take the images
@@ -169,6 +174,7 @@ def train_networks(
   check_type('synthetic', synthetic, SyntheticSet, remedy=HOW_TO_LOAD)
   check_type('config', config, EvalConfig)
   key = as_key(key)
+  _check_networks(networks)
   made = [
     (family, family.make(synthetic.image_shape, synthetic.classes))
     for family in split_families(networks)
@@ -182,26 +188,55 @@ def train_networks(
     for low in range(0, len(left), together):
       started, compiled = time.perf_counter(), compile_seconds()
       members = left[low : low + together]
-      result = evaluate_each(
-        synthetic,
-        images,
-        labels,
-        config,
-        keys=jnp.tile(keys, len(members)),
-        network=network,
-        constants=family.choose(
-          member for member in members for _ in range(config.networks)
-        ),
-        callback=callback,
-      )
+      with untold():
+        result = evaluate_each(
+          synthetic,
+          images,
+          labels,
+          config,
+          keys=jnp.tile(keys, len(members)),
+          network=network,
+          constants=family.choose(
+            member for member in members for _ in range(config.networks)
+          ),
+          callback=callback,
+        )
       seconds = (time.perf_counter() - started) / len(members)
       compiling = (compile_seconds() - compiled) / len(members)
       for i, member in enumerate(members):
         own = slice(i * config.networks, (i + 1) * config.networks)
-        part = EvalResult(result.accuracies[own], result.correct[own])
+        part = EvalResult(
+          result.accuracies[own], result.correct[own], result.finite[own]
+        )
+        _tell_of_diverged(member, part, config)
         yield Candidate(member, part, seconds, compiling)
 
   return itertools.chain.from_iterable(itertools.starmap(train, made))
+
+
+def _check_networks(networks: Sequence[NetworkConfig]) -> None:
+  """Raises InputError for a name, or for names, in the place of configs."""
+  listed = isinstance(networks, Sequence) and not isinstance(networks, str)
+  others = (
+    [each for each in networks if not isinstance(each, NetworkConfig)]
+    if listed
+    else [networks]
+  )
+  if others:
+    raise InputError(
+      'networks must be a list of dm_jax.NetworkConfig, got'
+      f' {describe(others[0])}: take dm_jax.list_space(name)'
+    )
+
+
+def _tell_of_diverged(
+  network: NetworkConfig, result: EvalResult, config: EvalConfig
+) -> None:
+  """Warns that a network's place in a ranking says nothing of it."""
+  if result.diverged:
+    rate = config.training.learning_rate
+    told = told_of_diverged(result.diverged, len(result.finite), rate)
+    warnings.warn(f'{label(network)}: {told}', NetworksDiverged, stacklevel=3)
 
 
 def early_stopping(
@@ -217,9 +252,10 @@ def early_stopping(
 
   Returns:
     A set and a protocol that passes over it once, in the small set's number of
-    steps and size of batch: random images, each again only when all have come.
-    The rate stays at its start, since training is stopped early. The set has
-    steps times batch images, as float32.
+    steps and size of batch, in random order. Its images are random ones, none
+    of which is twice among them before all are once. The rate stays at its
+    start, since training is stopped early. The set has steps times batch
+    images, as float32.
   """
   refuse_traced('early_stopping', data, key)
   check_type('data', data, ClassData, remedy=GROUPED)

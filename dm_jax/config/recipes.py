@@ -7,6 +7,7 @@ from collections.abc import Callable
 import dataclasses
 from typing import Any
 
+from dm_jax.arguments import as_shape
 from dm_jax.config.fields import binding
 from dm_jax.config.sections import (
   CondenseConfig,
@@ -186,7 +187,8 @@ def recipe(
     images_per_class: stored images per class, or several, ascending.
 
   Raises:
-    InputError: an unknown name, naming those that there are; or no such sizes.
+    InputError: an unknown name, naming those that there are; or no such sizes
+      or shape.
 
   Example:
     recipe = dm_jax.recipe('trajectory', image_shape=(32, 32, 3),
@@ -196,4 +198,4 @@ def recipe(
   """
   choose('recipe', name, RECIPES)
   sizes = CondenseConfig(images_per_class=images_per_class)  # Checks them.
-  return RECIPES[name](image_shape, sizes.images_per_class)
+  return RECIPES[name](as_shape(image_shape), sizes.images_per_class)

@@ -52,7 +52,9 @@ def embed_ahead(
     A `RealSide` of NumPy arrays with leading C, P, K.
   """
   count = len(jax.tree.leaves(snapshots)[0])
+  total = data.classes * count
   held = jax.tree.map(jnp.asarray, snapshots)
+  computed: set[int] = set()
 
   def make(label: int) -> RealSide:
     # A class at a time: the set may be larger than the device's memory.
@@ -62,13 +64,16 @@ def embed_ahead(
     for number in range(count):
       made = _embed(objective, one, held, key, number, draws)
       rows.append(jax.tree.map(np.asarray, made))
-      if callback is not None:
-        callback(label * count + number + 1, data.classes * count)
+      if callback is not None and number + 1 < count:
+        callback(label * count + number + 1, total)
+    computed.add(label)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 
-  classes = [
-    keep(label, functools.partial(make, label)) for label in range(data.classes)
-  ]
+  classes = []
+  for label in range(data.classes):
+    classes.append(keep(label, functools.partial(make, label)))
+    if callback is not None and label in computed:  # And kept by now.
+      callback((label + 1) * count, total)
   return jax.tree.map(lambda *leaves: np.stack(leaves), *classes)
 
 

@@ -1,13 +1,13 @@
 """Which networks exist, and how they are made by name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 import dataclasses
 import numbers
 from typing import Any
 
 import flax.linen as nn
 
-from dm_jax.arguments import check_type, describe
+from dm_jax.arguments import as_shape, check_type, describe
 from dm_jax.config.sections import NORMS, NetworkConfig
 from dm_jax.errors import InputError, choose
 from dm_jax.networks.classic import MLP, VGG11, AlexNet, LeNet
@@ -169,7 +169,12 @@ def make_network(
       f'network {network.name} needs the shape of its images and the number of'
       ' classes: give e.g. image_shape=(32, 32, 3), classes=10'
     )
-  image_shape = _check_sizes(network.name, image_shape, classes)
+  image_shape = as_shape(image_shape)
+  if not isinstance(classes, numbers.Integral) or classes < 1:
+    raise InputError(
+      f'network {network.name} needs classes=C, a whole number from 1 up, got'
+      f' {classes!r}'
+    )
   if network.name in _registered:
     made = _registered[network.name](network, image_shape, classes)
     return as_network(made, image_shape)
@@ -183,20 +188,6 @@ def make_network(
   config = dataclasses.replace(network, norm=norm, **unused)
   module = architecture.make(config, classes)
   return built_in(module, image_shape, norm == 'batch', network.name)
-
-
-def _check_sizes(name: str, image_shape: Any, classes: Any) -> ImageShape:
-  """Returns (H, W, D), having seen that the sizes of a network are numbers."""
-  sizes = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
-  given = (*sizes, classes)
-  whole = all(isinstance(size, numbers.Integral) for size in given)
-  if len(sizes) != 3 or not whole or min(map(int, given)) < 1:
-    raise InputError(
-      f'network {name} needs image_shape=(H, W, D) and classes=C, all whole'
-      f' numbers from 1 up, got {image_shape!r} and {classes!r}'
-    )
-  height, width, channels = map(int, sizes)
-  return height, width, channels
 
 
 def _from_options(name: str, options: dict[str, Any]) -> NetworkConfig:

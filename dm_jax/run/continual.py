@@ -26,7 +26,7 @@ from dm_jax.records.applications import Continual, StageResult, StreamSummary
 from dm_jax.records.evaluations import Case, Evaluation
 from dm_jax.records.metrics import MetricsWriter, read_metrics
 from dm_jax.report.applications import save_figures
-from dm_jax.run.groups import groups, untold, watch
+from dm_jax.run.groups import groups, watch
 from dm_jax.run.job import Job, Purpose
 from dm_jax.run.make import Maker, making_seconds, with_provenance
 from dm_jax.run.recorder import draw_training_images, save_picture
@@ -42,7 +42,7 @@ from dm_jax.run.stages import (
 )
 from dm_jax.run.team import Team
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.evaluate import evaluate
+from dm_jax.training.evaluate import evaluate, untold
 from dm_jax.words import method_name
 
 

@@ -133,14 +133,6 @@ def watch(
       watched.tell()
 
 
-@contextlib.contextmanager
-def untold() -> Iterator[None]:
-  """Leaves it to a `Watch` to warn of networks that diverged."""
-  with warnings.catch_warnings():
-    warnings.simplefilter('ignore', NetworksDiverged)
-    yield
-
-
 def groups(
   config: EvalConfig, trained: int, images: int, devices: int | None = None
 ) -> Iterator[tuple[int, EvalConfig]]:

@@ -19,6 +19,7 @@ from dm_jax.run.config import RunConfig
 from dm_jax.run.job import Job
 from dm_jax.selection.select import check_selection, stored_as
 from dm_jax.training.evaluate import check_batches
+from dm_jax.training.pool import check_pool
 from dm_jax.types import Network
 
 
@@ -85,9 +86,9 @@ def condense_config(job: Job, size: int) -> CondenseConfig:
     job: of the run.
     size: images per class in memory.
   """
-  budget = job.config.continual.budget_bytes
-  sizes = condensed_sizes(size, budget)
-  return dataclasses.replace(job.config.condense, images_per_class=sizes)
+  config, budget = job.config.condense, job.config.continual.budget_bytes
+  sizes = condensed_sizes(size, budget, config.discrepancy, config.stored_as)
+  return dataclasses.replace(config, images_per_class=sizes)
 
 
 def condensing_network(job: Job, classes: Sequence[int]) -> Network:
@@ -131,6 +132,9 @@ def _check_stage(job: Job, stage: Stage) -> None:
       condense = condense_config(job, size)
       check_condensable(condense, data)
       check_network(condense, data, network)
+      if job.config.embedder.name != 'random':
+        held_out = int(np.isin(job.split.labels, new).sum())
+        check_pool(data, held_out, job.config.embedder, job.config.pretrain)
     else:
       check_selection(data, method, size, storage)
     each = get_storage(stored_as(method, storage)).per_stored

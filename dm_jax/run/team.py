@@ -24,12 +24,11 @@ from dm_jax.errors import Diverged, InputError, one_line
 from dm_jax.matching.loss import RealSide
 from dm_jax.matching.state import CondenseState
 from dm_jax.run import interrupts, processes
-from dm_jax.run.groups import untold
 from dm_jax.run.interrupts import Interrupted, Request
 from dm_jax.run.job import Job, Purpose
 from dm_jax.selection.select import select_classes
 from dm_jax.synthetic_set import SyntheticSet
-from dm_jax.training.evaluate import EvalResult, evaluate
+from dm_jax.training.evaluate import EvalResult, evaluate, untold
 from dm_jax.training.pretrain import Trained
 from dm_jax.types import Embedder
 
@@ -235,12 +234,9 @@ class Team(loop.Peers):
           callback=callback or self._stop_if_asked,
           first=first + low,
         )
-    every = self._gather((own.accuracies, own.correct, own.diverged))
-    accuracies, correct, diverged = zip(*every, strict=True)
+    every = self._gather((own.accuracies, own.correct, own.finite))
     chain = itertools.chain.from_iterable
-    return EvalResult(
-      tuple(chain(accuracies)), tuple(chain(correct)), sum(diverged)
-    )
+    return EvalResult(*(tuple(chain(of)) for of in zip(*every, strict=True)))
 
   def share(self, losses: loop.Losses, state: Any) -> tuple[loop.Losses, Any]:
     if processes.count() == 1:

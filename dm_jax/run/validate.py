@@ -43,6 +43,11 @@ def validate(
     or (number, step) in done
   ):
     return
+
+  def meet(done: int, total: int) -> None:
+    if done < total:  # All trained: only the test is left.
+      request.meet(f'validating, step {step} was saved')
+
   result = evaluate(
     label(made_from(state, job.split.train, job.config.condense)),
     job.split.images,
@@ -50,7 +55,7 @@ def validate(
     dataclasses.replace(config, networks=config.validation_networks),
     key=job.key(Purpose.VALIDATE, number),
     network=next(iter(job.pool.values())),
-    callback=lambda *_: request.meet(f'validating, step {step} was saved'),
+    callback=meet,
   )
   row = Validation(
     number,

@@ -1,6 +1,7 @@
 """Judges a synthetic set: trains fresh networks on it alone and tests them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -37,13 +38,13 @@ class EvalResult:
     accuracies: one for each network, in [0, 1], after the last epoch.
     correct: for each network the correctly classified test images of class 0 to
       C - 1; empty where it is not known.
-    diverged: how many networks did in training: they find the first class
-      everywhere.
+    finite: for each network whether it is after training; one that diverged
+      finds the first class everywhere. Empty where it is not known.
   """
 
   accuracies: tuple[float, ...]
   correct: tuple[tuple[int, ...], ...] = ()
-  diverged: int = 0
+  finite: tuple[bool, ...] = ()
 
   def __repr__(self) -> str:
     return (
@@ -60,9 +61,22 @@ class EvalResult:
     """The deviation over the networks (of this population, as the paper's)."""
     return float(np.std(self.accuracies))
 
+  @property
+  def diverged(self) -> int:
+    """How many networks did in training."""
+    return self.finite.count(False)
+
 
 class NetworksDiverged(UserWarning):
   """Some networks diverged in training; `EvalResult.diverged` counts them."""
+
+
+@contextlib.contextmanager
+def untold() -> Iterator[None]:
+  """Leaves it to the caller to warn of networks that diverged."""
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore', NetworksDiverged)
+    yield
 
 
 class _Labelled(NamedTuple):
@@ -219,18 +233,22 @@ def evaluate_each(
     callback,
     pace,
   )
-  diverged = int((~finite).sum())
-  if diverged:
+  counts = counts[: synthetic.classes].T
+  accuracies = counts.sum(1) / len(test_labels)
+  result = EvalResult(
+    tuple(accuracies.tolist()),
+    tuple(map(tuple, counts.tolist())),
+    tuple(finite.tolist()),
+  )
+  if result.diverged:
     warnings.warn(
-      told_of_diverged(diverged, len(finite), training_config.learning_rate),
+      told_of_diverged(
+        result.diverged, len(finite), training_config.learning_rate
+      ),
       NetworksDiverged,
       stacklevel=3,  # Who called `evaluate`.
     )
-  counts = counts[: synthetic.classes].T
-  accuracies = counts.sum(1) / len(test_labels)
-  return EvalResult(
-    tuple(accuracies.tolist()), tuple(map(tuple, counts.tolist())), diverged
-  )
+  return result
 
 
 def networks_together(config: EvalConfig, images: int, platform: str) -> int:

@@ -1,6 +1,7 @@
 """Tests a trained network and takes its features."""
 
 import functools
+import math
 
 import jax
 from jax import lax
@@ -11,7 +12,8 @@ from dm_jax.devices.layout import on_one_device
 from dm_jax.images.normalise import normalise
 from dm_jax.types import AnyArray, Array, Batch, Network, Variables
 
-_TEST_BATCH = 256  # Images classified at a time.
+# Images classified at a time: no training of a small set needs as much memory.
+_TEST_BATCH, _TEST_PIXELS = 256, 256 * 64 * 64
 _EMBED_BATCH = 256  # Images embedded at a time.
 
 
@@ -46,18 +48,25 @@ def count_correct(
     right = (found == labels).astype(jnp.int32)
     return jnp.zeros(logits.shape[-1], jnp.int32).at[labels].add(right)
 
-  batched = images.reshape(-1, _TEST_BATCH, *images.shape[1:])
-  batches = (batched, labels.reshape(-1, _TEST_BATCH))
+  size = _test_batch(images)
+  batched = images.reshape(-1, size, *images.shape[1:])
+  batches = (batched, labels.reshape(-1, size))
   return lax.map(one_batch, batches).sum(0, dtype=jnp.int32)
 
 
 def pad_test(images: AnyArray, labels: AnyArray) -> tuple[Array, Array]:
   """Pads a test set to whole batches; padding has the label -1."""
-  surplus = -len(labels) % _TEST_BATCH
+  surplus = -len(labels) % _test_batch(images)
   rows = ((0, surplus),)
   images = jnp.pad(jnp.asarray(images), rows + ((0, 0),) * (images.ndim - 1))
   labels = jnp.pad(jnp.asarray(labels, jnp.int32), rows, constant_values=-1)
   return images, labels
+
+
+def _test_batch(images: AnyArray) -> int:
+  """Returns how many images are classified at a time: fewer of large ones."""
+  pixels = math.prod(images.shape[1:3])
+  return max(1, min(_TEST_BATCH, _TEST_PIXELS // pixels))
 
 
 def accuracy(

@@ -115,6 +115,7 @@ def make_pool(
         )
         part = _load(path, headers[i], network)
       parts[i] = part
+    report(0)  # What it raises comes after the group is saved.
   ordered = [parts[i] for i in range(config.networks)]
   variables, accuracies = zip(*ordered, strict=True)
   stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *variables)
@@ -197,11 +198,12 @@ def _train(
   def test(variables):
     return accuracy(network, variables, *validation) if len(images) else np.nan
 
-  def callback(done, _, variables):
+  def callback(done, total, variables):
     if done in stops:
       snapshots.append(jax.tree.map(np.asarray, variables))
       accuracies.append([test(row(variables, i)) for i in numbers])
-    report(done * len(keys))
+    if done < total:
+      report(done * len(keys))
 
   pretrain_each(
     network,

@@ -107,9 +107,17 @@ def test_a_budget_by_hand():
 
 
 def test_under_a_budget_every_half_is_a_set_of_its_own():
-  assert condensed_sizes(20, 0) == 20
-  assert condensed_sizes(20, 1) == (1, 2, 5, 10, 20)
-  assert condensed_sizes(1, 1) == (1,)
+  assert condensed_sizes(20, 0, 'mean', 'plain') == 20
+  assert condensed_sizes(20, 1, 'mean', 'plain') == (1, 2, 5, 10, 20)
+  assert condensed_sizes(1, 1, 'mean', 'plain') == (1,)
+
+
+def test_no_half_is_too_small_for_what_compares_it():
+  """A covariance needs two images; four tiles lie in one stored image."""
+  both = 'mean,covariance:50'
+  assert condensed_sizes(20, 1, both, 'plain') == (2, 5, 10, 20)
+  assert condensed_sizes(20, 1, both, 'tiles:2') == (1, 2, 5, 10, 20)
+  assert condensed_sizes(1, 1, both, 'plain') == (1,)
 
 
 def test_the_orders_are_those_of_numpys_seeds():
@@ -215,6 +223,23 @@ def test_a_memory_that_is_too_small_is_refused_before_the_work(stream):
   steps = []
   with pytest.raises(InputError, match='cannot take the first 4 images of'):
     learner.observe(*stream(2), callback=lambda *_: steps.append(1))
+  assert not steps
+
+
+def test_a_memory_of_other_images_is_refused_before_the_work(stream):
+  plain = make_learner('dm')
+  memory = plain.observe(*stream(0, 1))
+  steps = []
+  blurred = jax.numpy.full((len(memory.labels), 2), 0.5, np.float32)
+  tiled = dataclasses.replace(CONFIG, storage='tiles', factor=2)
+  for learner, given, message in (
+    (plain, dataclasses.replace(memory, targets=blurred), 'probabilities'),
+    (make_learner('dm', config=tiled), memory, "as 'plain', new .* 'tiles:2'"),
+  ):
+    learner.memory = given
+    with pytest.raises(InputError, match=message):
+      learner.observe(*stream(2), callback=lambda *_: steps.append(1))
+    assert learner.memory is given
   assert not steps
 
 

@@ -19,7 +19,7 @@ from dm_jax.errors import InputError
 from dm_jax.networks.family import split_families
 from dm_jax.networks.registry import make_network
 from dm_jax.selection.select import select_classes
-from dm_jax.training.evaluate import evaluate
+from dm_jax.training.evaluate import NetworksDiverged, evaluate
 from dm_jax.types import Batch
 
 KEY = jax.random.key(0)
@@ -254,6 +254,36 @@ def test_what_cannot_be_trained_is_refused_before_the_first(digits):
   deep = dataclasses.replace(BASE, depth=4)
   with pytest.raises(InputError, match='depth 4 is too deep'):
     train_networks([BASE, deep], chosen, images, labels, CONFIG, key=KEY)
+
+
+@pytest.mark.parametrize(
+  ('networks', 'got'),
+  [
+    ('small', "'small'"),
+    (['convnet'], "'convnet'"),
+    (BASE, 'a NetworkConfig'),
+    (None, 'None'),
+  ],
+)
+def test_names_are_no_networks(digits, networks, got):
+  data, (images, labels) = digits
+  chosen = select_classes(data, 'random', 2, key=KEY)
+  message = f'networks must be a list of .*NetworkConfig, got {got}: take'
+  with pytest.raises(InputError, match=message):
+    keep_fitting(networks, (8, 8, 1), 10)
+  with pytest.raises(InputError, match=message):
+    train_networks(networks, chosen, images, labels, key=KEY)
+
+
+def test_a_network_that_diverges_is_named_and_counted(digits):
+  data, (images, labels) = digits
+  chosen = select_classes(data, 'random', 2, key=KEY)
+  config = dataclasses.replace(CONFIG, learning_rate=1e30, epochs=2, networks=2)
+  with pytest.warns(NetworksDiverged) as told:
+    (trained,) = train_networks([BASE], chosen, images, labels, config, key=KEY)
+  assert trained.result.diverged == 2
+  (line,) = [str(each.message) for each in told]
+  assert line.startswith('convnet:width=4:depth=1: 2 of 2 networks diverged')
 
 
 def test_a_search_goes_on_with_the_same_programs(digits):

@@ -95,6 +95,23 @@ def test_a_class_alone_has_the_targets_it_has_among_others(data):
   jax.tree.map(np.testing.assert_array_equal, alone, among)
 
 
+def test_a_class_is_kept_before_its_last_network_is_told_of(data):
+  objective = make_objective(SCALED, settings())
+  calls, kept = [], []
+
+  def keep(label, make):
+    made = make()
+    kept.append(label)
+    return made
+
+  def note(done, total):
+    calls.append((done, total, len(kept)))
+
+  embed_ahead(objective, data, SNAPSHOTS, 1, jax.random.key(0), note, keep=keep)
+  every = [(1, 6, 0), (2, 6, 0), (3, 6, 1), (4, 6, 1), (5, 6, 1), (6, 6, 2)]
+  assert calls == every
+
+
 def test_shapes_are_those_of_what_is_made(data):
   objective = make_objective(SCALED, settings(augment='color'))
   shapes = ahead_shapes(objective, data, SNAPSHOTS, 2)

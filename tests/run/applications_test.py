@@ -671,6 +671,14 @@ def test_what_stops_a_later_step_is_refused_before_the_first(tmp_path):
   }
   match = 'batch norm needs more than one image in a batch'
   refuse(values, tmp_path / 'workdir', match)
+  # Of 80 images a group trains in one step, of all 400 in six.
+  pool = {
+    'embedder': {'name': 'pool', 'networks': 1, 'snapshots': 2},
+    'pretrain': {**COMMON['pretrain'], 'batch_size': 64},
+    'data': {**DATA, 'validation': 0.1},
+  }
+  match = 'snapshots 2 is more than the 1 steps'
+  refuse({**CONTINUAL, **pool}, tmp_path / 'workdir', match)
   chunks = {'condense': {**COMMON['condense'], 'batch_norm_classes': 5}}
   values = {**CONTINUAL, **norm, **chunks}
   refuse(values, tmp_path / 'workdir', 'batch_norm_classes 5 must divide the 2')

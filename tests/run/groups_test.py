@@ -77,7 +77,7 @@ def test_networks_that_diverge_are_told_of_at_the_first_and_at_the_end():
   def keep_four():
     with watch('train', CONFIG, Request()) as watched:
       for diverged in (0, 1, 1, 0):
-        watched.keep(EvalResult((0.1,), diverged=diverged))
+        watched.keep(EvalResult((0.1,), finite=(not diverged,)))
 
   with pytest.warns(NetworksDiverged) as told:
     keep_four()

@@ -340,6 +340,14 @@ def test_a_recipe_says_what_it_is(name):
   assert re.search(r'\(.*20\d\d\)', RECIPES[name].__doc__ or '')
 
 
+@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize('image_shape', [(28, 28), 32, (32, 32, 0), None])
+def test_a_recipe_is_for_images_of_a_shape(name, image_shape):
+  with pytest.raises(InputError, match=r'must be \(H, W, D\), .* got') as error:
+    recipe(name, image_shape=image_shape, images_per_class=1)
+  assert '\n' not in str(error.value)
+
+
 # From Python.
 
 

@@ -148,6 +148,20 @@ def test_an_interrupted_pool_goes_on_after_its_last_network(tmp_path, pool):
   assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
+def test_a_stop_at_the_end_of_a_training_finds_it_saved(tmp_path):
+  """A request to stop is met between steps, and when a network is kept."""
+  named = []
+
+  def stop_at_the_last_step(done, total):
+    if done >= 10:
+      named.extend(path.name for path in tmp_path.iterdir())
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    make(tmp_path, callback=stop_at_the_last_step, devices=jax.devices()[:1])
+  assert named == ['network_000.npz']
+
+
 def test_only_the_missing_networks_are_trained(tmp_path):
   """Of five on three devices: three rounds become one, or two."""
   config = dataclasses.replace(CONFIG, networks=5)

@@ -231,6 +231,26 @@ def test_a_batch_has_one_operation_and_each_image_its_own_values():
   assert 0 < sum(changed) < 12
 
 
+@pytest.mark.parametrize(('side', 'batch'), [(1, 256), (64, 256), (224, 20)])
+def test_fewer_large_images_are_classified_at_a_time(side, batch):
+  """A first convolution of width 128 keeps half a megabyte for 64×64 pixels."""
+  seen = []
+
+  def logits(variables, images, *, train):
+    seen.append(len(images))
+    return images[:, 0, 0, :1] * jnp.array([[0.0, 1.0]]), variables
+
+  network = Network.from_functions(unused, no_features, logits)
+  images = np.zeros((21, side, side, 1), np.uint8)
+  images[::3] = 255
+  labels = (images[:, 0, 0, 0] > 0).astype(np.int32)
+  padded = pad_test(images, labels)
+  assert len(padded[0]) % batch == 0
+  correct = count_correct(network, {}, *padded, mean=(0.5,), std=(0.5,))
+  assert correct.tolist() == [14, 7]
+  assert set(seen) == {batch}
+
+
 def test_padding_counts_as_no_correct_image():
   def logits(variables, images, *, train):
     assert not train
