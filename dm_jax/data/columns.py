@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dm_jax.data.files import decode_image, deep_notes, image_header
+from dm_jax.data.files import deep_notes
 from dm_jax.data.source import Contents, Stored, first_labelled
 from dm_jax.errors import InputError, first_line
+from dm_jax.images.pictures import decode_image, image_header
 from dm_jax.types import ImageShape
 
 _ROWS = 1000  # Read at a time: encoded images are small beside pixels.

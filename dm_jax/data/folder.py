@@ -9,14 +9,10 @@ import unicodedata
 
 import numpy as np
 
-from dm_jax.data.files import (
-  decode_image,
-  deep_notes,
-  image_header,
-  read_files,
-)
+from dm_jax.data.files import deep_notes, read_files
 from dm_jax.data.source import Contents, Source, Stored
 from dm_jax.errors import InputError, check_text
+from dm_jax.images.pictures import decode_image, image_header
 from dm_jax.types import ImageShape
 
 _IMAGES = ('.png', '.jpg', '.jpeg', '.webp')

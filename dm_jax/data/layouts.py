@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dm_jax.data.files import file_state, resize_images
+from dm_jax.data.files import file_state
 from dm_jax.data.source import Contents, Source, Stored
 from dm_jax.errors import InputError, first_line
+from dm_jax.images.pictures import resize_images
 from dm_jax.pickles import unpickle
 
 _SIDE = 32  # Pixels, of the CIFAR sets.

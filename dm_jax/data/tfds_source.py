@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dm_jax.data.files import decode_image
 from dm_jax.data.source import Contents, Source, Stored, first_labelled
 from dm_jax.data.tfds_prepare import FORMAT, import_tfds, open_builder
 from dm_jax.errors import InputError, first_line
+from dm_jax.images.pictures import decode_image
 
 _RECORDS = 1000  # Read at a time: encoded images are small beside pixels.
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import ExifTags, Image
 import pytest
 
-from dm_jax.data.files import decode_image, image_header
+from dm_jax.images.pictures import decode_image, image_header
 
 # Where the standard (EXIF 2.32, tag 0x0112) says that the first row and the
 # first column of what is stored are seen.
