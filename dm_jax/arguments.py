@@ -135,6 +135,35 @@ def as_shape(image_shape: Any) -> ImageShape:
   return height, width, channels
 
 
+def as_statistic(what: str, values: Any, channels: int) -> tuple[float, ...]:
+  """Returns D floats: a mean or a deviation of pixels in unit range.
+
+  Args:
+    what: mean or std.
+    values: one for each channel.
+    channels: D.
+
+  Raises:
+    InputError: another number of them; values that are not finite; a mean
+      outside [0, 1], as of pixels up to 255; a deviation that is not above 0.
+  """
+  given = values if np.ndim(values) == 1 else ()
+  found = tuple(float(value) for value in given)
+  if len(found) != channels or not np.isfinite(found).all():
+    raise InputError(
+      f'{what} must be {channels} finite values, one for each channel, got'
+      f' {values!r}' + f': write ({values},)' * (np.ndim(values) == 0)
+    )
+  if what == 'mean' and not 0 <= min(found) <= max(found) <= 1:
+    raise InputError(
+      f'mean must be of pixels in [0, 1], got {found}: divide mean and std by'
+      ' 255, if they are of pixels up to that'
+    )
+  if what == 'std' and min(found) <= 0:
+    raise InputError(f'std must be above 0, got {found}: use 1 for a constant')
+  return found
+
+
 def describe(value: Any) -> str:
   """Says in a few words what a value is: None, a dict, float32 [3, 2]."""
   if isinstance(value, (jax.Array, np.ndarray)):

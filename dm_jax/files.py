@@ -28,6 +28,8 @@ UNREADABLE = (
 )
 # What Pillow may open, under any name: of others, some run programs (EPS).
 PICTURES = ('PNG', 'JPEG', 'WEBP')
+# Folders that archives and file servers leave beside images.
+LITTER = ('__MACOSX', '@eaDir')
 
 # File systems without locks: Lustre as it is often mounted, some of FUSE, NFS.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)

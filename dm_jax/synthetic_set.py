@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dm_jax.arguments import as_statistic, describe
 from dm_jax.data.class_data import ClassData, check_whole
 from dm_jax.errors import InputError
 from dm_jax.exchange.formats import (
@@ -96,9 +97,9 @@ class SyntheticSet:
     cls,
     images: AnyArray,
     labels: AnyArray,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    class_names: tuple[str, ...],
+    mean: Sequence[float],
+    std: Sequence[float],
+    class_names: Sequence[str],
   ) -> Self:
     """Makes a plain set of labelled images.
 
@@ -108,9 +109,28 @@ class SyntheticSet:
       mean: per-channel mean in unit range, D values.
       std: per-channel deviation, D values.
       class_names: C names.
+
+    Raises:
+      InputError: the images are no floats, as pixels up to 255 are, or have no
+        four axes; the labels are no integers, one for each.
     """
-    classes = jnp.asarray(labels, jnp.int32)
-    return cls(jnp.asarray(images), classes, classes, mean, std, class_names)
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+      raise InputError(
+        'images must be normalised floats [N, H, W, D], got'
+        f' {describe(images)}: of pixels, dm_jax.ClassData.from_arrays makes'
+        ' what SyntheticSet.from_whole takes'
+      )
+    one_each = labels.shape == images.shape[:1]
+    if not one_each or not jnp.issubdtype(labels.dtype, jnp.integer):
+      raise InputError(
+        f'labels must be an integer for each of {len(images)} images, got'
+        f' {describe(labels)}'
+      )
+    classes = labels.astype(jnp.int32)
+    return cls(
+      images, classes, classes, tuple(mean), tuple(std), tuple(class_names)
+    )
 
   @classmethod
   def from_classes(
@@ -272,6 +292,12 @@ class SyntheticSet:
     `provenance` (JSON text), and is read with `numpy.load` alone. Types are
     those that PyTorch takes: labels int64, all else float32. `statistics` are
     mean and std once more, float64 [2, D], so that nothing is lost.
+
+    Args:
+      path: of the file; folders above it are made.
+
+    Raises:
+      OSError: it cannot be written there.
     """
     hard = self.targets.ndim == 1
     arrays = {
@@ -287,6 +313,8 @@ class SyntheticSet:
       'storage': np.array(self.storage),
       'provenance': np.array(self.provenance_json),
     }
+    path = full_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: np.savez(file, **arrays))
 
   @classmethod
@@ -329,6 +357,7 @@ class SyntheticSet:
     """Makes a set of a file's arrays, or raises InputError."""
     mean, std = statistics
     held = get_storage(storage).per_stored
+    _check_values(path, images, labels, std, len(names))
     fits = (
       images.ndim == 4
       and images.dtype == np.float32
@@ -414,7 +443,13 @@ class SyntheticSet:
       return cls.load(path)
     names = None if class_names is None else tuple(class_names)
     released = read_released(path, layout, Wanted(experiment, names))
-    for note in released.notes:
+    theirs = released.class_names
+    if None not in (names, theirs) and names != theirs:
+      raise InputError(
+        f'{path} has the classes {short_repr(theirs)}, got class_names'
+        f' {short_repr(names)}: leave class_names out, or give these'
+      )
+    for note in released.told(factor):
       warnings.warn(f'{path}: {note}', stacklevel=2)
     return cls.from_released(
       released,
@@ -452,11 +487,14 @@ class SyntheticSet:
         f'{path} does not say the mean and std of its data: give both, or'
         ' --config of the data set'
       )
+    try:
+      mean = as_statistic('mean', mean, released.images.shape[-1])
+      std = as_statistic('std', std, released.images.shape[-1])
+    except InputError as error:
+      raise InputError(f'{path}: {error}') from error
     names = released.class_names or class_names
     if names is None:
-      soft = released.targets
-      count = released.labels.max() + 1 if soft is None else soft.shape[1]
-      names = map(str, range(count))
+      names = map(str, range(_count_classes(released, path)))
     names = tuple(names)
     if released.class_names is None:
       _check_classes(released, path, len(names))
@@ -473,11 +511,6 @@ class SyntheticSet:
       raise InputError(
         f'factor {factor} does not fit the images of {path}: {error}'
       ) from error
-    if not len(mean) == len(std) == released.images.shape[-1]:
-      raise InputError(
-        f'{path} has images of {released.images.shape[-1]} channels, got'
-        f' {len(mean)} values of mean and {len(std)} of std'
-      )
     order = np.argsort(released.labels, kind='stable')
     labels = released.labels[order]
     targets = labels if released.targets is None else released.targets[order]
@@ -552,6 +585,48 @@ class SyntheticSet:
     if note is not None:
       warnings.warn(note, stacklevel=2)
     return card
+
+
+def _check_values(
+  path: str | os.PathLike,
+  images: np.ndarray,
+  labels: np.ndarray,
+  std: np.ndarray,
+  classes: int,
+) -> None:
+  """Names the value that is wrong, of arrays of the right kinds."""
+  if images.dtype.kind == 'f' and not np.isfinite(images).all():
+    axes = tuple(range(1, images.ndim))
+    count = int((~np.isfinite(images)).any(axes).sum())
+    raise InputError(
+      f'{path}: {count} of its {len(images)} images hold values that are not'
+      ' finite: leave them out'
+    )
+  if std.dtype.kind == 'f' and not (std > 0).all():
+    raise InputError(
+      f'{path}: std must be above 0, got {std.tolist()}: use 1 for a constant'
+    )
+  if labels.dtype.kind in 'iu' and labels.size:
+    low, high = int(labels.min()), int(labels.max())
+    if not 0 <= low <= high < classes:
+      raise InputError(
+        f'{path}: its labels go from {low} to {high}, and there are {classes}'
+        ' class names: labels count the names from 0'
+      )
+
+
+def _count_classes(released: Released, path: str | os.PathLike) -> int:
+  """Returns C of a set without names; each class has an image then."""
+  if released.targets is not None:
+    return released.targets.shape[1]
+  count = int(released.labels.max()) + 1
+  missing = sorted({*range(count)} - {*released.labels.tolist()})
+  if missing:
+    raise InputError(
+      f'{path} has labels up to {count - 1}, and none of class {missing[0]}:'
+      ' give class_names of all classes, or number those that there are from 0'
+    )
+  return count
 
 
 def _check_classes(

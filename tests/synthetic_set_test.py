@@ -207,6 +207,8 @@ def test_a_folder_is_refused(tmp_path):
     {'labels': np.array([0, 0, 1, -1])},
     {'labels': np.array(['a', 'b', 'c', 'd'])},
     {'labels': np.array([0.5, 0, 1, 1])},
+    {'images': np.full((4, 2, 3, 1), np.nan, np.float32)},
+    {'std': np.array([0.0], np.float32)},
     {'mean': np.array([0.5, 0.5])},
     {'mean': np.array(['0.5'])},
     {'std': np.array(0.5)},
@@ -223,6 +225,33 @@ def test_arrays_that_are_no_synthetic_set_are_refused(tmp_path, changes):
     np.savez(file, **arrays)
   with pytest.raises(InputError, match='synthetic.npz'):
     SyntheticSet.load(path)
+
+
+@pytest.mark.parametrize(
+  ('images', 'labels', 'message'),
+  [
+    (np.zeros((2, 4, 4, 1), np.uint8), [0, 1], 'normalised floats .* uint8'),
+    (np.zeros((2, 4, 4), np.float32), [0, 1], r'floats \[N, H, W, D\], got'),
+    (np.zeros((2, 4, 4, 1)), [0.0, 1.0], 'an integer for each of 2 images'),
+    (np.zeros((2, 4, 4, 1)), [0], 'an integer for each of 2 images'),
+  ],
+)
+def test_images_of_another_kind_are_no_set(images, labels, message):
+  with pytest.raises(InputError, match=message):
+    SyntheticSet.from_images(
+      images, np.array(labels), (0.5,), (0.25,), ('a', 'b')
+    )
+
+
+def test_a_set_made_of_lists_is_a_set(tmp_path):
+  images = np.zeros((2, 4, 4, 1), np.float32)
+  made = SyntheticSet.from_images(
+    images, np.array([0, 1]), [0.5], [0.25], ['a', 'b']
+  )
+  path = tmp_path / 'folder that is not there' / 'set.npz'
+  made.save(path)
+  assert SyntheticSet.load(path).fingerprint() == made.fingerprint()
+  jax.jit(lambda each: each.images.sum())(made)  # Its fields can be hashed.
 
 
 # Probabilities of two classes: of four images, and of the tiles of each.

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
-import math
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dm_jax.arguments import refuse_traced
+from dm_jax.arguments import as_statistic, refuse_traced
 from dm_jax.data.arrays import (
   channel_statistics,
   check_class_names,
@@ -207,10 +206,8 @@ class ClassData:
       mean = computed[0] if mean is None else mean
       std = computed[1] if std is None else std
     channels = images.shape[-1]
-    mean = _check_statistic('mean', mean, channels)
-    std = _check_statistic('std', std, channels)
-    if min(std) <= 0:
-      raise InputError(f'std must be above 0, got {std}: use 1 for a constant')
+    mean = as_statistic('mean', mean, channels)
+    std = as_statistic('std', std, channels)
     counts = np.bincount(labels, minlength=len(names)).astype(np.int32)
     return cls(_group(images, labels, counts), counts, mean, std, names)
 
@@ -293,19 +290,6 @@ def check_whole(data: ClassData, what: str) -> None:
       f'{what} needs the images of all classes, this process holds'
       f' {here} of {data.classes}: run it in one process'
     )
-
-
-def _check_statistic(
-  what: str, values: Sequence[float], channels: int
-) -> tuple[float, ...]:
-  """Returns D finite floats."""
-  values = tuple(float(v) for v in values)
-  if len(values) != channels or not all(map(math.isfinite, values)):
-    raise InputError(
-      f'{what} must be {channels} finite values, one for each channel, got '
-      f'{values}'
-    )
-  return values
 
 
 def _group(

@@ -82,7 +82,8 @@ def contents(
   label = _column(train, _is_label, _LABELS, 'labels')
   names = train.features.get(label, {}).get('names')
   values = _labels(train, label)
-  if any(isinstance(value, str) for value in values):
+  are_texts = any(isinstance(value, str) for value in values)
+  if are_texts:
     names = sorted(set(map(str, values)))
   test, test_values, skipped = first_labelled(
     _read_labels(tests, image, label), label
@@ -90,13 +91,13 @@ def contents(
   shape, notes = _look((train, test), image, resize)
   decode = functools.partial(_decoded, image=image, shape=shape, resize=resize)
 
-  def stored(table: Table, labels: list[Any]) -> Stored:
-    numbers = _numbers(labels, names, table.where)
+  def stored(table: Table, numbers: np.ndarray) -> Stored:
     return Stored(numbers, functools.partial(decode, table))
 
+  own = _as_texts(test, label, test_values, names, are_texts)
   return Contents(
-    stored(train, values),
-    stored(test, test_values),
+    stored(train, _numbers(values, names, train.where)),
+    stored(test, _numbers(own, names, test.where)),
     shape,
     names,
     (*skipped, *notes),
@@ -159,6 +160,38 @@ def _labels(table: Table, name: str) -> list[Any]:
       f'{table.where}: row {values.index(None)} has no {name}: remove it'
     )
   return values
+
+
+def _as_texts(
+  test: Table,
+  label: str,
+  values: list[Any],
+  names: Sequence[str] | None,
+  are_texts: bool,
+) -> list[Any]:
+  """Returns a test set's labels, by name where its numbers are not train's.
+
+  Args:
+    test: may have class names of its own, e.g. of fewer classes.
+    label: its column of labels.
+    values: these.
+    names: of train's classes, where they are known.
+    are_texts: whether the labels of train are.
+
+  Raises:
+    InputError: numbers without names, where those of train are texts.
+  """
+  theirs = test.features.get(label, {}).get('names')
+  if any(isinstance(value, str) for value in values):
+    return values
+  if theirs is None and are_texts:
+    raise InputError(
+      f'{test.where}: label {values[0]} is a number, and those of train are'
+      ' texts: give texts in both'
+    )
+  if None in (theirs, names) or list(theirs) == list(names or ()):
+    return values
+  return [theirs[v] if 0 <= v < len(theirs) else v for v in values]
 
 
 def _numbers(

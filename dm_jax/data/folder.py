@@ -12,14 +12,13 @@ import numpy as np
 from dm_jax.data.files import deep_notes, read_files
 from dm_jax.data.source import Contents, Source, Stored
 from dm_jax.errors import InputError, check_text
+from dm_jax.files import LITTER
 from dm_jax.images.pictures import decode_image, image_header
 from dm_jax.types import ImageShape
 
 _IMAGES = ('.png', '.jpg', '.jpeg', '.webp')
 # Notes and annotations that image sets carry along, and file managers' own.
 _SIDECARS = ('.txt', '.csv', '.json', '.xml', '.md', '.ini', '.db')
-# Folders that archives and file servers leave beside the images.
-_LITTER = ('__MACOSX', '@eaDir')
 _ANNOTATIONS = 'val_annotations.txt'
 _TEST_FOLDERS = ('test', 'val', 'valid', 'validation')
 _LAYOUT = (
@@ -152,7 +151,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[str]]:
   with os.scandir(folder) as entries:
     for entry in sorted(entries, key=lambda e: e.name):
       extension = os.path.splitext(entry.name)[1].lower()
-      if entry.name.startswith('.') or entry.name in _LITTER:
+      if entry.name.startswith('.') or entry.name in LITTER:
         continue
       if entry.is_dir():
         folders.append(Path(entry.path))

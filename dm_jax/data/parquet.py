@@ -127,6 +127,14 @@ def _table(paths: Sequence[Path]) -> Table:
         f'{path} has the columns {", ".join(file.schema_arrow.names)},'
         f' {paths[0]} {", ".join(schema.names)}: all must have the same'
       )
+  features = _features(schema.metadata or {})
+  for path, file in zip(paths, files, strict=True):
+    # Labels are numbers by these.
+    if _features(file.schema_arrow.metadata or {}) != features:
+      raise InputError(
+        f'{path} and {paths[0]} differ in what they note of their columns, such'
+        ' as class names: write them anew, from one table'
+      )
   # A row group is what can be read without the rest of its file.
   groups = [
     (path, file, group)
@@ -156,7 +164,7 @@ def _table(paths: Sequence[Path]) -> Table:
   return Table(
     str(paths[0]) if len(paths) == 1 else f'{paths[0]} … {paths[-1].name}',
     dict(zip(schema.names, schema.types, strict=True)),
-    _features(schema.metadata or {}),
+    features,
     int(sum(counts)),
     read,
   )

@@ -230,7 +230,8 @@ def _write(path: Path, released: Released, name: str, about: Json) -> Path:
     os.rename(temporary, path)
   except BaseException:
     remove(temporary)
-    remove(card_file)
+    if not is_folder:  # Inside a folder it may be another export's.
+      remove(card_file)
     raise
   return card_file
 

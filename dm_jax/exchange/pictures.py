@@ -13,8 +13,9 @@ import numpy as np
 
 from dm_jax.errors import InputError, first_line
 from dm_jax.exchange.released import UNIT, Released, Wanted
-from dm_jax.files import PICTURES, UNREADABLE
+from dm_jax.files import LITTER, UNREADABLE
 from dm_jax.images.normalise import to_unit
+from dm_jax.images.pictures import decode_image
 
 TARGETS = 'targets.npy'
 _TABLE = Path('data', 'train-00000-of-00001.parquet')
@@ -93,7 +94,9 @@ def read_folder(path: Path, wanted: Wanted) -> Released:
     InputError: there are no images, or others than *.png, or targets.npy is
       damaged, or there without the order of the classes.
   """
-  folders = sorted(p for p in (path / 'train').glob('*') if p.is_dir())
+  folders = sorted(
+    p for p in (path / 'train').glob('*') if p.is_dir() and not _is_left(p)
+  )
   found = {decode_name(folder.name): folder for folder in folders}
   names, has_targets = wanted.class_names or (), (path / TARGETS).exists()
   if sorted(names) != sorted(found):
@@ -127,6 +130,14 @@ def _read_targets(file: Path) -> np.ndarray:
     ) from error
 
 
+def _is_left(path: Path) -> bool:
+  """Whether a notebook, an archive or a file server left it beside the images.
+
+  No folder of a class begins with a dot, see `encode_name`.
+  """
+  return path.name.startswith('.') or path.name in LITTER
+
+
 def _pngs(folder: Path) -> list[Path]:
   for file in sorted(folder.iterdir()):
     if file.suffix != '.png' and file.suffix.lower() in _OTHER_IMAGES:
@@ -134,7 +145,8 @@ def _pngs(folder: Path) -> list[Path]:
         f'{file} is no .png, and only those are read: convert or remove it'
       )
   # By number: 10000.png comes after 9999.png.
-  return sorted(folder.glob('*.png'), key=lambda p: (len(p.name), p.name))
+  files = [file for file in folder.glob('*.png') if not _is_left(file)]
+  return sorted(files, key=lambda p: (len(p.name), p.name))
 
 
 def write_parquet(path: Path, released: Released) -> None:
@@ -228,7 +240,8 @@ def _training_tables(folder: Path) -> list[Path]:
 
 def _split(path: Path) -> str:
   """Returns what the name of a file, or of its folder, says; '' if none."""
-  found = map(_SPLIT.search, reversed(path.with_suffix('').parts))
+  parts = reversed(path.with_suffix('').parts)
+  found = (_SPLIT.search(part.lower()) for part in parts)
   return next((match[1] for match in found if match), '')
 
 
@@ -312,19 +325,10 @@ def _encoded(released: Released) -> list[bytes]:
 
 def _decoded(file: Path | io.BytesIO, what: str) -> np.ndarray:
   """Returns the pixels of an image, uint8 [H, W, D]."""
-  from PIL import Image, UnidentifiedImageError
-
   try:
-    with Image.open(file, formats=PICTURES) as image:
-      grey = image.mode in ('1', 'L')
-      pixels = np.asarray(image.convert('L' if grey else 'RGB'))
-  except UnidentifiedImageError:
-    raise InputError(
-      f'cannot read {what}: it is no PNG, JPEG or WebP image'
-    ) from None
+    return decode_image(file)
   except Exception as error:  # Pillow raises any of a dozen types.
     raise InputError(f'cannot read {what}: {first_line(error)}') from error
-  return pixels[..., None] if grey else pixels
 
 
 def _stack(images: list[np.ndarray]) -> np.ndarray:

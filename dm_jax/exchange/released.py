@@ -21,6 +21,10 @@ _LEARNED = (
   ' the largest is used, so accuracies may differ from those that its authors'
   ' print'
 )
+_TILED = (
+  'its images are taken as they are: files of this format mostly hold tiles,'
+  ' which are read with a factor of e.g. 2'
+)
 _SEVERAL = ('pt', 'dm')  # Formats of several sets in one file.
 
 
@@ -57,6 +61,7 @@ class Released:
     std: per-channel deviation, D values.
     class_names: C names.
     notes: what a person should know of how it was read, a line each.
+    may_be_tiled: whether such files mostly hold several tiles in an image.
   """
 
   images: np.ndarray
@@ -67,6 +72,7 @@ class Released:
   std: tuple[float, ...] | None = None
   class_names: tuple[str, ...] | None = None
   notes: tuple[str, ...] = ()
+  may_be_tiled: bool = False
 
   @classmethod
   def from_arrays(
@@ -111,6 +117,15 @@ class Released:
       return cls(images, classes, None, space, notes=notes)
     hard = np.isin(labels, (0, 1)).all()
     return cls(images, classes, None if hard else _as_float(labels), space)
+
+  def told(self, factor: int) -> tuple[str, ...]:
+    """Returns what a person should know of how it is read, a line each.
+
+    Args:
+      factor: tiles a side, as the caller says.
+    """
+    whole = self.may_be_tiled and factor == 1
+    return (*self.notes, _TILED) if whole else self.notes
 
   def normalised(
     self, mean: Sequence[float], std: Sequence[float]

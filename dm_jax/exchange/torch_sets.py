@@ -53,7 +53,8 @@ def read_idc(path: Path, _: Wanted) -> Released:
   if not _is_pair(value):
     raise InputError('it is no list of [images, labels]')
   images, labels = value
-  return Released.from_arrays(channels_last(images), labels, UNIT)
+  read = Released.from_arrays(channels_last(images), labels, UNIT)
+  return dataclasses.replace(read, may_be_tiled=True)
 
 
 def read_pair(path: Path, _: Wanted) -> Released:

@@ -82,7 +82,7 @@ class SetFile(NamedTuple):
     """
     if isinstance(found, SyntheticSet):
       return found
-    for note in found.notes:
+    for note in found.told(self.factor):
       say(note)
     known: Json = {}
     if data is not None:

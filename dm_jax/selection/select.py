@@ -123,6 +123,7 @@ def select_classes(
   check_type('config', config, PretrainConfig)
   key = as_key(key)
   check_selection(data, method, images_per_class, storage)
+  images_per_class = int(images_per_class)  # NumPy's is no JSON.
   storage = stored_as(method, storage)
   held = get_storage(storage)
   settings: dict[str, Any] = {

@@ -109,6 +109,8 @@ def test_given_statistics_and_names_are_kept():
     ({'images': np.zeros((6, 1))}, r'images must be \[N, H, W, D\]'),
     ({'mean': [0.5, 0.5]}, 'mean must be 1 finite values, one for each'),
     ({'std': [float('nan')]}, 'std must be 1 finite values'),
+    ({'mean': 0.5}, r'must be 1 finite .*, got 0.5: write \(0.5,\)'),
+    ({'mean': [127.5], 'std': [64.0]}, 'divide mean and std by 255'),
     ({'std': [0]}, r'std must be above 0, got \(0.0,\): use 1'),
   ],
 )

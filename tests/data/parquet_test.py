@@ -1,6 +1,7 @@
 """Parquet files and Hugging Face sets, read from what others write."""
 
 import io
+import json
 import sys
 
 import datasets
@@ -185,6 +186,45 @@ def test_texts_are_classes(tmp_path):
     table = plain(split, [NAMES[label] for label in labels])
     parquet.write_table(table, tmp_path / f'{split}.parquet')
   check(read(tmp_path), NAMES)
+
+
+def named(split, labels, names):
+  """A table of Hugging Face's, whose class names are in its metadata."""
+  table = plain(split, labels)
+  features = {'label': {'names': names, '_type': 'ClassLabel'}}
+  about = json.dumps({'info': {'features': features}})
+  return table.replace_schema_metadata({'huggingface': about})
+
+
+@pytest.mark.parametrize('kept', [[0, 1, 2], [1, 2], [2, 0, 1]])
+def test_a_test_set_may_number_the_classes_otherwise(tmp_path, kept):
+  """Each split's numbers count its own names, of those that occur in it."""
+  parquet.write_table(
+    named('train', LABELS['train'], NAMES), tmp_path / 'train.parquet'
+  )
+  labels = [kept[row % len(kept)] for row in range(len(LABELS['test']))]
+  numbers = [kept.index(label) for label in labels]
+  names = [NAMES[label] for label in kept]
+  parquet.write_table(named('test', numbers, names), tmp_path / 'test.parquet')
+  assert read(tmp_path).test_labels.tolist() == labels
+
+
+def test_numbers_beside_texts_are_refused(tmp_path):
+  texts = [NAMES[label] for label in LABELS['train']]
+  parquet.write_table(plain('train', texts), tmp_path / 'train.parquet')
+  parquet.write_table(plain('test'), tmp_path / 'test.parquet')
+  refused('is a number, and those of train are texts: give texts', tmp_path)
+  table = named('test', LABELS['test'], NAMES)
+  parquet.write_table(table, tmp_path / 'test.parquet')
+  assert read(tmp_path).test_labels.tolist() == LABELS['test']
+
+
+def test_parts_that_number_the_classes_otherwise_are_refused(tmp_path):
+  for part, names in enumerate((NAMES, NAMES[::-1])):
+    table = named('train', LABELS['train'], names)
+    parquet.write_table(table, tmp_path / f'train-0000{part}-of-00002.parquet')
+  parquet.write_table(plain('test'), tmp_path / 'test.parquet')
+  refused('differ in what they note of their columns, such as class', tmp_path)
 
 
 def test_images_are_resized(tmp_path):

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import sys
 import types
 from typing import Any, NamedTuple
@@ -395,6 +396,7 @@ def test_classes_are_sorted_with_their_images(tmp_path):
   np.testing.assert_array_equal(read.images[2], make().images[3])
 
 
+@pytest.mark.filterwarnings('ignore:.*files of this format mostly hold tiles')
 @pytest.mark.parametrize('layout', ['dm', 'idc', 'mtt', 'ddranking'])
 def test_classes_may_come_as_a_column(tmp_path, layout):
   unit = np.clip(FIRST, 0, 1)
@@ -403,6 +405,7 @@ def test_classes_may_come_as_a_column(tmp_path, layout):
   np.testing.assert_array_equal(read.targets, LABELS)
 
 
+@pytest.mark.filterwarnings('ignore:.*files of this format mostly hold tiles')
 def test_a_column_of_floats_is_no_class(tmp_path):
   column = LABELS[:, None].astype(np.float32)
   save_torch(tmp_path / 'data.pt', [np.clip(FIRST, 0, 1), column])
@@ -490,8 +493,14 @@ def test_a_truncated_file_is_one_line(tmp_path, layout, part):
     ('dm', {'factor': 3}, 'factor 3 does not fit .*: use 2'),
     ('dm', {'factor': 0}, 'factor must be at least 1, got 0'),
     ('dm', {'mean': None}, 'does not say the mean and std'),
-    ('dm', {'mean': (0.5,), 'std': (0.2,)}, '3 channels, got 1 values'),
-    ('dm', {'class_names': ('a', 'b')}, '2 class names'),
+    ('dm', {'mean': (0.5,), 'std': (0.2,)}, 'mean must be 3 finite'),
+    ('dm', {'std': 0.2}, r'std must be 3 finite .* got 0.2: write \(0.2,\)'),
+    ('dm', {'mean': (125.3, 123, 114)}, 'in .0, 1., got .*: divide .* by 255'),
+    (
+      'dm',
+      {'class_names': ('a', 'b')},
+      'from 0 to 2, .* 2 class names',
+    ),
     ('kip', {'format': 'frepo'}, 'it lacks image, label'),
   ],
 )
@@ -533,6 +542,20 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch, name):
   with pytest.raises(InputError, match=f'{name} cannot be written: no room'):
     make().export(tmp_path / name, name)
   assert not list(tmp_path.iterdir())
+
+
+def test_the_later_of_two_exports_leaves_the_first_whole(tmp_path, monkeypatch):
+  path, rename = tmp_path / 'folder', os.rename
+
+  def be_second(old, new):
+    shutil.copytree(old, new)  # As another process would, meanwhile.
+    rename(old, new)
+
+  monkeypatch.setattr(os, 'rename', be_second)
+  with pytest.raises(InputError, match='folder cannot be written'):
+    make().export(path, 'folder')
+  assert [file.name for file in tmp_path.iterdir()] == ['folder']
+  assert SyntheticSet.read(path).fingerprint() == make().fingerprint()
 
 
 def test_an_unknown_format_names_near_ones(tmp_path):
@@ -633,7 +656,58 @@ def test_a_picture_that_is_a_program_is_refused(tmp_path, monkeypatch):
   file = path / 'train' / 'Vögel' / '0000.png'
   Image.fromarray(PIXELS[0]).save(file, 'EPS')
   message = refuse(path)
-  assert 'cannot read 0000.png: it is no PNG, JPEG or WebP image' in message
+  assert 'cannot read 0000.png: not a PNG, JPEG or WebP image' in message
+
+
+def test_what_lies_beside_the_images_is_no_class(tmp_path):
+  path, _ = export(make(), tmp_path, 'folder')
+  whole = SyntheticSet.read(path)
+  (path / 'card.json').unlink()
+  train = path / 'train'
+  for litter in ('.ipynb_checkpoints', '__MACOSX', '@eaDir'):
+    (train / litter).mkdir()
+    (train / litter / '0000.png').write_bytes(b'')
+  (train / 'Vögel' / '._0000.png').write_bytes(b'')
+  read = SyntheticSet.read(path, **STATISTICS, class_names=NAMES)
+  np.testing.assert_array_equal(read.images, whole.images)
+  assert read.class_names == NAMES
+
+
+def test_other_names_than_the_files_are_refused(tmp_path):
+  path, _ = export(make(), tmp_path, 'folder')
+  (path / 'card.json').unlink()
+  with pytest.raises(InputError, match='has the classes .*, got class_names'):
+    SyntheticSet.read(path, **STATISTICS, class_names=('a', 'b', 'c'))
+
+
+def test_a_set_without_names_has_every_class(tmp_path):
+  path = tmp_path / 'res_DM.pt'
+  save_torch(path, {'data': [[FIRST, LABELS + 1]]})
+  assert 'labels up to 3, and none of class 0: give class_names' in refuse(path)
+  named = SyntheticSet.read(path, **STATISTICS, class_names=('none', *NAMES))
+  assert named.labels.tolist() == [1, 1, 2, 2, 3, 3]
+
+
+def test_tiles_that_are_taken_for_images_are_told_of(tmp_path):
+  path = write_peer(tmp_path, 'idc', np.clip(FIRST, 0, 1))
+  with pytest.warns(UserWarning, match='mostly hold tiles.* factor of e.g. 2'):
+    SyntheticSet.read(path, **STATISTICS)
+  SyntheticSet.read(path, **STATISTICS, factor=2)  # And is not told.
+
+
+@pytest.mark.parametrize('mode', ['L', 'LA', 'I;16'])
+def test_grey_pictures_have_one_channel(tmp_path, mode):
+  levels = np.array([[0, 128], [255, 3]], np.uint8)
+  grey = Image.fromarray(levels)
+  if mode == 'I;16':
+    grey = Image.fromarray(levels.astype(np.uint16) * 257)
+  elif mode == 'LA':
+    grey = Image.merge('LA', (grey, grey))
+  for name in 'ab':
+    (tmp_path / 'train' / name).mkdir(parents=True)
+    grey.save(tmp_path / 'train' / name / '0.png')
+  read = SyntheticSet.read(tmp_path, mean=(0.5,), std=(0.25,))
+  np.testing.assert_array_equal(read.images_uint8[0, ..., 0], levels)
 
 
 def rewrite_table(path, change):
@@ -657,6 +731,7 @@ def copy_table(path, *names):
     (['data/validation.parquet', 'test/0000.parquet'], 6),
     (['data/train-00001-of-00002.parquet'], 12),
     (['data/train-00001-of-00002.parquet', 'data/test-0.parquet'], 12),
+    (['data/Test.parquet', 'data/Train-1.parquet'], 12),
     (['data/more.parquet'], 6),
   ],
 )

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -201,6 +202,14 @@ def test_more_images_than_a_class_has(method):
   for part in (method, "'eel'", '5 images', 'has 4', 'at most 4'):
     assert part in str(error.value)
   assert '\n' not in str(error.value)
+
+
+def test_a_number_of_numpys_is_a_number():
+  two: Any = np.int64(2)
+  made = select_classes(DATA, 'random', two, key=KEY)
+  assert made.fingerprint() == (
+    select_classes(DATA, 'random', 2, key=KEY).fingerprint()
+  )
 
 
 def test_at_least_one_image_is_chosen():
