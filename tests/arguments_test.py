@@ -218,7 +218,7 @@ def test_no_public_function_answers_by_a_traceback(name, changes):
       dm_jax.make_network,
       ['convnet'],
       {'image_shape': 8, 'classes': 2},
-      r'image_shape=\(H, W, D\)',
+      r'image_shape must be \(H, W, D\), .* got 8: write e.g.',
     ),
     (
       dm_jax.make_network,

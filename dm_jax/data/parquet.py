@@ -128,12 +128,13 @@ def _table(paths: Sequence[Path]) -> Table:
         f' {paths[0]} {", ".join(schema.names)}: all must have the same'
       )
   features = _features(schema.metadata or {})
+  known = _class_names(features)
   for path, file in zip(paths, files, strict=True):
-    # Labels are numbers by these.
-    if _features(file.schema_arrow.metadata or {}) != features:
+    theirs = _class_names(_features(file.schema_arrow.metadata or {}))
+    if known and theirs and theirs != known:
       raise InputError(
-        f'{path} and {paths[0]} differ in what they note of their columns, such'
-        ' as class names: write them anew, from one table'
+        f'{path} and {paths[0]} have other class names, by which labels are'
+        ' numbers: write them anew, from one table'
       )
   # A row group is what can be read without the rest of its file.
   groups = [
@@ -176,6 +177,15 @@ def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
     return json.loads(metadata[b'huggingface'])['info']['features']
   except (KeyError, ValueError, TypeError):
     return {}
+
+
+def _class_names(features: dict[str, Any]) -> dict[str, Any]:
+  """Returns the class names of each column that has such."""
+  return {
+    column: feature['names']
+    for column, feature in features.items()
+    if isinstance(feature, dict) and feature.get('names')
+  }
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

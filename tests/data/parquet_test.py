@@ -224,7 +224,7 @@ def test_parts_that_number_the_classes_otherwise_are_refused(tmp_path):
     table = named('train', LABELS['train'], names)
     parquet.write_table(table, tmp_path / f'train-0000{part}-of-00002.parquet')
   parquet.write_table(plain('test'), tmp_path / 'test.parquet')
-  refused('differ in what they note of their columns, such as class', tmp_path)
+  refused('have other class names, by which labels are numbers', tmp_path)
 
 
 def test_images_are_resized(tmp_path):
