@@ -88,6 +88,11 @@ def plural(count: int, thing: str) -> str:
   return f'{count:,} {thing}' if count == 1 else f'{count:,} {thing}s'
 
 
+def settings_told(settings: Mapping[str, Any]) -> str:
+  """Returns e.g. condense.factor 2; embedder.name trajectory."""
+  return '; '.join(f'{name} {value}' for name, value in settings.items())
+
+
 _SHOWN, _LETTERS = 3, 60
 
 

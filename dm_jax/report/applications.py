@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -86,18 +86,25 @@ def applied(results: Results) -> list[Application]:
   ]
 
 
-def application_sections(results: Results, workdir: Path) -> dict[str, str]:
+def application_sections(
+  results: Results, workdir: Path, notes: Sequence[str] = ()
+) -> dict[str, str]:
   """Returns figure and table of each application as HTML, by title.
 
   Args:
     results: of a run.
     workdir: figures are embedded that are in its `figures/`.
+    notes: sentences to stand below each table, after its own.
   """
   return {
     shown.title: figure_section(
       workdir / 'figures' / f'{shown.file}.svg', shown.shows, shown.caption
     )
-    + (with_copies(table) if table else f'<p>{shown.unfinished}</p>')
+    + (
+      with_copies(table.with_notes(notes))
+      if table
+      else f'<p>{shown.unfinished}</p>'
+    )
     for shown in applied(results)
     for table in [shown.table(results)]
   }

@@ -12,7 +12,7 @@ from dm_jax.report import paper
 from dm_jax.report.finished_run import FinishedRun
 from dm_jax.report.sizes import JPEG, NOTE, shown_bytes
 from dm_jax.report.table import Table
-from dm_jax.words import plural
+from dm_jax.words import plural, settings_told
 
 # In the paper's order.
 _TITLES = {
@@ -25,20 +25,6 @@ _TITLES = {
   'dm': 'DM',
   'released': 'Released',
   'whole': 'Whole set',
-}
-
-# What may make a set otherwise than the paper's DM does, and the paper's own.
-_PAPERS = {
-  ('data', 'validation'): (0,),
-  ('condense', 'init'): ('real',),
-  ('condense', 'batch_real'): (256,),
-  ('condense', 'optimizer'): ('sgd',),
-  ('condense', 'augment'): paper.AUGMENT,
-  ('condense', 'storage'): ('plain',),
-  ('condense', 'factor'): (1,),
-  ('condense', 'discrepancy'): ('mean',),
-  ('condense', 'cross_entropy'): (0,),
-  ('embedder', 'name'): ('random',),
 }
 
 
@@ -269,11 +255,7 @@ def _teacher(networks: int) -> str:
 def _method_notes(runs: list[FinishedRun]) -> Iterator[str]:
   """Tells runs whose images are made otherwise than the paper's."""
   for run in runs:
-    changed = {
-      f'{group}.{name}': value
-      for (group, name), papers in _PAPERS.items()
-      if (value := run.config.get(group, {}).get(name, papers[0])) not in papers
-    }
+    changed = paper.otherwise(run.config)
     if run.method == 'dm' and run.results.mode in ('evaluate', 'score'):
       # The config is of the judging alone.
       yield (
@@ -281,10 +263,9 @@ def _method_notes(runs: list[FinishedRun]) -> Iterator[str]:
         ' DM: its provenance tells.'
       )
     elif run.method == 'dm' and changed:
-      told = '; '.join(f'{name} {value}' for name, value in changed.items())
       yield (
         f"DM in {run.folder} is not the paper's, which it stands beside:"
-        f' {told}.'
+        f' {settings_told(changed)}.'
       )
     storage = changed.get('condense.storage')
     if storage and any(e.method == 'random' for e in run.evaluations):

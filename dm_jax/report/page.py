@@ -16,6 +16,7 @@ import string
 from dm_jax.files import write_text
 from dm_jax.records.metrics import read_metrics
 from dm_jax.records.results import Results
+from dm_jax.report import paper
 from dm_jax.report.applications import (
   application_lines,
   application_sections,
@@ -47,7 +48,7 @@ from dm_jax.report.scores import (
 from dm_jax.report.sizes import JPEG, NOTE, stored_bytes
 from dm_jax.report.table import Table, data_name
 from dm_jax.types import Json
-from dm_jax.words import format_bytes, format_seconds
+from dm_jax.words import format_bytes, format_seconds, settings_told
 
 NOT_EVALUATED = (
   'No accuracies yet: no network has been trained on these images. The same '
@@ -78,13 +79,14 @@ def write_report(
     InputError: if metrics.jsonl is broken other than at its end.
   """
   workdir = Path(workdir)
+  notes = _method_notes(results, config)
   sections = [
     _section('Accuracy on the test set', _accuracy(results)),
     *itertools.starmap(
-      _section, application_sections(results, workdir).items()
+      _section, application_sections(results, workdir, notes).items()
     ),
     _facts(results),
-    _section('Every set and network', _evaluations(results)),
+    _section('Every set and network', _evaluations(results, notes)),
     _section(
       _images_title(results),
       grids(workdir / 'images', config, results.data.classes),
@@ -241,10 +243,20 @@ def _warning(results: Results) -> str:
   return f'<p class="warning"><b>Warning.</b> {text}</p>\n'
 
 
-def _evaluations(results: Results) -> str:
+def _method_notes(results: Results, config: Json) -> list[str]:
+  """Tells a set that the tables name DM, and the paper would not."""
+  # Of a set made elsewhere the config is that of the judging alone.
+  elsewhere = results.mode in ('evaluate', 'score')
+  changed = paper.otherwise(config)
+  if results.method != 'dm' or elsewhere or not changed:
+    return []
+  return [f"DM here is not the paper's: {settings_told(changed)}."]
+
+
+def _evaluations(results: Results, notes: list[str]) -> str:
   """Returns the table of all that was evaluated, and copies to paste."""
   table = evaluation_table(results)
-  return with_copies(table) if table else ''
+  return with_copies(table.with_notes(notes)) if table else ''
 
 
 def _facts(results: Results) -> str:

@@ -7,6 +7,9 @@ width 128 with instance norm.
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
+
+from dm_jax.types import Json
 
 SOURCE = (
   'Zhao and Bilen, Dataset Condensation with Distribution Matching (WACV 2023)'
@@ -18,6 +21,20 @@ AUGMENT = (
   'color_crop_cutout_flip_scale_rotate',
   'color_crop_cutout_scale_rotate',
 )
+
+# What may make a set otherwise than the paper's DM does, and the paper's own.
+_SETTINGS = {
+  ('data', 'validation'): (0,),
+  ('condense', 'init'): ('real',),
+  ('condense', 'batch_real'): (256,),
+  ('condense', 'optimizer'): ('sgd',),
+  ('condense', 'augment'): AUGMENT,
+  ('condense', 'storage'): ('plain',),
+  ('condense', 'factor'): (1,),
+  ('condense', 'discrepancy'): ('mean',),
+  ('condense', 'cross_entropy'): (0,),
+  ('embedder', 'name'): ('random',),
+}
 
 # (accuracy, deviation); None where the paper prints no deviation.
 Figure = tuple[float, float | None]
@@ -95,6 +112,22 @@ TABLE: Mapping[str, Mapping[str, Column]] = MappingProxyType(
 RANDOM_AUGMENTED: Mapping[str, Column] = MappingProxyType(
   {'cifar10': _column(15.4, 31.0, 50.6)}
 )
+
+
+def otherwise(config: Json) -> dict[str, Any]:
+  """Returns what makes a condensed set otherwise than the paper's DM.
+
+  Args:
+    config: of the run, nested; what it does not name is the paper's.
+
+  Returns:
+    The values that are not the paper's, by name, e.g. condense.storage.
+  """
+  return {
+    f'{group}.{name}': value
+    for (group, name), papers in _SETTINGS.items()
+    if (value := config.get(group, {}).get(name, papers[0])) not in papers
+  }
 
 
 def find(data: str, method: str, size: int | None) -> Figure | None:

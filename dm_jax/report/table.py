@@ -5,7 +5,7 @@ import dataclasses
 from html import escape
 import re
 import textwrap
-from typing import Any
+from typing import Any, Self
 
 from dm_jax.records.results import Results
 
@@ -45,6 +45,10 @@ class Table:
   columns: Sequence[str]
   rows: Sequence[Sequence[str]]
   notes: Sequence[str] = ()
+
+  def with_notes(self, notes: Iterable[str]) -> Self:
+    """Returns the table with further sentences below its own."""
+    return dataclasses.replace(self, notes=(*self.notes, *notes))
 
   def as_text(self) -> str:
     """Returns aligned lines, without a line break at the end."""

@@ -52,6 +52,15 @@ def test_figures_are_saved_where_the_page_looks_for_them(both, tmp_path):
     assert section.count('<img src="data:image/svg+xml;base64,') == 1
 
 
+def test_notes_of_the_page_stand_below_each_table(both, tmp_path):
+  alone = application_sections(both, tmp_path)
+  noted = application_sections(both, tmp_path, ['Made otherwise.'])
+  assert alone.keys() == noted.keys()
+  for title, section in noted.items():
+    assert 'Made otherwise.' in section
+    assert 'Made otherwise.' not in alone[title]
+
+
 @pytest.mark.parametrize(
   'results', [{}, {field: found for field, (found, _) in UNFINISHED.items()}]
 )

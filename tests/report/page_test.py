@@ -160,6 +160,28 @@ def test_page_and_summary_say_that_a_teacher_labels(workdir):
   assert not any('teacher' in line for line in summary(none))
 
 
+RECIPE = CONFIG | {
+  'condense': CONFIG['condense'] | {'storage': 'tiles', 'factor': 2}
+}
+NOT_THE_PAPERS = (
+  "DM here is not the paper's: condense.storage tiles; condense.factor 2."
+)
+
+
+def test_the_page_says_where_dm_is_not_the_papers(workdir):
+  page = Page(read(workdir, config=RECIPE)).text
+  # Beside what is shown once for each form that is copied.
+  assert page.count(NOT_THE_PAPERS) > 1
+  assert "not the paper's" not in Page(read(workdir)).text
+  for other in (
+    RESULTS | {'method': 'random'},
+    # The config is of the judging, not of the images.
+    RESULTS | {'mode': 'evaluate'},
+  ):
+    page = Page(read(workdir, other, RECIPE)).text
+    assert "not the paper's" not in page
+
+
 @pytest.mark.parametrize(
   ('real', 'words'),
   [(60_000, '600 times'), (1_281_167, '12,812 times'), (150, '1.5 times')],
