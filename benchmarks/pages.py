@@ -76,6 +76,14 @@ def _group(name: str, root: Path) -> Table:
   return cells_table(plan, [*getattr(plan.module, name)])
 
 
+def _measured(name: str, root: Path) -> Table:
+  """Returns those cells of a group that have been run, or all if none has."""
+  plan = _plan('cpu', root)
+  group = [*getattr(plan.module, name)]
+  run = [cell for cell in group if cell in plan.cells]
+  return cells_table(plan, run or group)
+
+
 def _with_baselines(name: str, root: Path) -> Table:
   plan = _plan('cpu', root)
   return baselines_table(plan, [*getattr(plan.module, name)])
@@ -197,6 +205,7 @@ def _ends(*kinds: str) -> Callable[[str], bool]:
 # By the block's name: what makes its table of the folder of all.
 PLANNED: dict[str, Callable[[Path], Table]] = {
   'paper_cells_cpu': functools.partial(_group, 'PAPER'),
+  'paper_cells_measured': functools.partial(_measured, 'PAPER'),
   'paper_cells_gpu': functools.partial(_cells, 'gpu', lambda name: True),
   'recipe_beside_dm': functools.partial(
     _cells, 'recipe', _ends('recipe', 'dm')

@@ -363,6 +363,24 @@ def test_pages_without_records_say_so(records, tmp_path):
   assert not any(shown.draw(tmp_path) for shown in FIGURES.values())
 
 
+def test_cells_that_are_measured_stand_alone_where_a_page_asks(
+  records, tmp_path
+):
+  cell = measured('cifar10_1_dm_5000', {'dm': [0.48, 0.50]})
+  records(results_cpu={'plan': 'cpu', 'cells': [cell]})
+  page = '<!-- record: {} -->\n<!-- end -->'
+  alone = fill(page.format('paper_cells_measured'), tmp_path)
+  assert NOT_MEASURED not in alone
+  every = fill(page.format('paper_cells_cpu'), tmp_path)
+  measured_rows = [line for line in every.splitlines() if '49.0 ± 1.0' in line]
+  assert len(measured_rows) == 1
+  # A heading, its rule and the row.
+  assert [line for line in alone.splitlines() if line.startswith('|')][2:] == (
+    measured_rows
+  )
+  assert NOT_MEASURED in every
+
+
 def test_a_figure_is_shown_where_its_record_is(records, tmp_path):
   records(recipe_cpu={'plan': 'recipe', 'cells': TIMED})
   page = '<!-- record: figure_{} -->\n<!-- end -->'
