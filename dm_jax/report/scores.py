@@ -307,7 +307,7 @@ def _note(results: Results, found: list[Evaluation]) -> str:
   """Says what the cells are, and of how many networks."""
   cells: dict[str, list[str]] = {}
   for evaluation in found:
-    where = f'{evaluation.name} on {evaluation.network}'
+    where = f'{evaluation.name} on {network_name(evaluation.network)}'
     if len(results.protocols) > 1:
       where += f' under {evaluation.protocol}'
     cells.setdefault(evaluation.count, []).append(where)
@@ -322,7 +322,8 @@ def _note(results: Results, found: list[Evaluation]) -> str:
   text += f'. Each cell: {most}' if most else ''
   text += f', but {", ".join(rest)}.' if rest else '.'
   if results.condensing_network and results.method == 'dm':
-    text += f' The images were condensed with {results.condensing_network}.'
+    network = network_name(results.condensing_network)
+    text += f' The images were condensed with {network}.'
   return text
 
 

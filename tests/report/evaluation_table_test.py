@@ -73,9 +73,9 @@ def test_the_note_says_how_many_networks_each_cell_has():
   assert counted.startswith('Bytes: of the stored images without labels, 8')
   assert note == (
     'In %, mean ± deviation over all networks. Each cell: 2 sets × 2 networks,'
-    ' but 2 sets, 3 networks in all for DM, 1 per class on vgg11:norm=batch,'
-    ' 1 set × 1 network for whole set on convnet. The images were condensed'
-    ' with convnet.'
+    ' but 2 sets, 3 networks in all for DM, 1 per class on VGG-11, batch norm,'
+    ' 1 set × 1 network for whole set on ConvNet. The images were condensed'
+    ' with ConvNet.'
   )
   even = RESULTS | {'evaluations': RESULTS['evaluations'][1:4]}
   note, _ = table_of(even | {'method': 'random'}).notes
@@ -99,7 +99,7 @@ def test_several_protocols_have_a_column_each():
     ('–', '30.0 ± 0.0'),
   ]
   assert table.title.endswith('by network and protocol')
-  assert 'random real, 10 per class on convnet under idc' in table.notes[0]
+  assert 'random real, 10 per class on ConvNet under idc' in table.notes[0]
 
 
 def test_random_jpeg_counts_the_bytes_of_its_files():
