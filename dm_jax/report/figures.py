@@ -133,17 +133,21 @@ def within_percent(axes: Axes) -> None:
 
 
 def legend_above(figure: Figure) -> None:
-  """Explains every kind of mark once, where it hides nothing."""
+  """Explains every kind of mark once, where it hides nothing.
+
+  Names stand in as many columns as the figure is wide enough for.
+  """
   marks = {}
   for axes in figure.axes:
     handles, labels = axes.get_legend_handles_labels()
     marks |= dict(zip(labels, handles, strict=True))
-  figure.legend(
-    [*marks.values()],
-    [*marks],
-    loc='outside upper center',
-    ncols=min(len(marks), LEGEND_COLUMNS),
-  )
+  for columns in range(min(len(marks), LEGEND_COLUMNS), 0, -1):
+    legend = figure.legend(
+      [*marks.values()], [*marks], loc='outside upper center', ncols=columns
+    )
+    if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+      return
+    legend.remove()
 
 
 def settle(figure: Figure) -> None:

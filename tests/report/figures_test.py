@@ -44,8 +44,16 @@ def digests(figure, folder):
   return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
-def test_nothing_overlaps_and_nothing_is_cut_off(curves, scatter):
-  for figure in (curves, scatter):
+@pytest.fixture(scope='module')
+def long_names():
+  """More than one line of names, and one that takes most of a line."""
+  names = ('random real, stored alike', 'recipe trajectory_short', 'a' * 60)
+  lines = (Curve(name, (2, 4), (0.97, 0.75)) for name in names)
+  return accuracy_curves([*CURVES, *lines])
+
+
+def test_nothing_overlaps_and_nothing_is_cut_off(curves, scatter, long_names):
+  for figure in (curves, scatter, long_names):
     parts = [*figure.axes, *figure.legends, *figure.texts]
     boxes = [box for part in parts if (box := part.get_tightbbox())]
     assert len(boxes) == len(parts)
