@@ -29,6 +29,7 @@ _SETTINGS = {
   ('condense', 'batch_real'): (256,),
   ('condense', 'optimizer'): ('sgd',),
   ('condense', 'augment'): AUGMENT,
+  ('condense', 'smoothing'): (0, None),
   ('condense', 'storage'): ('plain',),
   ('condense', 'factor'): (1,),
   ('condense', 'discrepancy'): ('mean',),

@@ -57,3 +57,15 @@ def test_the_papers_augmentation_is_the_default_and_that_of_digits():
 
 def test_every_set_says_which_images_its_figures_are_of():
   assert paper.IMAGES.keys() == paper.TABLE.keys()
+
+
+def test_what_is_not_the_papers_is_told_by_name_and_value():
+  papers = {'condense': {'smoothing': 0.0, 'storage': 'plain'}, 'seed': 3}
+  assert paper.otherwise(papers) == {}
+  # A later version's settings, and none at all.
+  assert paper.otherwise({'condense': {'more': 1}}) == {}
+  other = {'condense': {'smoothing': 2.0}, 'embedder': {'name': 'pool'}}
+  assert paper.otherwise(other) == {
+    'condense.smoothing': 2.0,
+    'embedder.name': 'pool',
+  }
