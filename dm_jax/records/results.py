@@ -215,6 +215,11 @@ class Results:
     made = (evaluation.network for evaluation in self.evaluations)
     return list(dict.fromkeys([*self.networks, *made]))
 
+  @property
+  def only_judged(self) -> bool:
+    """Whether the run's set is another's: its config tells of the judging."""
+    return self.mode in ('evaluate', 'score')
+
   def evaluation(self, case: Case) -> Evaluation | None:
     return next((e for e in self.evaluations if e.case == case), None)
 

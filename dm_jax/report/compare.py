@@ -256,8 +256,7 @@ def _method_notes(runs: list[FinishedRun]) -> Iterator[str]:
   """Tells runs whose images are made otherwise than the paper's."""
   for run in runs:
     changed = paper.otherwise(run.config)
-    if run.method == 'dm' and run.results.mode in ('evaluate', 'score'):
-      # The config is of the judging alone.
+    if run.method == 'dm' and run.results.only_judged:
       yield (
         f"The set in {run.folder} was made elsewhere, maybe not by the paper's"
         ' DM: its provenance tells.'

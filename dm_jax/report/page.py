@@ -245,10 +245,8 @@ def _warning(results: Results) -> str:
 
 def _method_notes(results: Results, config: Json) -> list[str]:
   """Tells a set that the tables name DM, and the paper would not."""
-  # Of a set made elsewhere the config is that of the judging alone.
-  elsewhere = results.mode in ('evaluate', 'score')
   changed = paper.otherwise(config)
-  if results.method != 'dm' or elsewhere or not changed:
+  if results.method != 'dm' or results.only_judged or not changed:
     return []
   return [f"DM here is not the paper's: {settings_told(changed)}."]
 
